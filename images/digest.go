@@ -1,0 +1,111 @@
+package images
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Labels of ours on an image. OCI's own are beside them.
+const (
+	LabelRecipe  = "dev.llorch.recipe"
+	LabelFit     = "dev.llorch.fit"
+	LabelCommit  = "dev.llorch.commit"
+	LabelRef     = "dev.llorch.ref"
+	LabelVariant = "dev.llorch.variant"
+	LabelCPU     = "dev.llorch.cpu"
+	LabelCUDA    = "dev.llorch.cuda"
+	// LabelProbe is the path of the static health probe in the image.
+	LabelProbe = "dev.llorch.probe"
+)
+
+// recipeVersion enters every digest, so that a change of how plans are built
+// (scripts, order of layers) can be made to count as another recipe.
+const recipeVersion = 1
+
+// seal computes the plan's digests.
+func (p *Plan) seal(r Request) error {
+	var err error
+	// Two dirty trees of one commit are not the same, and nothing here tells them apart.
+	if len(p.Pending) == 0 && !p.Source.Dirty {
+		content := *p
+		// What the image is called and says of itself is not what it is made of.
+		content.Image = ImageConfig{User: p.Image.User, Entrypoint: p.Image.Entrypoint, Env: p.Image.Env, Port: p.Image.Port, Health: p.Image.Health}
+		content.Source.Ref, content.Source.Location, content.Source.Version, content.Source.Kind = "", "", "", ""
+		content.CPU.RunsOn = ""
+		if p.Recipe, err = digestOf(content); err != nil {
+			return err
+		}
+	}
+	if p.Source.Commit == "" || p.Source.Dirty {
+		return nil
+	}
+	buildRef, runtimeRef := r.Base, r.Base
+	if v, err := FindVariant(r.Variant); err == nil {
+		buildRef, runtimeRef = BaseRefs(r, v)
+	}
+	p.Fit, err = digestOf(struct {
+		Commit, Variant, Platform, Build, Runtime string
+		CUDA                                      *PlanCUDA
+		Flags                                     []string
+		Scripts                                   string
+	}{p.Source.Commit, p.Variant, p.Platform, buildRef, runtimeRef, p.CUDA, r.CMakeFlags, p.Scripts})
+	return err
+}
+
+// digestOf hashes the canonical JSON of v: struct fields in their order, map
+// keys sorted.
+func digestOf(v any) (string, error) {
+	b, err := json.Marshal(struct {
+		Recipe int
+		Value  any
+	}{recipeVersion, v})
+	if err != nil {
+		return "", fmt.Errorf("digest of a plan: %w", err)
+	}
+	sum := sha256.Sum256(b)
+	return "sha256:" + hex.EncodeToString(sum[:]), nil
+}
+
+// labels are what the image says of itself. Names of OCI's image spec first.
+func labels(p Plan, v Variant) map[string]string {
+	l := map[string]string{
+		"org.opencontainers.image.title":       "llama.cpp server",
+		"org.opencontainers.image.description": "llama-server, " + v.About,
+		"org.opencontainers.image.licenses":    "MIT",
+		"org.opencontainers.image.revision":    p.Source.Commit,
+		"org.opencontainers.image.version":     p.Source.Version,
+		"org.opencontainers.image.base.name":   p.Runtime.Ref,
+		"org.opencontainers.image.base.digest": p.Runtime.Digest,
+		LabelRecipe:                            p.Recipe,
+		LabelFit:                               p.Fit,
+		LabelCommit:                            p.Source.Commit,
+		LabelRef:                               p.Source.Ref,
+		LabelVariant:                           p.Variant,
+		LabelCPU:                               p.CPU.Level,
+		LabelProbe:                             Probe,
+	}
+	if p.Source.Created != "" {
+		l["org.opencontainers.image.created"] = p.Source.Created
+	}
+	// A path of the build machine says nothing to whoever gets the image.
+	if p.Source.Kind == SourceGit {
+		l["org.opencontainers.image.source"] = p.Source.Location
+	}
+	if p.Source.Dirty {
+		l[LabelCommit] += "-dirty"
+		l["org.opencontainers.image.revision"] += "-dirty"
+	}
+	if p.CUDA != nil {
+		l[LabelCUDA] = p.CUDA.Version
+	}
+	for _, k := range slices.Collect(maps.Keys(l)) {
+		if l[k] == "" {
+			delete(l, k)
+		}
+	}
+	return l
+}

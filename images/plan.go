@@ -1,0 +1,343 @@
+package images
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/llorch/llorch-bk/images/fault"
+)
+
+// Places inside an image and names that both sides of a plan agree on.
+const (
+	// AppDir holds the server and its libraries; ggml loads its backends from
+	// the folder of the executable.
+	AppDir = "/app"
+	// Server is the server's path in the image.
+	Server = AppDir + "/llama-server"
+	// Probe is the static health probe's path in the image.
+	Probe = AppDir + "/llorch-probe"
+	// Port is what the server listens on inside its container.
+	Port = 8080
+	// User runs the server: numeric, so that Kubernetes' runAsNonRoot can check it.
+	User = "65532:65532"
+	// target is the CMake target of the server.
+	target = "llama-server"
+)
+
+// PlanSchema is raised when a field of Plan changes its meaning.
+const PlanSchema = 1
+
+// Plan is everything that an image is made of. It can be printed, hashed and
+// compared; building it makes no further decision.
+type Plan struct {
+	Schema   int         `json:"schema"`
+	Variant  string      `json:"variant"`
+	Platform string      `json:"platform"`
+	Source   PlanSource  `json:"source"`
+	Build    BaseFacts   `json:"build_base"`
+	Runtime  BaseFacts   `json:"runtime_base"`
+	Packages []Package   `json:"packages"`
+	CPU      PlanCPU     `json:"cpu"`
+	CUDA     *PlanCUDA   `json:"cuda,omitempty"`
+	CMake    PlanCMake   `json:"cmake"`
+	Image    ImageConfig `json:"image"`
+	// Scripts is Facts.Scripts.
+	Scripts string `json:"scripts,omitempty"`
+	// Recipe is the digest of everything that makes the image's content; empty
+	// while something is pending.
+	Recipe string `json:"recipe_digest,omitempty"`
+	// Fit is the digest of what was asked and of the commit, but not of the CPU
+	// level nor of a base's momentary digest: an image with the same Fit does
+	// the same job. Empty for a dirty tree, which no other image can match.
+	Fit string `json:"fit_digest,omitempty"`
+	// Pending are the facts that are still to be looked up.
+	Pending []string `json:"pending,omitempty"`
+}
+
+// PlanSource is the tree that is compiled.
+type PlanSource struct {
+	Kind     SourceKind `json:"kind"`
+	Location string     `json:"location"`
+	Ref      string     `json:"ref,omitempty"`
+	Commit   string     `json:"commit,omitempty"`
+	Dirty    bool       `json:"dirty,omitempty"`
+	Version  string     `json:"version,omitempty"`
+	// BuildNumber and Short are what the server says of itself in build_info.
+	BuildNumber string   `json:"build_number"`
+	Short       string   `json:"short,omitempty"`
+	Licences    []string `json:"licences,omitempty"`
+	// Created is the commit's time as RFC 3339, empty where it is not known.
+	Created string `json:"created,omitempty"`
+	// serverDir is where the tree keeps its server.
+	serverDir string
+}
+
+// Package is a distribution package that compiling needs.
+type Package struct {
+	Name string `json:"name"`
+}
+
+// PlanCPU says what the image's CPU code is compiled for.
+type PlanCPU struct {
+	// Level is CPUPortable or the name of a level, never CPUNative.
+	Level string `json:"level,omitempty"`
+	// RunsOn says in words which machines the image runs on.
+	RunsOn string `json:"runs_on,omitempty"`
+}
+
+// PlanCUDA says what the image's CUDA code is compiled for.
+type PlanCUDA struct {
+	Version string `json:"version"`
+	// Archs is the value of CMAKE_CUDA_ARCHITECTURES: machine code for each,
+	// and PTX of the newest for what comes after it.
+	Archs []string `json:"architectures"`
+}
+
+// PlanCMake is the configuration of the compile.
+type PlanCMake struct {
+	Generator string   `json:"generator"`
+	Flags     []string `json:"flags"`
+	Target    string   `json:"target"`
+	// Libraries are sonames copied from the toolchain beside the server.
+	Libraries []string `json:"libraries,omitempty"`
+}
+
+// ImageConfig is what the image says of itself.
+type ImageConfig struct {
+	Tags       []string          `json:"tags,omitempty"`
+	User       string            `json:"user"`
+	Entrypoint []string          `json:"entrypoint"`
+	Env        []string          `json:"env,omitempty"`
+	Port       int               `json:"port"`
+	Health     []string          `json:"healthcheck"`
+	Labels     map[string]string `json:"labels"`
+}
+
+// MakePlan turns a request and facts into a plan. The request must be in the
+// form that Normalise gives. A fact that is missing leaves its part of the plan
+// open and is named in Pending; a fact that contradicts the request is a fault.
+func MakePlan(r Request, f Facts) (Plan, error) {
+	v, err := FindVariant(r.Variant)
+	if err != nil {
+		return Plan{}, fault.New(fault.Usage, "there is no such variant", err, "see llorch-bk build --help")
+	}
+	p := Plan{
+		Schema:   PlanSchema,
+		Variant:  v.Name,
+		Platform: r.Platform,
+		Source: PlanSource{
+			Kind: f.Source.Kind, Location: r.Source, Ref: r.Ref,
+			Commit: f.Source.Commit, Dirty: f.Source.Dirty,
+			BuildNumber: f.Source.BuildNumber(), Short: f.Source.Short(),
+		},
+		Build:   f.Build,
+		Runtime: f.Runtime,
+		Scripts: f.Scripts,
+	}
+	if f.Source.Commit == "" {
+		p.Pending = append(p.Pending, "source.commit")
+	}
+	if !f.Source.Time.IsZero() {
+		p.Source.Created = f.Source.Time.UTC().Format("2006-01-02T15:04:05Z")
+	}
+	if f.Source.Tree == nil {
+		p.Pending = append(p.Pending, "source.tree")
+	} else {
+		p.Source.Version = f.Source.Version()
+		p.Source.Licences = f.Source.Tree.Licences
+		p.Source.serverDir = f.Source.Tree.ServerDir
+	}
+	buildRef, runtimeRef := BaseRefs(r, v)
+	p.Pending = append(p.Pending, fillBase(&p.Build, buildRef, "build_base")...)
+	p.Pending = append(p.Pending, fillBase(&p.Runtime, runtimeRef, "runtime_base")...)
+	for _, name := range v.Packages {
+		p.Packages = append(p.Packages, Package{Name: name})
+	}
+	if err := planCPU(&p, r, f); err != nil {
+		return Plan{}, err
+	}
+	flags := baseFlags(p)
+	flags = append(flags, v.Flags...)
+	if v.CUDA != nil {
+		p.CUDA = planCUDA(v.CUDA, r.CUDAArch)
+		flags = append(flags, "-DCMAKE_CUDA_ARCHITECTURES="+strings.Join(p.CUDA.Archs, ";"))
+	}
+	p.CMake = PlanCMake{
+		Generator: "Ninja",
+		Flags:     mergeFlags(flags, r.CMakeFlags),
+		Target:    target,
+		Libraries: v.Libraries,
+	}
+	p.Image = ImageConfig{
+		Tags:       r.Tags,
+		User:       User,
+		Entrypoint: []string{Server},
+		Env:        append([]string{"LLAMA_ARG_HOST=0.0.0.0", fmt.Sprintf("LLAMA_ARG_PORT=%d", Port)}, v.Env...),
+		Port:       Port,
+		Health:     []string{"CMD", Probe, "health"},
+	}
+	if len(p.Image.Tags) == 0 && p.Source.Short != "" && p.CPU.Level != "" {
+		p.Image.Tags = []string{defaultTag(p)}
+	}
+	if err := p.seal(r); err != nil {
+		return Plan{}, err
+	}
+	p.Image.Labels = labels(p, v)
+	return p, nil
+}
+
+// BaseRefs are the normalised names of the images that compiling and running
+// start from. A user's base replaces both where the variant has one base, else
+// only the runtime's: a CUDA compiler is no small thing to leave out unawares.
+func BaseRefs(r Request, v Variant) (build, runtime string) {
+	build, runtime = v.BuildBase, v.RuntimeBase
+	if r.Base != "" {
+		runtime = r.Base
+		if v.OneBase {
+			build = r.Base
+		}
+	}
+	return build, runtime
+}
+
+func fillBase(b *BaseFacts, ref, field string) []string {
+	if b.Ref == "" {
+		b.Ref = ref
+		return []string{field + ".digest"}
+	}
+	return nil
+}
+
+func planCPU(p *Plan, r Request, f Facts) error {
+	level := r.CPU
+	if level == CPUNative {
+		level = f.CPULevel
+	}
+	switch level {
+	case "":
+		p.Pending = append(p.Pending, "cpu.level")
+	case CPUPortable:
+		p.CPU = PlanCPU{level, "any " + r.Arch() + " machine: the best of ggml's CPU backends is chosen when the server starts"}
+	default:
+		l, err := FindLevel(r.Arch(), level)
+		if err != nil {
+			return fault.New(fault.Usage, "there is no such CPU level", err, "see llorch-bk build --help")
+		}
+		p.CPU = PlanCPU{l.Name, l.RunsOn}
+	}
+	return nil
+}
+
+// baseFlags are the definitions that every variant shares, each for a reason:
+//
+//   - GGML_BACKEND_DL makes each backend a module that is loaded from the
+//     server's folder, so that one image can carry many.
+//   - LLAMA_USE_PREBUILT_UI would download the web UI during the compile.
+//   - LLAMA_CURL and LLAMA_OPENSSL are off because models are fetched and
+//     verified before the server starts; the former is ignored by trees of 2026
+//     and would fail older ones for want of its headers.
+//   - The rpath finds the libraries beside the server, wherever that is.
+//   - LLAMA_BUILD_NUMBER and LLAMA_BUILD_COMMIT replace a look at git, which
+//     the tree does not bring along.
+func baseFlags(p Plan) []string {
+	flags := []string{
+		"-DBUILD_SHARED_LIBS=ON",
+		"-DCMAKE_BUILD_TYPE=Release",
+		"-DCMAKE_BUILD_WITH_INSTALL_RPATH=ON",
+		"-DCMAKE_INSTALL_RPATH=$ORIGIN",
+		"-DGGML_BACKEND_DL=ON",
+		"-DGGML_NATIVE=OFF",
+		"-DLLAMA_BUILD_COMMIT=" + p.Source.Short,
+		"-DLLAMA_BUILD_EXAMPLES=" + onOff(p.needsExamples()),
+		"-DLLAMA_BUILD_NUMBER=" + p.Source.BuildNumber,
+		"-DLLAMA_BUILD_TESTS=OFF",
+		"-DLLAMA_BUILD_UI=OFF",
+		"-DLLAMA_CURL=OFF",
+		"-DLLAMA_OPENSSL=OFF",
+		"-DLLAMA_USE_PREBUILT_UI=OFF",
+	}
+	switch level := p.CPU.Level; level {
+	case "":
+	case CPUPortable:
+		flags = append(flags, "-DGGML_CPU_ALL_VARIANTS=ON")
+	default:
+		_, arch, _ := strings.Cut(p.Platform, "/")
+		if l, err := FindLevel(arch, level); err == nil {
+			flags = append(flags, l.Flags...)
+		}
+	}
+	return flags
+}
+
+func onOff(b bool) string {
+	if b {
+		return "ON"
+	}
+	return "OFF"
+}
+
+// mergeFlags sorts ours and puts the user's in place of ours of the same name.
+func mergeFlags(ours, users []string) []string {
+	byName := map[string]string{}
+	for _, f := range slices.Concat(ours, users) {
+		name, value, _ := strings.Cut(f, "=")
+		// Linker flags add up: without ours, a CUDA link ends at the driver's stub.
+		if old, ok := byName[name]; ok && name == "-DCMAKE_EXE_LINKER_FLAGS" {
+			_, oldValue, _ := strings.Cut(old, "=")
+			f = name + "=" + oldValue + " " + value
+		}
+		byName[name] = f
+	}
+	out := make([]string, 0, len(byName))
+	for _, f := range byName {
+		out = append(out, f)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// planCUDA asks for machine code for each architecture and PTX for the newest
+// only: without the -real suffix CMake would add PTX for each, and PTX alone
+// makes the first start compile for minutes.
+func planCUDA(c *CUDA, archs []string) *PlanCUDA {
+	if len(archs) == 0 || slices.Equal(archs, []string{CUDAAll}) {
+		archs = c.Archs
+	}
+	out := make([]string, len(archs))
+	for i, a := range archs {
+		out[i] = a + "-real"
+	}
+	out[len(out)-1] = archs[len(archs)-1]
+	return &PlanCUDA{Version: c.Version, Archs: out}
+}
+
+// Repository is the name of images that were given no tag.
+const Repository = "llorch-bk"
+
+// defaultTag names an image by what it is: the version, the commit where the
+// version does not say it, the variant and the CPU level.
+func defaultTag(p Plan) string {
+	version := p.Source.Version
+	if version == "" {
+		version = p.Source.Short
+	}
+	clean := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '-', r == '_':
+			return r
+		}
+		return '-'
+	}, strings.Join([]string{version, p.Variant, p.CPU.Level}, "-"))
+	named, err := reference.ParseNormalizedNamed(Repository + ":" + clean)
+	if err != nil {
+		// Only a version of absurd length gets here; the commit is always a valid tag.
+		return "docker.io/library/" + Repository + ":" + p.Source.Short
+	}
+	return named.String()
+}
+
+// needsExamples is true for trees whose server is still among the examples.
+func (p Plan) needsExamples() bool { return path.Dir(p.Source.serverDir) == "examples" }

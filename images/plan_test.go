@@ -1,0 +1,237 @@
+package images_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+)
+
+const commit = "de3ff81aaaabbbbccccddddeeeeffff000011112"
+
+func sha(digit string) string { return "sha256:" + strings.Repeat(digit, 64) }
+
+// facts are all that is to be looked up for request(nil).
+func facts(change func(*images.Facts)) images.Facts {
+	base := images.BaseFacts{Ref: "docker.io/library/debian:trixie-slim", Digest: sha("b"), Env: []string{"PATH=/usr/bin:/bin"}}
+	f := images.Facts{
+		Source: images.SourceFacts{
+			Kind: images.SourceGit, Commit: commit, Tag: "v0.5.0", Time: time.Date(2026, 10, 1, 12, 0, 0, 0, time.FixedZone("", 7200)),
+			Tree: &images.Tree{Version: "0.5.0", ServerDir: "tools/server", Licences: []string{"LICENSE"}},
+		},
+		Build:   base,
+		Runtime: base,
+	}
+	if change != nil {
+		change(&f)
+	}
+	return f
+}
+
+func cudaFacts(f *images.Facts) {
+	f.Build = images.BaseFacts{Ref: "docker.io/nvidia/cuda:12.8.1-devel-ubuntu24.04", Digest: sha("d"), Env: []string{"PATH=/usr/local/cuda/bin:/usr/bin:/bin"}}
+	f.Runtime = images.BaseFacts{Ref: "docker.io/nvidia/cuda:12.8.1-runtime-ubuntu24.04", Digest: sha("e"), Env: []string{"PATH=/usr/bin:/bin"}}
+}
+
+func plan(t *testing.T, r func(*images.Request), f func(*images.Facts)) images.Plan {
+	t.Helper()
+	p, err := images.MakePlan(normal(t, r), facts(f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestPlanPending(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		r    func(*images.Request)
+		f    func(*images.Facts)
+		want []string
+	}{
+		"all facts":         {nil, nil, nil},
+		"no facts":          {nil, func(f *images.Facts) { *f = images.Facts{} }, []string{"source.commit", "source.tree", "build_base.digest", "runtime_base.digest"}},
+		"no facts, native":  {func(r *images.Request) { r.CPU = images.CPUNative }, func(f *images.Facts) { *f = images.Facts{} }, []string{"source.commit", "source.tree", "build_base.digest", "runtime_base.digest", "cpu.level"}},
+		"tree not read":     {nil, func(f *images.Facts) { f.Source.Tree = nil }, []string{"source.tree"}},
+		"runtime not found": {nil, func(f *images.Facts) { f.Runtime = images.BaseFacts{} }, []string{"runtime_base.digest"}},
+		"machine not asked": {func(r *images.Request) { r.CPU = images.CPUNative }, nil, []string{"cpu.level"}},
+		"level is no fact":  {func(r *images.Request) { r.CPU = "x86-64-v3" }, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := plan(t, c.r, c.f)
+			if diff := cmp.Diff(c.want, p.Pending); diff != "" {
+				t.Error(diff)
+			}
+			if (p.Recipe == "") != (len(c.want) > 0) {
+				t.Errorf("recipe %q with %v pending", p.Recipe, p.Pending)
+			}
+		})
+	}
+}
+
+func TestPlanCPU(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		platform, cpu, machine string
+		level                  string
+		has, hasNot            []string
+	}{
+		"portable": {
+			"linux/amd64", "portable", "x86-64-v4", "portable",
+			[]string{"-DGGML_CPU_ALL_VARIANTS=ON", "-DGGML_BACKEND_DL=ON", "-DGGML_NATIVE=OFF"},
+			[]string{"-DGGML_AVX2"},
+		},
+		"native is the machine's level": {
+			"linux/amd64", "native", "x86-64-v3", "x86-64-v3",
+			[]string{"-DGGML_AVX2=ON", "-DGGML_AVX512=OFF", "-DGGML_NATIVE=OFF"},
+			[]string{"-DGGML_CPU_ALL_VARIANTS"},
+		},
+		"a level, whatever the machine": {
+			"linux/amd64", "x86-64-v4", "x86-64-v2", "x86-64-v4",
+			[]string{"-DGGML_AVX512=ON", "-DGGML_BMI2=ON"},
+			[]string{"-DGGML_CPU_ALL_VARIANTS"},
+		},
+		"the least level has everything off": {
+			"linux/amd64", "x86-64-v1", "", "x86-64-v1",
+			[]string{"-DGGML_SSE42=OFF", "-DGGML_AVX=OFF", "-DGGML_AVX2=OFF", "-DGGML_BMI2=OFF", "-DGGML_F16C=OFF", "-DGGML_FMA=OFF", "-DGGML_AVX512=OFF"},
+			nil,
+		},
+		"arm portable": {"linux/arm64", "portable", "", "portable", []string{"-DGGML_CPU_ALL_VARIANTS=ON"}, []string{"-DGGML_CPU_ARM_ARCH"}},
+		"arm native":   {"linux/arm64", "native", "armv8.2-a", "armv8.2-a", []string{"-DGGML_CPU_ARM_ARCH=armv8.2-a+dotprod+fp16"}, []string{"-DGGML_AVX"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := plan(t, func(r *images.Request) { r.Platform, r.CPU = c.platform, c.cpu }, func(f *images.Facts) { f.CPULevel = c.machine })
+			if p.CPU.Level != c.level || p.CPU.RunsOn == "" {
+				t.Errorf("got %+v, want level %s", p.CPU, c.level)
+			}
+			for _, f := range c.has {
+				if !slices.Contains(p.CMake.Flags, f) {
+					t.Errorf("no %s in %q", f, p.CMake.Flags)
+				}
+			}
+			for _, prefix := range c.hasNot {
+				if slices.ContainsFunc(p.CMake.Flags, func(f string) bool { return strings.HasPrefix(f, prefix) }) {
+					t.Errorf("%s in %q", prefix, p.CMake.Flags)
+				}
+			}
+		})
+	}
+
+	// A fact that contradicts the request.
+	_, err := images.MakePlan(normal(t, func(r *images.Request) { r.CPU = images.CPUNative }), facts(func(f *images.Facts) { f.CPULevel = "armv8-a" }))
+	if fault.ClassOf(err) != fault.Usage {
+		t.Errorf("an Arm machine's level for amd64: %v", err)
+	}
+}
+
+func TestPlanCUDAArchs(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		give []string
+		want string
+	}{
+		"machine code for each, PTX of the newest": {[]string{"8.9", "86"}, "86-real;89"},
+		"one":                  {[]string{"90"}, "90"},
+		"the newest by number": {[]string{"120", "90a"}, "90a-real;120"},
+		"none named means all": {nil, "61-real;70-real;75-real;80-real;86-real;89-real;90-real;100-real;120"},
+		"all":                  {[]string{"all"}, "61-real;70-real;75-real;80-real;86-real;89-real;90-real;100-real;120"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := plan(t, func(r *images.Request) { cuda(r); r.CUDAArch = c.give }, cudaFacts)
+			if got := strings.Join(p.CUDA.Archs, ";"); got != c.want || !slices.Contains(p.CMake.Flags, "-DCMAKE_CUDA_ARCHITECTURES="+c.want) {
+				t.Errorf("got %s and %q, want %s", got, p.CMake.Flags, c.want)
+			}
+		})
+	}
+}
+
+func TestPlanUsersFlagsWin(t *testing.T) {
+	t.Parallel()
+	p := plan(t, func(r *images.Request) { r.CMakeFlags = []string{"-DCMAKE_BUILD_TYPE=Debug", "-DGGML_LTO=ON"} }, nil)
+	if !slices.IsSorted(p.CMake.Flags) {
+		t.Errorf("not sorted: %q", p.CMake.Flags)
+	}
+	if !slices.Contains(p.CMake.Flags, "-DCMAKE_BUILD_TYPE=Debug") || slices.Contains(p.CMake.Flags, "-DCMAKE_BUILD_TYPE=Release") || !slices.Contains(p.CMake.Flags, "-DGGML_LTO=ON") {
+		t.Errorf("got %q", p.CMake.Flags)
+	}
+}
+
+func TestPlanOldTreesKeepTheServerAmongTheExamples(t *testing.T) {
+	t.Parallel()
+	for dir, want := range map[string]string{"tools/server": "-DLLAMA_BUILD_EXAMPLES=OFF", "examples/server": "-DLLAMA_BUILD_EXAMPLES=ON"} {
+		p := plan(t, nil, func(f *images.Facts) { f.Source.Tree = &images.Tree{ServerDir: dir} })
+		if !slices.Contains(p.CMake.Flags, want) {
+			t.Errorf("%s: no %s in %q", dir, want, p.CMake.Flags)
+		}
+	}
+}
+
+func TestBaseRefs(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change         func(*images.Request)
+		build, runtime string
+	}{
+		"cpu":            {nil, "docker.io/library/debian:trixie-slim", "docker.io/library/debian:trixie-slim"},
+		"cpu, own base":  {func(r *images.Request) { r.Base = "me/x" }, "docker.io/me/x:latest", "docker.io/me/x:latest"},
+		"cuda":           {cuda, "docker.io/nvidia/cuda:12.8.1-devel-ubuntu24.04", "docker.io/nvidia/cuda:12.8.1-runtime-ubuntu24.04"},
+		"cuda, own base": {func(r *images.Request) { cuda(r); r.Base = "me/x" }, "docker.io/nvidia/cuda:12.8.1-devel-ubuntu24.04", "docker.io/me/x:latest"},
+	} {
+		r := normal(t, c.change)
+		v, err := images.FindVariant(r.Variant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if build, runtime := images.BaseRefs(r, v); build != c.build || runtime != c.runtime {
+			t.Errorf("%s: %s, %s", name, build, runtime)
+		}
+	}
+}
+
+func TestPlanDefaultTag(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		r    func(*images.Request)
+		f    func(*images.Facts)
+		want []string
+	}{
+		"a release":     {nil, nil, []string{"docker.io/library/llorch-bk:0.5.0-cpu-portable"}},
+		"a build tag":   {nil, func(f *images.Facts) { f.Source.Tag = "b5000" }, []string{"docker.io/library/llorch-bk:b5000-cpu-portable"}},
+		"a commit":      {nil, func(f *images.Facts) { f.Source.Tag = "" }, []string{"docker.io/library/llorch-bk:0.5.0-de3ff81-cpu-portable"}},
+		"a dirty tree":  {nil, func(f *images.Facts) { f.Source.Dirty = true }, []string{"docker.io/library/llorch-bk:0.5.0-de3ff81-dirty-cpu-portable"}},
+		"a level":       {func(r *images.Request) { r.CPU = "x86-64-v3" }, nil, []string{"docker.io/library/llorch-bk:0.5.0-cpu-x86-64-v3"}},
+		"a strange tag": {nil, func(f *images.Facts) { f.Source.Tag = "feature/ä" }, []string{"docker.io/library/llorch-bk:feature---cpu-portable"}},
+		"too long":      {nil, func(f *images.Facts) { f.Source.Tag = strings.Repeat("x", 200) }, []string{"docker.io/library/llorch-bk:de3ff81"}},
+		"named":         {func(r *images.Request) { r.Tags = []string{"me"} }, nil, []string{"docker.io/library/me:latest"}},
+		"no commit yet": {nil, func(f *images.Facts) { *f = images.Facts{} }, nil},
+		"no level yet":  {func(r *images.Request) { r.CPU = images.CPUNative }, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(c.want, plan(t, c.r, c.f).Image.Tags); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestPlanKeepsAnotherPlansNumbersOut(t *testing.T) {
+	t.Parallel()
+	before := slices.Clone(images.Catalogue[1].CUDA.Archs)
+	a := plan(t, cuda, cudaFacts)
+	b := plan(t, func(r *images.Request) { cuda(r); r.CUDAArch = []string{"86"} }, cudaFacts)
+	if diff := cmp.Diff(before, images.Catalogue[1].CUDA.Archs); diff != "" {
+		t.Errorf("a plan changed the catalogue:\n%s", diff)
+	}
+	a.Image.Env[0], a.Packages[0].Name = "changed", "changed"
+	if b.Image.Env[0] == "changed" || images.Catalogue[1].Packages[0] == "changed" {
+		t.Error("plans share memory")
+	}
+}

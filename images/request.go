@@ -1,0 +1,208 @@
+package images
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/llorch/llorch-bk/images/fault"
+)
+
+// DefaultRepository is where llama.cpp is developed.
+const DefaultRepository = "https://github.com/ggml-org/llama.cpp"
+
+// DefaultRef is the release that is built when no ref is named: a fixed one, so
+// that the same command builds the same thing next month.
+const DefaultRef = "v0.5.0"
+
+// SourceKind says how a source tree reaches the builder.
+type SourceKind string
+
+// The kinds of source.
+const (
+	// SourceGit is a remote repository that the builder itself fetches.
+	SourceGit SourceKind = "git"
+	// SourceDir is the working tree of a local directory, uncommitted changes included.
+	SourceDir SourceKind = "dir"
+	// SourceCommit is one commit of a local repository or of a git bundle,
+	// checked out on this machine and sent to the builder.
+	SourceCommit SourceKind = "commit"
+)
+
+// Request is what the user asked for, before anything was looked up.
+type Request struct {
+	// Source is a repository URL, a directory or a git bundle file.
+	Source string `json:"source"`
+	// Ref is a branch, tag or commit of Source; empty means DefaultRef for
+	// DefaultRepository, the working tree for a directory and HEAD otherwise.
+	Ref string `json:"ref,omitempty"`
+	// Variant names an entry of the catalogue.
+	Variant string `json:"variant"`
+	// Platform is the image's OS and architecture, as linux/amd64.
+	Platform string `json:"platform"`
+	// Base replaces the catalogue's base image.
+	Base string `json:"base,omitempty"`
+	// CPU is CPUPortable, CPUNative or the name of a level.
+	CPU string `json:"cpu"`
+	// CUDAArch is a list of CUDA architectures (86 or 8.6), or CUDAAll.
+	CUDAArch []string `json:"cuda_arch,omitempty"`
+	// CMakeFlags are the user's own, each as -DNAME=VALUE. They win over ours.
+	CMakeFlags []string `json:"cmake_flags,omitempty"`
+	// Tags name the image; none means a name derived from commit, variant and level.
+	Tags []string `json:"tags,omitempty"`
+}
+
+var (
+	cmakeFlag = regexp.MustCompile(`(?s)^-D([A-Za-z_][A-Za-z0-9_]*)(?::[A-Z]+)?=(.*)$`)
+	cudaArch  = regexp.MustCompile(`^([0-9]{1,2})\.?([0-9])([af]?)$`)
+)
+
+// Normalise checks r against the catalogue and returns it in its one canonical
+// form: sorted, deduplicated, old flag names replaced. Everything that is wrong
+// is reported at once, as a fault.Usage.
+func (r Request) Normalise() (Request, error) {
+	var wrong []error
+	v, err := FindVariant(r.Variant)
+	if err != nil {
+		wrong = append(wrong, err)
+	}
+	if !slices.Contains(Platforms, r.Platform) {
+		wrong = append(wrong, fmt.Errorf("platform %q is not one of %s", r.Platform, strings.Join(Platforms, ", ")))
+	} else if r.CPU != CPUPortable && r.CPU != CPUNative {
+		if _, err := FindLevel(r.Arch(), r.CPU); err != nil {
+			wrong = append(wrong, err)
+		}
+	}
+	flags, err := normaliseFlags(r.CMakeFlags)
+	if err != nil {
+		wrong = append(wrong, err)
+	}
+	r.CMakeFlags = flags
+	if archs, err := normaliseArchs(r.CUDAArch); err != nil {
+		wrong = append(wrong, err)
+	} else {
+		r.CUDAArch = archs
+	}
+	if len(r.CUDAArch) > 0 && v.CUDA == nil && r.Variant != "" {
+		wrong = append(wrong, fmt.Errorf("--cuda-arch is for a CUDA variant, not for %q", r.Variant))
+	}
+	for _, f := range flags {
+		if name, value, _ := strings.Cut(strings.TrimPrefix(f, "-D"), "="); name == "GGML_CUDA" && v.CUDA == nil && !isOff(value) {
+			wrong = append(wrong, errors.New("-DGGML_CUDA needs the CUDA toolchain: use --cuda"))
+		}
+	}
+	tags := make([]string, 0, len(r.Tags))
+	for _, t := range r.Tags {
+		named, err := reference.ParseNormalizedNamed(t)
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("tag %q: %w", t, err))
+			continue
+		}
+		if _, ok := named.(reference.Digested); ok {
+			wrong = append(wrong, fmt.Errorf("tag %q: a name to give cannot have a digest", t))
+			continue
+		}
+		tags = append(tags, reference.TagNameOnly(named).String())
+	}
+	r.Tags = slices.Compact(slices.Sorted(slices.Values(tags)))
+	if r.Base != "" {
+		named, err := reference.ParseNormalizedNamed(r.Base)
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("base %q: %w", r.Base, err))
+		} else {
+			r.Base = reference.TagNameOnly(named).String()
+		}
+	}
+	if len(wrong) > 0 {
+		return r, fault.New(fault.Usage, "this cannot be built as asked", errors.Join(wrong...), "see llorch-bk build --help")
+	}
+	return r, nil
+}
+
+// Arch is the architecture part of the platform, in Go's spelling.
+func (r Request) Arch() string {
+	_, arch, _ := strings.Cut(r.Platform, "/")
+	return arch
+}
+
+// ours are definitions that have a flag of their own, which the plan knows of.
+var ours = map[string]string{
+	"CMAKE_CUDA_ARCHITECTURES": "--cuda-arch",
+	"GGML_BACKEND_DL":          "--cpu and --variant",
+	"GGML_CPU_ALL_VARIANTS":    "--cpu portable",
+	"GGML_CPU_ARM_ARCH":        "--cpu LEVEL",
+}
+
+// normaliseFlags checks, renames and sorts CMake definitions; the last of two
+// definitions of one name wins, as it does in CMake.
+func normaliseFlags(flags []string) ([]string, error) {
+	var wrong []error
+	byName := map[string]string{}
+	for _, f := range flags {
+		m := cmakeFlag.FindStringSubmatch(f)
+		if m == nil {
+			wrong = append(wrong, fmt.Errorf("CMake flag %q is not of the form -DNAME=VALUE", f))
+			continue
+		}
+		if strings.ContainsAny(m[2], "\n\x00") {
+			wrong = append(wrong, fmt.Errorf("CMake flag %q has a line break in its value", f))
+			continue
+		}
+		name := m[1]
+		// llama.cpp stops with an error at the name that its older guides use.
+		if name == "LLAMA_CUBLAS" || name == "LLAMA_CUDA" {
+			name = "GGML_CUDA"
+		}
+		if use, ok := ours[name]; ok {
+			wrong = append(wrong, fmt.Errorf("-D%s would make the plan and the image's labels untrue: use %s", name, use))
+			continue
+		}
+		if name == "GGML_NATIVE" && !isOff(m[2]) {
+			wrong = append(wrong, errors.New("-DGGML_NATIVE makes an image that nobody can name the CPU of: use --cpu native"))
+			continue
+		}
+		byName[name] = m[2]
+	}
+	out := make([]string, 0, len(byName))
+	for name, value := range byName {
+		out = append(out, "-D"+name+"="+value)
+	}
+	slices.Sort(out)
+	return out, errors.Join(wrong...)
+}
+
+// isOff follows CMake's rule for false constants.
+func isOff(v string) bool {
+	switch strings.ToUpper(v) {
+	case "", "0", "OFF", "NO", "FALSE", "N", "IGNORE", "NOTFOUND":
+		return true
+	}
+	return strings.HasSuffix(strings.ToUpper(v), "-NOTFOUND")
+}
+
+// normaliseArchs turns 8.6 and 86 into 86, sorts by number, and removes doubles.
+func normaliseArchs(archs []string) ([]string, error) {
+	if len(archs) == 1 && archs[0] == CUDAAll {
+		return archs, nil
+	}
+	var wrong []error
+	out := make([]string, 0, len(archs))
+	for _, a := range archs {
+		m := cudaArch.FindStringSubmatch(a)
+		if m == nil {
+			wrong = append(wrong, fmt.Errorf("CUDA architecture %q is not of the form 86 or 8.6", a))
+			continue
+		}
+		out = append(out, m[1]+m[2]+m[3])
+	}
+	slices.SortFunc(out, func(a, b string) int {
+		// 90a is older than 100: a suffix is no digit.
+		na, nb := strings.TrimRight(a, "af"), strings.TrimRight(b, "af")
+		return cmp.Or(cmp.Compare(len(na), len(nb)), strings.Compare(a, b))
+	})
+	return slices.Compact(out), errors.Join(wrong...)
+}

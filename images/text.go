@@ -1,0 +1,94 @@
+package images
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/distribution/reference"
+)
+
+// WriteText prints a plan for a person, what is pending last.
+func (p Plan) WriteText(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(tw, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	row("source", "%s", p.Source.Location)
+	if p.Source.Ref != "" {
+		row("ref", "%s", p.Source.Ref)
+	}
+	row("commit", "%s", known(p.Source.Commit))
+	if p.Source.Dirty {
+		row("", "with uncommitted changes")
+	}
+	if p.Source.Version != "" {
+		row("version", "%s", p.Source.Version)
+	}
+	row("variant", "%s", p.Variant)
+	row("platform", "%s", p.Platform)
+	row("cpu", "%s", known(p.CPU.Level))
+	if p.CPU.RunsOn != "" {
+		row("", "%s", p.CPU.RunsOn)
+	}
+	if p.CUDA != nil {
+		row("cuda", "%s for %s", p.CUDA.Version, strings.Join(p.CUDA.Archs, " "))
+	}
+	row("compiled on", "%s", p.Build.pinned())
+	row("runs on", "%s", p.Runtime.pinned())
+	names := make([]string, len(p.Packages))
+	for i, pkg := range p.Packages {
+		names[i] = pkg.Name
+	}
+	row("packages", "%s", strings.Join(names, " "))
+	for i, f := range p.CMake.Flags {
+		if i == 0 {
+			row("cmake", "%s", f)
+			continue
+		}
+		row("", "%s", f)
+	}
+	for i, t := range p.Image.Tags {
+		if i == 0 {
+			row("image", "%s", familiar(t))
+			continue
+		}
+		row("", "%s", familiar(t))
+	}
+	if p.Recipe != "" {
+		row("recipe", "%s", p.Recipe)
+	}
+	if len(p.Pending) > 0 {
+		row("to look up", "%s", strings.Join(p.Pending, ", "))
+	}
+	return tw.Flush()
+}
+
+func known(s string) string {
+	if s == "" {
+		return "(to be looked up)"
+	}
+	return s
+}
+
+func (b BaseFacts) pinned() string {
+	switch {
+	case b.Digest != "":
+		// A base that the user named by digest has it in its name already.
+		name, _, _ := strings.Cut(familiar(b.Ref), "@")
+		return name + "@" + b.Digest
+	case b.Ref != "":
+		return familiar(b.Ref)
+	}
+	return known("")
+}
+
+// familiar is a normalised reference as people type it.
+func familiar(ref string) string {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return ref
+	}
+	return reference.FamiliarString(named)
+}
