@@ -1,0 +1,141 @@
+// Package buildkit talks to BuildKit: it connects to a builder, asks what it
+// can do, collects the facts that only a builder can give, and solves a graph
+// into an image. What to build is decided elsewhere (packages images and llb).
+package buildkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/moby/buildkit/client"
+	_ "github.com/moby/buildkit/client/connhelper/dockercontainer" // docker-container://
+	_ "github.com/moby/buildkit/client/connhelper/kubepod"         // kube-pod://
+)
+
+// Auto lets Dial take the BuildKit inside the Docker engine.
+const Auto = "auto"
+
+// dialTimeout is how long a builder may take to answer its first call.
+const dialTimeout = 10 * time.Second
+
+// Engine is what Dial needs of a Docker engine whose own BuildKit is used.
+type Engine interface {
+	DialHijack(ctx context.Context, url, proto string, meta map[string][]string) (net.Conn, error)
+}
+
+// Builder is a BuildKit that answered.
+type Builder struct {
+	client *client.Client
+	// Address is what the builder was reached by, or Auto.
+	Address string
+	// Embedded is true for the BuildKit inside a Docker engine: its images are
+	// the engine's, so that nothing has to be loaded.
+	Embedded bool
+}
+
+// TLS are the files for a tcp:// builder with mutual TLS; empty fields are not used.
+type TLS struct {
+	CACert, Cert, Key string
+	// ServerName overrides the name that the server's certificate is checked for.
+	ServerName string
+}
+
+// Dial connects to a builder and waits for its first answer. addr is Auto, or
+// an address as BUILDKIT_HOST takes it: unix://, tcp://, docker-container://,
+// kube-pod://. A builder that does not answer is a fault.Machine, an address
+// that cannot be one a fault.Usage.
+func Dial(ctx context.Context, addr string, engine Engine, tls TLS) (*Builder, error) {
+	b := &Builder{Address: addr}
+	var opts []client.ClientOpt
+	target := addr
+	switch addr {
+	case "", Auto:
+		if engine == nil {
+			return nil, fault.New(fault.Machine, "there is no builder", errors.New("no Docker engine was found and none was named with --builder"),
+				"run llorch-bk setup, or name a BuildKit with --builder ADDR")
+		}
+		b.Address, b.Embedded, target = Auto, true, ""
+		opts = append(opts,
+			client.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+				return engine.DialHijack(ctx, "/grpc", "h2c", nil)
+			}),
+			client.WithSessionDialer(func(ctx context.Context, proto string, meta map[string][]string) (net.Conn, error) {
+				return engine.DialHijack(ctx, "/session", proto, meta)
+			}))
+	default:
+		u, err := url.Parse(addr)
+		if err != nil || u.Scheme == "" {
+			return nil, fault.New(fault.Usage, fmt.Sprintf("%q is no address of a builder", addr), err,
+				"--builder takes auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME or kube-pod://NAME")
+		}
+		switch u.Scheme {
+		case "unix", "tcp", "docker-container", "kube-pod":
+		default:
+			return nil, fault.New(fault.Usage, fmt.Sprintf("a builder cannot be reached by %s://", u.Scheme), nil,
+				"--builder takes auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME or kube-pod://NAME")
+		}
+		if tls.Cert != "" || tls.Key != "" {
+			opts = append(opts, client.WithCredentials(tls.Cert, tls.Key))
+		}
+		if tls.CACert != "" {
+			opts = append(opts, client.WithServerConfig(firstOf(tls.ServerName, u.Hostname()), tls.CACert))
+		}
+	}
+	c, err := client.New(ctx, target, opts...)
+	if err != nil {
+		return nil, fault.New(fault.Usage, "the builder "+b.Address+" cannot be used", err, "check --builder and its TLS files")
+	}
+	b.client = c
+	// New does not connect. Info is unknown to old builders, ListWorkers to none.
+	answer, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if _, err := c.ListWorkers(answer); err != nil {
+		c.Close()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, unreachable(b, err)
+	}
+	return b, nil
+}
+
+func unreachable(b *Builder, err error) error {
+	if b.Embedded {
+		return fault.New(fault.Machine, "the Docker engine's BuildKit does not answer", err,
+			`an engine before 23.0 may need { "features": { "buildkit": true } } in its daemon.json; llorch-bk setup does that`)
+	}
+	do := "check that a buildkitd listens there"
+	if path, ok := strings.CutPrefix(b.Address, "unix://"); ok {
+		if _, statErr := os.Stat(path); errors.Is(statErr, os.ErrPermission) || errors.Is(err, os.ErrPermission) {
+			do = "this user may not open the socket: use sudo, or the group that owns it"
+		}
+	}
+	return fault.New(fault.Machine, "the builder "+b.Address+" does not answer", err, do)
+}
+
+// Close ends the connection.
+func (b *Builder) Close() error { return b.client.Close() }
+
+// String names the builder for a person.
+func (b *Builder) String() string {
+	if b.Embedded {
+		return "the Docker engine's BuildKit"
+	}
+	return "BuildKit at " + b.Address
+}
+
+func firstOf(s ...string) string {
+	for _, v := range s {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

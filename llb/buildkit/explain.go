@@ -1,0 +1,135 @@
+package buildkit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/pkg/jsonmessage"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/moby/buildkit/client"
+	"github.com/opencontainers/go-digest"
+)
+
+// tailLines is how much of a failed step's log is shown with its error.
+const tailLines = 20
+
+// tail passes progress on and keeps the last lines of each step's log, for the
+// one step that fails.
+type tail struct {
+	next   func(*client.SolveStatus)
+	mu     sync.Mutex
+	names  map[digest.Digest]string
+	lines  map[digest.Digest][]string
+	rest   map[digest.Digest]string
+	failed digest.Digest
+}
+
+func newTail(next func(*client.SolveStatus)) *tail {
+	return &tail{next: next, names: map[digest.Digest]string{}, lines: map[digest.Digest][]string{}, rest: map[digest.Digest]string{}}
+}
+
+func (t *tail) update(s *client.SolveStatus) {
+	t.mu.Lock()
+	for _, v := range s.Vertexes {
+		t.names[v.Digest] = v.Name
+		// Steps that were cancelled because of another's failure fail as well.
+		if v.Error != "" && t.failed == "" && !strings.HasSuffix(v.Error, context.Canceled.Error()) {
+			t.failed = v.Digest
+		}
+	}
+	for _, l := range s.Logs {
+		parts := strings.Split(t.rest[l.Vertex]+string(l.Data), "\n")
+		t.rest[l.Vertex] = parts[len(parts)-1]
+		lines := append(t.lines[l.Vertex], parts[:len(parts)-1]...)
+		if len(lines) > tailLines {
+			lines = lines[len(lines)-tailLines:]
+		}
+		t.lines[l.Vertex] = lines
+	}
+	t.mu.Unlock()
+	if t.next != nil {
+		t.next(s)
+	}
+}
+
+// failure is the name of the step that failed and the end of its log.
+func (t *tail) failure() (string, []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	lines := slices.Clone(t.lines[t.failed])
+	if rest := t.rest[t.failed]; rest != "" {
+		lines = append(lines, rest)
+	}
+	return t.names[t.failed], lines
+}
+
+// explain turns a failed solve into an error for a person.
+func (b *Builder) explain(ctx context.Context, what string, err error, t *tail) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var f *fault.Fault
+	if errors.As(err, &f) {
+		return f
+	}
+	msg := err.Error()
+	switch {
+	case strings.Contains(msg, "no space left on device"):
+		return fault.New(fault.Build, what, errors.New("the builder's disk is full"), "free some: docker system df, docker builder prune")
+	case builderGone(msg):
+		return fault.New(fault.Build, what, fmt.Errorf("%s went away during the build (%s)", b, reason(err)),
+			"look at its log, start it again and repeat the command: what was finished is cached")
+	}
+	if t == nil {
+		return fault.New(fault.Build, what, errors.New(reason(err)), "")
+	}
+	name, lines := t.failure()
+	if name == "" {
+		return fault.New(fault.Build, what, errors.New(reason(err)), "")
+	}
+	do := "the lines above are the end of the step's log; --progress plain shows all of it"
+	if strings.HasPrefix(name, "[toolchain]") {
+		do = "the packages could not be installed: check the builder's network and proxy"
+	}
+	// The step's name says what ran; its command line would fill the screen.
+	why := execPrefix.ReplaceAllString(reason(err), "")
+	return fault.New(fault.Build, what, fmt.Errorf("step %s: %s", name, why), do).WithLines(lines)
+}
+
+var execPrefix = regexp.MustCompile(`(?s)^.*(?:process|executor failed running) .* did not complete successfully: |^executor failed running \[.*\]: `)
+
+// builderGone recognises a connection that broke: the codes of gRPC do not
+// survive every layer in between.
+func builderGone(msg string) bool {
+	for _, s := range []string{"code = Unavailable", "connection reset by peer", "broken pipe", "error reading from server: EOF", "transport is closing", "no active session", "closing transport"} {
+		if strings.Contains(msg, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// drainLoad reads an engine's answer to the end: a failure comes inside it.
+func drainLoad(r image.LoadResponse) error {
+	defer r.Body.Close()
+	dec := json.NewDecoder(r.Body)
+	for {
+		var m jsonmessage.JSONMessage
+		switch err := dec.Decode(&m); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("%w: %w", errLoad, err)
+		case m.Error != nil:
+			return fmt.Errorf("%w: %w", errLoad, m.Error)
+		}
+	}
+}

@@ -1,0 +1,296 @@
+package buildkit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/distribution/reference"
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb"
+	"github.com/llorch/llorch-bk/llb/source"
+	"github.com/moby/buildkit/client"
+	bkllb "github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// LocalDomain is the registry part of names that no registry has: images that
+// were bootstrapped on this machine.
+const LocalDomain = "llorch.local"
+
+// LocalBase is a base image of this machine, for where no registry answers.
+type LocalBase struct {
+	// Ref is its name, in LocalDomain.
+	Ref string
+	// Manifest is the digest of its manifest in Store.
+	Manifest digest.Digest
+	// Store holds it, for a builder that takes an OCI layout.
+	Store content.Store
+	// Config is the image's config as JSON.
+	Config []byte
+	// Load puts it into the engine, for an embedded builder that takes none.
+	Load func(context.Context) error
+}
+
+// Query is what Collect is to find out.
+type Query struct {
+	Request  images.Request
+	Checkout source.Checkout
+	CPULevel string
+	// Local stands in for the catalogue's base where no registry answers; nil
+	// where this machine has none.
+	Local *LocalBase
+	// Status receives the builder's progress.
+	Status func(*client.SolveStatus)
+	// Notice tells the user of a decision that was taken for want of a better one.
+	Notice func(string)
+}
+
+// Facts are the facts for a plan, and what the builder can do.
+type Facts struct {
+	images.Facts
+	Capabilities llb.Capabilities
+}
+
+// Collect asks the builder for what only it can tell: the tree behind a remote
+// commit, the digests and environments of the bases.
+func (b *Builder) Collect(ctx context.Context, q Query) (Facts, error) {
+	var f Facts
+	f.Source, f.CPULevel = q.Checkout.Facts, q.CPULevel
+	v, err := images.FindVariant(q.Request.Variant)
+	if err != nil {
+		return f, fault.New(fault.Usage, "there is no such variant", err, "see llorch-bk build --help")
+	}
+	buildRef, runtimeRef := images.BaseRefs(q.Request, v)
+	// What the function returns comes back as the builder's words for it, without
+	// its type, so a fault is kept aside.
+	var why *fault.Fault
+	_, err = b.run(ctx, client.SolveOpt{FrontendAttrs: map[string]string{}, Session: []session.Attachable{registryAuth()}}, calm(q.Status), func(ctx context.Context, gw gateway.Client) (_ *gateway.Result, err error) {
+		defer func() { errors.As(err, &why) }()
+		f.Capabilities = capabilities(gw)
+		if f.Source.Tree == nil {
+			src := images.PlanSource{Kind: f.Source.Kind, Location: q.Checkout.Location, Commit: f.Source.Commit, Short: f.Source.Short()}
+			if f.Source.Tree, err = readTree(ctx, gw, llb.SourceTree(src, f.Capabilities)); noCommit(err) {
+				return nil, fault.New(fault.Usage, fmt.Sprintf("there is no commit %s at %s", src.Commit, src.Location), nil, "check --ref and --source")
+			} else if err != nil {
+				return nil, err
+			}
+		}
+		if f.Build, err = b.base(ctx, gw, f.Capabilities, q, buildRef); err != nil {
+			return nil, err
+		}
+		if runtimeRef == buildRef {
+			f.Runtime = f.Build
+		} else if f.Runtime, err = b.base(ctx, gw, f.Capabilities, q, runtimeRef); err != nil {
+			return nil, err
+		}
+		return gateway.NewResult(), nil
+	})
+	if err != nil && why != nil && ctx.Err() == nil {
+		return f, why
+	}
+	if err != nil {
+		return f, b.explain(ctx, "the facts for the build cannot be collected", err, nil)
+	}
+	return f, nil
+}
+
+// noCommit recognises git's words, through the builder, for a commit that a
+// repository does not have.
+func noCommit(err error) bool {
+	if err == nil {
+		return false
+	}
+	for _, s := range []string{"not our ref", "unadvertised object", "couldn't find remote ref", "unable to read tree", "bad object", "reference is not a tree", "did not match any file"} {
+		if strings.Contains(err.Error(), s) {
+			return true
+		}
+	}
+	return false
+}
+
+// calm shows a failed look-up as a line of its log instead of as a failed step:
+// what is tried next may well succeed, and if not, the fault says all of it.
+func calm(next func(*client.SolveStatus)) func(*client.SolveStatus) {
+	if next == nil {
+		return nil
+	}
+	return func(s *client.SolveStatus) {
+		for _, v := range s.Vertexes {
+			if v.Error == "" || !strings.HasPrefix(v.Name, resolveStep) {
+				continue
+			}
+			s.Logs = append(s.Logs, &client.VertexLog{Vertex: v.Digest, Stream: 1, Data: []byte(v.Error + "\n"), Timestamp: time.Now()})
+			v.Error = ""
+		}
+		next(s)
+	}
+}
+
+// resolveStep begins the names of look-ups in the progress display.
+const resolveStep = "resolve "
+
+func capabilities(gw gateway.Client) llb.Capabilities {
+	caps := gw.BuildOpts().LLBCaps
+	return llb.Capabilities{
+		GitChecksum:       caps.Supports(pb.CapSourceGitChecksum) == nil,
+		GitSkipSubmodules: caps.Supports(pb.CapSourceGitSkipSubmodules) == nil,
+		OCILayout:         caps.Supports(pb.CapSourceOCILayout) == nil,
+	}
+}
+
+// readTree has the builder fetch a tree and recognises llama.cpp in it.
+func readTree(ctx context.Context, gw gateway.Client, tree bkllb.State) (*images.Tree, error) {
+	def, err := tree.Marshal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
+	if err != nil {
+		return nil, err
+	}
+	ref, err := res.SingleRef()
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{}
+	for _, name := range images.TreeFiles {
+		// The builder's error for a missing file has no type that survives the
+		// wire; a stat that fails says the same.
+		if _, err := ref.StatFile(ctx, gateway.StatRequest{Path: name}); err != nil {
+			continue
+		}
+		data, err := ref.ReadFile(ctx, gateway.ReadRequest{Filename: name})
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", name, err)
+		}
+		files[name] = data
+	}
+	return images.ReadTree(files)
+}
+
+// base finds out what a base's name stands for: in its registry, else in the
+// engine's own store, else by the base that this machine bootstrapped. The last
+// one replaces only a base of the catalogue, never one that the user named.
+func (b *Builder) base(ctx context.Context, gw gateway.Client, caps llb.Capabilities, q Query, ref string) (images.BaseFacts, error) {
+	platform := platformOf(q.Request)
+	local := strings.HasPrefix(ref, LocalDomain+"/")
+	if local && q.Local != nil && ref == q.Local.Ref {
+		return b.localBase(ctx, gw, caps, *q.Local)
+	}
+	var remoteErr error
+	if !local {
+		var f images.BaseFacts
+		if f, remoteErr = resolve(ctx, gw, ref, platform, "default"); remoteErr == nil {
+			return f, nil
+		}
+	}
+	if b.Embedded {
+		if f, err := resolve(ctx, gw, ref, platform, "local"); err == nil {
+			if remoteErr != nil {
+				q.Notice(fmt.Sprintf("%s: its registry does not give it (%s), so the engine's copy is used", familiar(ref), reason(remoteErr)))
+			}
+			return f, nil
+		}
+	}
+	if q.Local != nil && q.Request.Base == "" && strings.HasPrefix(ref, "docker.io/library/debian:") {
+		q.Notice(fmt.Sprintf("%s: its registry does not give it (%s), so the base that setup bootstrapped here is used: %s", familiar(ref), reason(remoteErr), q.Local.Ref))
+		return b.localBase(ctx, gw, caps, *q.Local)
+	}
+	do := "check the network and the name; where no registry can be reached, llorch-bk setup bootstraps a Debian base"
+	if remoteErr == nil {
+		remoteErr = errors.New("it exists in no registry, and this machine has none of that name")
+		do = "llorch-bk setup bootstraps " + LocalDomain + " bases"
+	}
+	return images.BaseFacts{}, fault.New(fault.Machine, "the base image "+familiar(ref)+" cannot be had", errors.New(reason(remoteErr)), do)
+}
+
+// localBase offers this machine's own base to the builder in a way that it takes.
+func (b *Builder) localBase(ctx context.Context, gw gateway.Client, caps llb.Capabilities, l LocalBase) (images.BaseFacts, error) {
+	f := images.BaseFacts{Ref: l.Ref}
+	if err := readConfig(&f, l.Config); err != nil {
+		return f, err
+	}
+	if caps.OCILayout {
+		f.Layout, f.Digest = true, l.Manifest.String()
+		return f, nil
+	}
+	if !b.Embedded {
+		return f, fault.New(fault.Machine, b.String()+" takes no base image from this machine", errors.New("it is older than BuildKit 0.12"),
+			"use a newer builder, or one that reaches a registry")
+	}
+	if err := l.Load(ctx); err != nil {
+		return f, err
+	}
+	return resolve(ctx, gw, l.Ref, nil, "local")
+}
+
+// resolve asks the builder for an image's digest and config. In mode local the
+// digest names the image in the engine's store and pins nothing elsewhere.
+func resolve(ctx context.Context, gw gateway.Client, ref string, platform *ocispec.Platform, mode string) (images.BaseFacts, error) {
+	f := images.BaseFacts{Ref: ref}
+	_, dgst, config, err := gw.ResolveImageConfig(ctx, ref, sourceresolver.Opt{
+		LogName:  resolveStep + familiar(ref),
+		ImageOpt: &sourceresolver.ResolveImageOpt{Platform: platform, ResolveMode: mode},
+	})
+	if err != nil {
+		return f, err
+	}
+	switch {
+	case dgst == "":
+		// An engine with graphdrivers gives its own copy, and no digest for it. The
+		// digest of an image's config is its id there.
+		f.ID = digest.FromBytes(config).String()
+	case mode == "local":
+		f.ID = dgst.String()
+	default:
+		f.Digest = dgst.String()
+	}
+	return f, readConfig(&f, config)
+}
+
+// readConfig takes from a base's config what an image built on it keeps.
+func readConfig(f *images.BaseFacts, config []byte) error {
+	var img ocispec.Image
+	if err := json.Unmarshal(config, &img); err != nil {
+		return fmt.Errorf("the config of %s: %w", f.Ref, err)
+	}
+	f.Env = img.Config.Env
+	return nil
+}
+
+func platformOf(r images.Request) *ocispec.Platform {
+	os, arch, _ := strings.Cut(r.Platform, "/")
+	return &ocispec.Platform{OS: os, Architecture: arch}
+}
+
+func familiar(ref string) string {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return ref
+	}
+	return reference.FamiliarString(named)
+}
+
+// reason is the last part of a chain of errors: what really went wrong, without
+// the names of everybody who passed it on.
+func reason(err error) string {
+	s := strings.TrimSpace(err.Error())
+	if i := strings.LastIndex(s, "dial tcp"); i >= 0 {
+		return s[i:]
+	}
+	if i := strings.LastIndex(s, "desc = "); i >= 0 {
+		s = s[i+len("desc = "):]
+	}
+	return strings.TrimPrefix(s, "failed to solve: ")
+}

@@ -1,0 +1,231 @@
+package buildkit
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/configfile"
+	"github.com/docker/docker/api/types/image"
+	dockerclient "github.com/docker/docker/client"
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb"
+	"github.com/moby/buildkit/client"
+	bkllb "github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/identity"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/auth/authprovider"
+	"github.com/moby/buildkit/session/secrets/secretsprovider"
+	"github.com/tonistiigi/fsutil"
+	"github.com/tonistiigi/fsutil/types"
+	"golang.org/x/sync/errgroup"
+)
+
+// Loader puts an image archive into an engine.
+type Loader interface {
+	ImageLoad(ctx context.Context, input io.Reader, opts ...dockerclient.ImageLoadOption) (image.LoadResponse, error)
+}
+
+// Job is one build.
+type Job struct {
+	Plan         images.Plan
+	Capabilities llb.Capabilities
+	// SourceDir is the tree to send, where the plan's source is of this machine.
+	SourceDir string
+	// Ignored are paths of SourceDir that are not sent.
+	Ignored []string
+	// Local is the base of this machine, where the plan stands on one.
+	Local *LocalBase
+	// Jobs is how many compilers run at once; 0 lets the builder decide by its
+	// cores and memory.
+	Jobs int
+	// Fresh compiles again whatever the cache has; the cache mounts are kept.
+	Fresh bool
+	// Engine takes the image from a builder that is not its own.
+	Engine Loader
+	// Status receives the builder's progress.
+	Status func(*client.SolveStatus)
+}
+
+// Result is what a build gave.
+type Result struct {
+	// Digest is what the exporter calls the image: the manifest's digest, or on
+	// an engine with graphdrivers the image's id.
+	Digest string
+	// ConfigDigest is the digest of the image's config, which is the image's id
+	// on every engine with graphdrivers; empty where the builder does not say.
+	ConfigDigest string
+}
+
+// Build solves a plan into an image and puts it where the job says. A compile
+// that fails is a fault.Build with the last lines of its log.
+func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
+	opt := llb.Options{}
+	if j.Fresh {
+		opt.Fresh = identity.NewID()
+	}
+	graph, err := llb.Build(j.Plan, j.Capabilities, opt)
+	if err != nil {
+		return Result{}, err
+	}
+	def, err := graph.Image.Marshal(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	solve := client.SolveOpt{
+		FrontendAttrs: map[string]string{},
+		Session: []session.Attachable{
+			secretsprovider.FromMap(map[string][]byte{llb.JobsSecret: []byte(strconv.Itoa(j.Jobs))}),
+			registryAuth(),
+		},
+	}
+	if j.SourceDir != "" {
+		fs, err := sourceFS(j.SourceDir, j.Ignored)
+		if err != nil {
+			return Result{}, fault.New(fault.Usage, "the source cannot be read", err, "")
+		}
+		solve.LocalMounts = map[string]fsutil.FS{llb.SourceMount: fs}
+	}
+	if j.Plan.Build.Layout || j.Plan.Runtime.Layout {
+		if j.Local == nil {
+			return Result{}, errors.New("the plan stands on a base of this machine, and the job has none")
+		}
+		solve.OCIStores = map[string]content.Store{llb.BaseStore: j.Local.Store}
+	}
+	tail := newTail(j.Status)
+	resp, err := b.export(ctx, j, solve, tail.update, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+		return solveGraph(ctx, gw, def, graph.Config)
+	})
+	if err != nil {
+		return Result{}, b.explain(ctx, "the build failed", err, tail)
+	}
+	return Result{
+		Digest:       resp.ExporterResponse[exptypes.ExporterImageDigestKey],
+		ConfigDigest: resp.ExporterResponse[exptypes.ExporterImageConfigDigestKey],
+	}, nil
+}
+
+// solveGraph solves a definition and attaches the image's config, which is the
+// one way that the exporters of every engine read it from.
+func solveGraph(ctx context.Context, gw gateway.Client, def *bkllb.Definition, config []byte) (*gateway.Result, error) {
+	res, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
+	if err != nil {
+		return nil, err
+	}
+	res.AddMeta(exptypes.ExporterImageConfigKey, config)
+	return res, nil
+}
+
+// export runs a build with the exporter that gets the image where it is wanted:
+// into the engine that the builder is part of, or through a pipe into another.
+func (b *Builder) export(ctx context.Context, j Job, opt client.SolveOpt, status func(*client.SolveStatus), build gateway.BuildFunc) (*client.SolveResponse, error) {
+	names := strings.Join(j.Plan.Image.Tags, ",")
+	switch {
+	case b.Embedded:
+		opt.Exports = []client.ExportEntry{{Type: "moby", Attrs: map[string]string{"name": names}}}
+	case j.Engine == nil:
+		return nil, fault.New(fault.Machine, "there is no engine to load the image into", nil, "run llorch-bk setup")
+	default:
+		return b.load(ctx, j, names, opt, status, build)
+	}
+	return b.run(ctx, opt, status, build)
+}
+
+// load streams the image from the builder into an engine. Whichever side fails
+// first closes the pipe with its error, so that neither waits for the other.
+func (b *Builder) load(ctx context.Context, j Job, names string, opt client.SolveOpt, status func(*client.SolveStatus), build gateway.BuildFunc) (*client.SolveResponse, error) {
+	r, w := io.Pipe()
+	opt.Exports = []client.ExportEntry{{
+		Type:   client.ExporterDocker,
+		Attrs:  map[string]string{"name": names},
+		Output: func(map[string]string) (io.WriteCloser, error) { return w, nil },
+	}}
+	var resp *client.SolveResponse
+	// The first failure is the cause of the other, so it is kept before the
+	// pipe passes it on.
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var g errgroup.Group
+	g.Go(func() error {
+		var err error
+		if resp, err = b.run(ctx, opt, status, build); err != nil {
+			fail(err)
+		}
+		w.CloseWithError(err)
+		return err
+	})
+	g.Go(func() error {
+		loaded, err := j.Engine.ImageLoad(ctx, r)
+		if err == nil {
+			err = drainLoad(loaded)
+		}
+		if err != nil {
+			fail(err)
+		}
+		r.CloseWithError(err)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	return resp, nil
+}
+
+// run is client.Build with a status channel that is always drained: the client
+// sends to it without a way out.
+func (b *Builder) run(ctx context.Context, opt client.SolveOpt, status func(*client.SolveStatus), build gateway.BuildFunc) (*client.SolveResponse, error) {
+	ch := make(chan *client.SolveStatus)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for s := range ch {
+			if status != nil {
+				status(s)
+			}
+		}
+	}()
+	resp, err := b.client.Build(ctx, opt, "llorch-bk", build, ch)
+	<-done
+	return resp, err
+}
+
+// registryAuth lets a builder use the user's registry credentials; without a
+// readable file there are none.
+func registryAuth() session.Attachable {
+	cfg, err := config.Load(config.Dir())
+	if err != nil {
+		cfg = configfile.New("")
+	}
+	return authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{AuthConfigProvider: authprovider.LoadAuthConfig(cfg)})
+}
+
+// sourceFS is the part of a tree that is sent.
+func sourceFS(dir string, ignored []string) (fsutil.FS, error) {
+	fs, err := fsutil.NewFS(dir)
+	if err != nil || len(ignored) == 0 {
+		return fs, err
+	}
+	skip := make(map[string]bool, len(ignored))
+	for _, path := range ignored {
+		skip[path] = true
+	}
+	// Names, not patterns: a file may well be called model[1].gguf.
+	return fsutil.NewFilterFS(fs, &fsutil.FilterOpt{Map: func(path string, stat *types.Stat) fsutil.MapResult {
+		switch {
+		case !skip[path]:
+			return fsutil.MapResultKeep
+		case stat.IsDir():
+			return fsutil.MapResultSkipDir
+		}
+		return fsutil.MapResultExclude
+	}})
+}
+
+var errLoad = errors.New("the engine did not take the image")

@@ -1,0 +1,1 @@
+const char *ggml_backend_mark(void) { return MARK; }

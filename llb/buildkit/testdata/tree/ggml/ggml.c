@@ -1,0 +1,1 @@
+const char *ggml_commit(void) { return GGML_COMMIT; }

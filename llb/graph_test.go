@@ -1,0 +1,293 @@
+package llb_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/llb"
+	bkllb "github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+)
+
+var update = flag.Bool("update", false, "write testdata instead of comparing with it")
+
+const commit = "de3ff81aaaabbbbccccddddeeeeffff000011112"
+
+func sha(digit string) string { return "sha256:" + strings.Repeat(digit, 64) }
+
+// modern is a builder that can do everything that a graph may ask for.
+var modern = llb.Capabilities{GitChecksum: true, GitSkipSubmodules: true, OCILayout: true}
+
+// subject is what a test builds: a request and facts as they come from a user
+// and a builder. A test changes what it is about.
+type subject struct {
+	images.Request
+	Facts images.Facts
+	caps  llb.Capabilities
+	opt   llb.Options
+}
+
+type change func(*subject)
+
+func cuda(s *subject) {
+	s.Variant, s.CUDAArch = "cuda", []string{"86", "89"}
+	s.Facts.Build = images.BaseFacts{Ref: "docker.io/nvidia/cuda:12.8.1-devel-ubuntu24.04", Digest: sha("d"), Env: []string{"PATH=/usr/local/cuda/bin:/usr/bin:/bin", "CUDA_VERSION=12.8.1"}}
+	s.Facts.Runtime = images.BaseFacts{Ref: "docker.io/nvidia/cuda:12.8.1-runtime-ubuntu24.04", Digest: sha("e"), Env: []string{"PATH=/usr/bin:/bin", "NVIDIA_VISIBLE_DEVICES=none"}}
+}
+
+func local(s *subject) {
+	s.Request.Source, s.Ref, s.Facts.Source.Kind = "/home/me/llama.cpp", "", images.SourceDir
+}
+
+func layout(s *subject) {
+	local(s)
+	s.Facts.Build = images.BaseFacts{Ref: "llorch.local/debian:trixie", Digest: sha("a"), Layout: true}
+	s.Facts.Runtime = s.Facts.Build
+}
+
+// engineBase is a base that exists only in the store of an engine.
+func engineBase(s *subject) {
+	local(s)
+	s.Base = "llorch.local/debian:trixie"
+	s.Facts.Build = images.BaseFacts{Ref: s.Base, ID: sha("1")}
+	s.Facts.Runtime = s.Facts.Build
+}
+
+func (s subject) with(changes ...change) subject {
+	for _, c := range changes {
+		c(&s)
+	}
+	return s
+}
+
+func cpu() subject {
+	base := images.BaseFacts{Ref: "docker.io/library/debian:trixie-slim", Digest: sha("b"), Env: []string{"PATH=/usr/bin:/bin"}}
+	return subject{
+		Request: images.Request{
+			Source: images.DefaultRepository, Ref: images.DefaultRef, Variant: "cpu", Platform: "linux/amd64", CPU: images.CPUPortable,
+		},
+		Facts: images.Facts{
+			Source: images.SourceFacts{
+				Kind: images.SourceGit, Commit: commit, Tag: "v0.5.0", Time: time.Date(2026, 10, 1, 10, 0, 0, 0, time.UTC),
+				Tree: &images.Tree{Version: "0.5.0", ServerDir: "tools/server", Licences: []string{"LICENSE"}},
+			},
+			Build: base, Runtime: base,
+		},
+		caps: modern,
+	}
+}
+
+func (s subject) plan(t *testing.T) images.Plan {
+	t.Helper()
+	r, err := s.Normalise()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := images.MakePlan(r, s.Facts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (s subject) graph(t *testing.T) llb.Graph {
+	t.Helper()
+	g, err := llb.Build(s.plan(t), s.caps, s.opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// op is one vertex of a definition, with symbolic ids in place of digests.
+type op struct {
+	ID       string
+	Op       *pb.Op
+	Metadata bkllb.OpMetadata
+	Script   digest.Digest `json:",omitempty"`
+
+	digest digest.Digest
+}
+
+// name is what the progress display shows, up to the first space.
+func (o op) name() string {
+	name, _, _ := strings.Cut(o.Metadata.Description["llb.customname"], " ")
+	return name
+}
+
+// ops are the vertices of a definition in its own order.
+func ops(t *testing.T, def *bkllb.Definition) []op {
+	t.Helper()
+	ids := map[string]string{}
+	var out []op
+	for i, dt := range def.Def {
+		o := op{ID: fmt.Sprintf("op%d", i), Op: &pb.Op{}, digest: digest.FromBytes(dt)}
+		if err := o.Op.UnmarshalVT(dt); err != nil {
+			t.Fatal(err)
+		}
+		ids[o.digest.String()] = o.ID
+		for _, in := range o.Op.Inputs {
+			if ids[in.Digest] == "" {
+				t.Fatalf("%s comes before its input %s", o.ID, in.Digest)
+			}
+			in.Digest = ids[in.Digest]
+		}
+		o.Metadata = def.Metadata[o.digest]
+		out = append(out, o)
+	}
+	return out
+}
+
+func (s subject) ops(t *testing.T) []op {
+	t.Helper()
+	def, err := s.graph(t).Image.Marshal(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ops(t, def)
+}
+
+// execs are the steps that run something, by name.
+func (s subject) execs(t *testing.T) map[string]op {
+	t.Helper()
+	out := map[string]op{}
+	for _, o := range s.ops(t) {
+		if o.Op.GetExec() != nil {
+			out[o.name()] = o
+		}
+	}
+	for _, name := range []string{"[toolchain]", "[compile]", "[probe]"} {
+		if _, ok := out[name]; !ok || len(out) != 3 {
+			t.Fatalf("the graph runs %v, want [toolchain], [compile], [probe]", slices.Sorted(maps.Keys(out)))
+		}
+	}
+	return out
+}
+
+// subjects are every kind of graph that there is.
+var subjects = map[string]subject{
+	"cpu-portable-amd64":     cpu(),
+	"cpu-x86-64-v3":          cpu().with(func(s *subject) { s.CPU = "x86-64-v3" }),
+	"cpu-portable-arm64":     cpu().with(func(s *subject) { s.Platform = "linux/arm64" }),
+	"cuda":                   cpu().with(cuda),
+	"source-git-old-builder": cpu().with(func(s *subject) { s.caps = llb.Capabilities{} }),
+	"source-local":           cpu().with(local),
+	"base-layout":            cpu().with(layout),
+	"base-engine":            cpu().with(engineBase, func(s *subject) { s.caps = llb.Capabilities{} }),
+}
+
+func TestGraphs(t *testing.T) {
+	t.Parallel()
+	for name, s := range subjects {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			enc := json.NewEncoder(&out)
+			enc.SetIndent("", "  ")
+			enc.SetEscapeHTML(false)
+			for _, o := range s.ops(t) {
+				// Of a script, the golden file says which, not all of it again.
+				for _, a := range o.Op.GetFile().GetActions() {
+					if f := a.GetMkfile(); f != nil {
+						o.Script, f.Data = digest.FromBytes(f.Data), nil
+					}
+				}
+				// What LLB features it uses follows from the rest.
+				o.Metadata.Caps = nil
+				if err := enc.Encode(o); err != nil {
+					t.Fatal(err)
+				}
+			}
+			golden(t, "graph-"+name+".json", out.Bytes())
+		})
+	}
+}
+
+func TestGraphIsDeterministic(t *testing.T) {
+	t.Parallel()
+	for name, s := range subjects {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var first *bkllb.Definition
+			var config []byte
+			for range 25 {
+				g := s.graph(t)
+				def, err := g.Image.Marshal(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if first == nil {
+					first, config = def, g.Config
+				}
+				if diff := cmp.Diff(first.Def, def.Def); diff != "" {
+					t.Fatal(diff)
+				}
+				if llb.Digest(first) != llb.Digest(def) {
+					t.Fatal("equal definitions have different digests")
+				}
+				if !bytes.Equal(config, g.Config) {
+					t.Fatal(cmp.Diff(string(config), string(g.Config)))
+				}
+			}
+		})
+	}
+}
+
+func TestOnlyTheToolchainHasANetwork(t *testing.T) {
+	t.Parallel()
+	for name, s := range subjects {
+		for step, o := range s.execs(t) {
+			want := pb.NetMode_NONE
+			if step == "[toolchain]" {
+				want = pb.NetMode_UNSET
+			}
+			if got := o.Op.GetExec().Network; got != want {
+				t.Errorf("%s: %s has network %s, want %s", name, step, got, want)
+			}
+			if o.Op.GetExec().Security != pb.SecurityMode_SANDBOX {
+				t.Errorf("%s: %s is not sandboxed", name, step)
+			}
+		}
+	}
+}
+
+func TestBuildRefusesAPendingPlan(t *testing.T) {
+	t.Parallel()
+	s := cpu()
+	s.Facts.Source.Tree = nil
+	if _, err := llb.Build(s.plan(t), modern, llb.Options{}); err == nil || !strings.Contains(err.Error(), "source.tree") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v: go test -update writes it", err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}

@@ -1,0 +1,196 @@
+package llb_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/llb"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+)
+
+// What must not make anything compile again, and what must.
+func TestWhatEntersTheKeys(t *testing.T) {
+	t.Parallel()
+	all := []string{"[toolchain]", "[compile]", "[probe]", "image"}
+	for name, c := range map[string]struct {
+		from    subject
+		change  change
+		changed []string
+	}{
+		"the image's name":         {cpu(), func(s *subject) { s.Tags = []string{"me/llama:1"} }, nil},
+		"the name of the ref":      {cpu(), func(s *subject) { s.Ref = "master" }, nil},
+		"the commit's time":        {cpu(), func(s *subject) { s.Facts.Source.Time = time.Time{} }, nil},
+		"a tag of the commit":      {cpu(), func(s *subject) { s.Facts.Source.Tag = "" }, nil},
+		"where a folder is":        {cpu().with(local), func(s *subject) { s.Request.Source = "/elsewhere" }, nil},
+		"a folder or its commit":   {cpu().with(local), func(s *subject) { s.Facts.Source.Kind = images.SourceCommit }, nil},
+		"a commit":                 {cpu(), func(s *subject) { s.Facts.Source.Commit = strings.Repeat("1", 40) }, []string{"[compile]", "image"}},
+		"a CMake flag":             {cpu(), func(s *subject) { s.CMakeFlags = []string{"-DGGML_LTO=ON"} }, []string{"[compile]", "image"}},
+		"a CPU level":              {cpu(), func(s *subject) { s.CPU = "x86-64-v3" }, []string{"[compile]", "image"}},
+		"a CUDA architecture":      {cpu().with(cuda), func(s *subject) { s.CUDAArch = []string{"86", "90"} }, []string{"[compile]", "image"}},
+		"the runtime base":         {cpu(), func(s *subject) { s.Facts.Runtime.Digest = sha("c") }, []string{"image"}},
+		"the build base":           {cpu(), func(s *subject) { s.Facts.Build.Digest = sha("c") }, all},
+		"the build base' settings": {cpu(), func(s *subject) { s.Facts.Build.Env = []string{"PATH=/bin"} }, all},
+		"the architecture":         {cpu(), func(s *subject) { s.Platform = "linux/arm64" }, all},
+		"a fresh build":            {cpu(), func(s *subject) { s.opt.Fresh = "once" }, all},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			digests := func(s subject) map[string]string {
+				all := s.ops(t)
+				out := map[string]string{"image": all[len(all)-1].digest.String()}
+				for name, o := range s.execs(t) {
+					out[name] = o.digest.String()
+				}
+				return out
+			}
+			before, after := digests(c.from), digests(c.from.with(c.change))
+			var changed []string
+			for _, name := range all {
+				if before[name] != after[name] {
+					changed = append(changed, name)
+				}
+			}
+			if diff := cmp.Diff(c.changed, changed); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+
+	// Labels are decided after the graph: not even a plan that has other ones.
+	t.Run("labels", func(t *testing.T) {
+		t.Parallel()
+		p := cpu().plan(t)
+		head := func() digest.Digest {
+			g, err := llb.Build(p, modern, llb.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			def, err := g.Image.Marshal(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return llb.Digest(def)
+		}
+		before := head()
+		p.Image.Labels, p.Image.Port, p.Image.User = map[string]string{"a": "b"}, 9999, "1:1"
+		if head() != before {
+			t.Error("what the config says is part of the graph")
+		}
+	})
+}
+
+func TestSecrets(t *testing.T) {
+	t.Parallel()
+	for name, s := range subjects {
+		for step, o := range s.execs(t) {
+			var ids []string
+			for _, m := range o.Op.GetExec().Mounts {
+				if m.MountType == pb.MountType_SECRET {
+					ids = append(ids, m.SecretOpt.ID)
+					if !m.SecretOpt.Optional {
+						t.Errorf("%s: %s cannot do without %s", name, step, m.SecretOpt.ID)
+					}
+				}
+			}
+			var want []string
+			if step == "[compile]" {
+				want = []string{llb.JobsSecret}
+			}
+			if diff := cmp.Diff(want, ids); diff != "" {
+				t.Errorf("%s: %s: %s", name, step, diff)
+			}
+			// How many compilers run is in the secret and nowhere else.
+			for _, arg := range slices.Concat(o.Op.GetExec().Meta.Args, o.Op.GetExec().Meta.Env) {
+				if strings.HasPrefix(arg, "-j") || strings.Contains(arg, "PARALLEL") || strings.Contains(arg, "SOURCE_DATE_EPOCH") {
+					t.Errorf("%s: %s is keyed by %q", name, step, arg)
+				}
+			}
+		}
+	}
+}
+
+// Sources and results of earlier steps are keyed by their content: no mount of
+// the compile but its root and its result is an output.
+func TestCompileIsKeyedByContent(t *testing.T) {
+	t.Parallel()
+	for name, s := range subjects {
+		for _, m := range s.execs(t)["[compile]"].Op.GetExec().Mounts {
+			output := m.Output != int64(pb.SkipOutput)
+			if want := m.Dest == "/" || m.Dest == "/out"; output != want && m.MountType == pb.MountType_BIND {
+				t.Errorf("%s: mount %s is an output: %v", name, m.Dest, output)
+			}
+		}
+	}
+}
+
+func cacheMounts(t *testing.T, s subject) map[string]*pb.Mount {
+	t.Helper()
+	out := map[string]*pb.Mount{}
+	for _, o := range s.execs(t) {
+		for _, m := range o.Op.GetExec().Mounts {
+			if m.MountType == pb.MountType_CACHE {
+				out[m.Dest] = m
+			}
+		}
+	}
+	return out
+}
+
+func TestCacheMounts(t *testing.T) {
+	t.Parallel()
+	const apt, lists, ccache = "/var/cache/apt", "/var/lib/apt/lists", "/ccache"
+	for name, want := range map[string]map[string]string{
+		"cpu-portable-amd64": {
+			apt: "llorch-apt-amd64-debian-trixie-slim-archives", lists: "llorch-apt-amd64-debian-trixie-slim-lists",
+			ccache: "llorch-ccache-amd64-debian-trixie-slim",
+		},
+		"cpu-portable-arm64": {
+			apt: "llorch-apt-arm64-debian-trixie-slim-archives", lists: "llorch-apt-arm64-debian-trixie-slim-lists",
+			ccache: "llorch-ccache-arm64-debian-trixie-slim",
+		},
+		"cuda": {
+			apt: "llorch-apt-amd64-nvidia-cuda-12.8.1-devel-ubuntu24.04-archives", lists: "llorch-apt-amd64-nvidia-cuda-12.8.1-devel-ubuntu24.04-lists",
+			ccache: "llorch-ccache-amd64-nvidia-cuda-12.8.1-devel-ubuntu24.04",
+		},
+	} {
+		got := map[string]string{}
+		for dest, m := range cacheMounts(t, subjects[name]) {
+			got[dest] = m.CacheOpt.ID
+			// A cache mount is keyed by its source too: it has none.
+			if m.Input != int64(pb.Empty) {
+				t.Errorf("%s: %s has a source", name, dest)
+			}
+			sharing := pb.CacheSharingOpt_LOCKED
+			if dest == ccache {
+				sharing = pb.CacheSharingOpt_SHARED
+			}
+			if m.CacheOpt.Sharing != sharing {
+				t.Errorf("%s: %s is %s", name, dest, m.CacheOpt.Sharing)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+func TestFreshKeepsTheCacheMounts(t *testing.T) {
+	t.Parallel()
+	before := cacheMounts(t, cpu())
+	fresh := cpu().with(func(s *subject) { s.opt.Fresh = "once" })
+	for dest, m := range cacheMounts(t, fresh) {
+		if b := before[dest]; b == nil || b.CacheOpt.ID != m.CacheOpt.ID || b.Input != m.Input {
+			t.Errorf("%s is another mount in a fresh build", dest)
+		}
+	}
+	for _, o := range fresh.ops(t) {
+		if o.Metadata.IgnoreCache {
+			t.Errorf("%s ignores the cache, and with it its cache mounts", o.name())
+		}
+	}
+}

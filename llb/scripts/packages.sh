@@ -1,0 +1,9 @@
+# Installs the packages named as arguments. The download caches are cache
+# mounts, so Debian's images must not be left to empty them after each call.
+set -eu
+rm -f /etc/apt/apt.conf.d/docker-clean
+export DEBIAN_FRONTEND=noninteractive
+keep='-o APT::Keep-Downloaded-Packages=true -o Binary::apt::APT::Keep-Downloaded-Packages=true'
+retry='-o Acquire::Retries=3'
+apt-get $retry -qq update
+apt-get $keep $retry -o Dpkg::Use-Pty=0 -qq install -y --no-install-recommends "$@"

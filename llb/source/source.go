@@ -1,0 +1,321 @@
+// Package source finds the commit behind a request and, for trees of this
+// machine, the folder that the builder is sent. It is the part of fact finding
+// that needs git but no builder.
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+)
+
+// Checkout is a source whose commit is known.
+type Checkout struct {
+	// Location is the canonical form of what the user named: a URL, or an
+	// absolute path.
+	Location string
+	// Ref is what was resolved; the working tree has none.
+	Ref   string
+	Facts images.SourceFacts
+	// Dir is the tree on this machine, to be sent to the builder; empty where
+	// the builder fetches the commit itself.
+	Dir string
+	// Ignored are paths of Dir that git ignores, and that are not sent: build
+	// folders and models make a working tree many times its size.
+	Ignored []string
+}
+
+// Resolver finds commits. Its zero value works, but for a Dir to check out into.
+type Resolver struct {
+	// Dir is the cache folder for trees that are checked out to be sent.
+	Dir string
+	// Env is the environment of git; nil means this process' own.
+	Env []string
+	// extra is added to git's environment.
+	extra []string
+}
+
+var (
+	overHTTP   = regexp.MustCompile(`^https?://`)
+	remoteURL  = regexp.MustCompile(`^(?:(?:https?|ssh|git|git\+ssh)://|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:)`)
+	fullCommit = regexp.MustCompile(`^[0-9a-f]{40}$`)
+	someCommit = regexp.MustCompile(`^[0-9a-f]{7,39}$`)
+)
+
+// IsRemote says whether location is fetched by the builder rather than read here.
+func IsRemote(location string) bool { return remoteURL.MatchString(location) }
+
+// Resolve finds the commit of ref at location. An empty ref is DefaultRef for
+// the default repository, the working tree for a directory, and HEAD otherwise.
+// What cannot be found is a fault.Usage; a missing git or network is a
+// fault.Machine.
+func (r Resolver) Resolve(ctx context.Context, location, ref string) (Checkout, error) {
+	c, err := r.resolve(ctx, location, ref)
+	if err != nil && ctx.Err() != nil {
+		// Whatever git said last, it was stopped.
+		return Checkout{}, context.Cause(ctx)
+	}
+	return c, err
+}
+
+func (r Resolver) resolve(ctx context.Context, location, ref string) (Checkout, error) {
+	if strings.HasPrefix(ref, "-") || strings.ContainsAny(ref, " \t\n") {
+		return Checkout{}, fault.New(fault.Usage, fmt.Sprintf("%q is not a ref", ref), nil, "name a branch, a tag or a commit with --ref")
+	}
+	if remoteURL.MatchString(location) {
+		return r.remote(ctx, location, ref)
+	}
+	location = strings.TrimPrefix(location, "file://")
+	abs, err := filepath.Abs(location)
+	if err != nil {
+		return Checkout{}, err
+	}
+	info, err := os.Stat(abs)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return Checkout{}, fault.New(fault.Usage, fmt.Sprintf("the source %s does not exist", location), nil,
+			"--source takes a git URL, a directory or a git bundle")
+	case err != nil:
+		return Checkout{}, fault.New(fault.Usage, "the source cannot be read", err, "")
+	case info.IsDir() && ref == "":
+		return r.workingTree(ctx, abs)
+	case info.IsDir():
+		return r.localCommit(ctx, abs, ref)
+	}
+	if ok, err := isBundle(abs); err != nil || !ok {
+		return Checkout{}, fault.New(fault.Usage, fmt.Sprintf("the source %s is a file, but no git bundle", location), err,
+			"--source takes a git URL, a directory or a git bundle (git bundle create FILE HEAD)")
+	}
+	return r.bundle(ctx, abs, ref)
+}
+
+// isBundle looks for the signature of git's bundle format, version 2 or 3.
+func isBundle(file string) (bool, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	head := make([]byte, len("# v2 git bundle\n"))
+	if _, err := io.ReadFull(f, head); err != nil {
+		return false, nil // A file this short is no bundle.
+	}
+	return string(head) == "# v2 git bundle\n" || string(head) == "# v3 git bundle\n", nil
+}
+
+func (r Resolver) remote(ctx context.Context, location, ref string) (Checkout, error) {
+	if err := secretFree(location); err != nil {
+		return Checkout{}, err
+	}
+	if ref == "" {
+		ref = "HEAD"
+		if strings.TrimSuffix(strings.TrimSuffix(location, "/"), ".git") == images.DefaultRepository {
+			ref = images.DefaultRef
+		}
+	}
+	if !overHTTP.MatchString(location) {
+		return r.fetched(ctx, location, ref)
+	}
+	c := Checkout{Location: location, Ref: ref, Facts: images.SourceFacts{Kind: images.SourceGit}}
+	if fullCommit.MatchString(ref) {
+		c.Facts.Commit = ref
+		return c, nil
+	}
+	out, err := r.git(ctx, "", "ls-remote", "--", location, ref, ref+"^{}", "refs/tags/"+ref, "refs/tags/"+ref+"^{}", "refs/heads/"+ref)
+	if err != nil {
+		return Checkout{}, remoteFault(location, err)
+	}
+	refs := map[string]string{}
+	for line := range strings.Lines(out) {
+		if id, name, ok := strings.Cut(strings.TrimSpace(line), "\t"); ok {
+			refs[name] = id
+		}
+	}
+	tag, branch := refs["refs/tags/"+ref+"^{}"], refs["refs/heads/"+ref]
+	if tag == "" {
+		tag = refs["refs/tags/"+ref]
+	}
+	switch {
+	case tag != "" && branch != "" && tag != branch:
+		return Checkout{}, fault.New(fault.Usage, fmt.Sprintf("the ref %q is both a tag and a branch of %s", ref, location), nil,
+			fmt.Sprintf("say which: --ref refs/tags/%s or --ref refs/heads/%s", ref, ref))
+	case tag != "":
+		c.Facts.Commit, c.Facts.Tag = tag, ref
+	case branch != "":
+		c.Facts.Commit = branch
+	default:
+		// A full ref name, or HEAD; an annotated tag's commit is behind ^{}.
+		if c.Facts.Commit = refs[ref+"^{}"]; c.Facts.Commit == "" {
+			c.Facts.Commit = refs[ref]
+		}
+		c.Facts.Tag = strings.TrimPrefix(ref, "refs/tags/")
+		if c.Facts.Tag == ref {
+			c.Facts.Tag = ""
+		}
+	}
+	if c.Facts.Commit == "" {
+		do := "list what is there: git ls-remote --tags --heads " + location
+		if someCommit.MatchString(ref) {
+			do = "a remote repository knows commits only by all 40 digits: give the whole id"
+		}
+		return Checkout{}, fault.New(fault.Usage, fmt.Sprintf("there is no ref %q at %s", ref, location), nil, do)
+	}
+	return c, nil
+}
+
+// secretFree refuses credentials in a URL: the URL becomes part of the graph,
+// of the builder's cache and of the image's labels.
+func secretFree(location string) error {
+	u, err := url.Parse(location)
+	if err != nil || u.User == nil {
+		return nil //nolint:nilerr // user@host:path is no URL, and has no place for a password.
+	}
+	if _, password := u.User.Password(); password || overHTTP.MatchString(location) {
+		return fault.New(fault.Usage, "the source's URL carries credentials", errors.New("it would be kept in the builder's cache and the image's labels"),
+			"take them out of --source and let git know them: git credential, or an ssh URL")
+	}
+	return nil
+}
+
+// fetched is one commit of a repository that this machine's git can reach and a
+// builder cannot: one behind ssh, whose keys stay here.
+func (r Resolver) fetched(ctx context.Context, location, ref string) (Checkout, error) {
+	if fullCommit.MatchString(ref) {
+		if c, ok := r.kept(ref); ok {
+			c.Location, c.Ref = location, ref
+			return c, nil
+		}
+	}
+	tmp, err := os.MkdirTemp("", "llorch-fetch-")
+	if err != nil {
+		return Checkout{}, err
+	}
+	defer os.RemoveAll(tmp)
+	if _, err := r.git(ctx, tmp, "init", "--quiet", "--bare"); err != nil {
+		return Checkout{}, err
+	}
+	if _, err := r.git(ctx, tmp, "fetch", "--quiet", "--depth=1", "--no-tags", "--", location, ref); err != nil {
+		var g *gitError
+		if errors.As(err, &g) && strings.Contains(g.all, "couldn't find remote ref") {
+			return Checkout{}, fault.New(fault.Usage, fmt.Sprintf("there is no ref %q at %s", ref, location), nil, "list what is there: git ls-remote --tags --heads "+location)
+		}
+		return Checkout{}, remoteFault(location, err)
+	}
+	c, err := r.checkout(ctx, tmp, location, "FETCH_HEAD")
+	c.Ref = ref
+	return c, err
+}
+
+func remoteFault(location string, err error) error {
+	var missing *fault.Fault
+	if errors.As(err, &missing) {
+		return err // There is no git here.
+	}
+	var g *gitError
+	if errors.As(err, &g) {
+		said := strings.ToLower(g.all)
+		for _, s := range []string{"not found", "does not exist", "does not appear to be a git", "could not read username", "authentication failed", "403", "401"} {
+			if strings.Contains(said, s) {
+				return fault.New(fault.Usage, "there is no readable repository at "+location, err, "check --source; a private repository needs git credentials that work without a prompt")
+			}
+		}
+	}
+	return fault.New(fault.Machine, "the repository "+location+" cannot be reached", err,
+		"check the network and proxy, or build from a local copy: --source DIR or --source FILE.bundle")
+}
+
+// workingTree is a directory as it stands.
+func (r Resolver) workingTree(ctx context.Context, dir string) (Checkout, error) {
+	top, err := r.git(ctx, dir, "rev-parse", "--show-toplevel")
+	if err != nil {
+		return Checkout{}, localFault(dir, err)
+	}
+	top = strings.TrimSpace(top)
+	facts, err := r.describe(ctx, top, "HEAD")
+	if err != nil {
+		return Checkout{}, err
+	}
+	facts.Kind = images.SourceDir
+	status, err := r.git(ctx, top, "status", "--porcelain")
+	if err != nil {
+		return Checkout{}, localFault(dir, err)
+	}
+	facts.Dirty = strings.TrimSpace(status) != ""
+	if facts.Tree, err = readTree(top); err != nil {
+		return Checkout{}, err
+	}
+	ignored, err := r.git(ctx, top, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
+	if err != nil {
+		return Checkout{}, localFault(dir, err)
+	}
+	c := Checkout{Location: top, Facts: facts, Dir: top}
+	for path := range strings.SplitSeq(ignored, "\x00") {
+		if path != "" {
+			c.Ignored = append(c.Ignored, strings.TrimSuffix(path, "/"))
+		}
+	}
+	return c, nil
+}
+
+// localCommit is one commit of a local repository.
+func (r Resolver) localCommit(ctx context.Context, dir, ref string) (Checkout, error) {
+	gitDir, err := r.git(ctx, dir, "rev-parse", "--absolute-git-dir")
+	if err != nil {
+		return Checkout{}, localFault(dir, err)
+	}
+	return r.checkout(ctx, strings.TrimSpace(gitDir), dir, ref)
+}
+
+// bundle is one commit of a git bundle. A tree that was checked out before is
+// used again without unpacking the bundle.
+func (r Resolver) bundle(ctx context.Context, file, ref string) (Checkout, error) {
+	heads, err := r.git(ctx, "", "bundle", "list-heads", file)
+	if err != nil {
+		return Checkout{}, fault.New(fault.Usage, "the git bundle "+file+" cannot be read", err, "make it again: git bundle create FILE HEAD")
+	}
+	if ref == "" {
+		ref = "HEAD"
+		if !strings.Contains(heads, " HEAD") {
+			// A bundle made of one branch alone has no HEAD.
+			if first, _, ok := strings.Cut(heads, "\n"); ok {
+				_, ref, _ = strings.Cut(first, " ")
+			}
+		}
+	}
+	for line := range strings.Lines(heads) {
+		id, name, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name == ref || name == "refs/heads/"+ref {
+			if c, ok := r.kept(id); ok {
+				c.Location, c.Ref = file, ref
+				return c, nil
+			}
+		}
+	}
+	tmp, err := os.MkdirTemp("", "llorch-bundle-")
+	if err != nil {
+		return Checkout{}, err
+	}
+	defer os.RemoveAll(tmp)
+	if _, err := r.git(ctx, "", "clone", "--quiet", "--mirror", "--", file, tmp); err != nil {
+		return Checkout{}, fault.New(fault.Usage, "the git bundle "+file+" cannot be unpacked", err, "check it: git bundle verify FILE")
+	}
+	return r.checkout(ctx, tmp, file, ref)
+}
+
+func localFault(dir string, err error) error {
+	var f *fault.Fault
+	if errors.As(err, &f) {
+		return err
+	}
+	return fault.New(fault.Usage, "the source "+dir+" is no git repository that can be read", err,
+		"an unpacked archive can be made one: git init && git add -A && git commit -m import")
+}
