@@ -1,0 +1,116 @@
+package health
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// bodyLimit is more than /health and /props ever say of themselves.
+const bodyLimit = 1 << 20
+
+// NewClient returns a client for talking to a server that was just started. It
+// uses no proxy, since the environment's one is for the world outside; follows
+// no redirect, since that would be another server's answer; and keeps no
+// connection, since a published port may accept before the server does.
+func NewClient() *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy:                 nil,
+			DisableKeepAlives:     true,
+			ResponseHeaderTimeout: 30 * time.Second,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// answer is what one look at /health gave.
+type answer struct {
+	ready bool
+	// step is what the answer says about how far the server is.
+	step Step
+	// text is the answer in words, for the error when there never is a better one.
+	text string
+}
+
+// probe asks once, for no longer than timeout.
+func probe(ctx context.Context, c *http.Client, base string, timeout time.Duration) answer {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	status, body, err := get(ctx, c, base+"/health")
+	if err != nil {
+		return answer{step: Starting, text: fmt.Sprintf("GET /health: %v", err)}
+	}
+	var says struct {
+		Status string `json:"status"`
+		Error  struct {
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	isJSON := json.Unmarshal(body, &says) == nil
+	text := fmt.Sprintf("GET /health answers %d", status)
+	switch {
+	case status == http.StatusOK && isJSON && says.Status == "ok":
+		return answer{ready: true, step: Loading, text: text}
+	case status == http.StatusOK:
+		return answer{step: Starting, text: text + ", but not as llama.cpp's server does"}
+	case isJSON && says.Error.Message != "":
+		text += ": " + says.Error.Message
+	}
+	if status == http.StatusServiceUnavailable {
+		return answer{step: Loading, text: text}
+	}
+	return answer{step: Starting, text: text}
+}
+
+func get(ctx context.Context, c *http.Client, url string) (status int, body []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	body, err = io.ReadAll(io.LimitReader(resp.Body, bodyLimit))
+	return resp.StatusCode, body, err
+}
+
+// Props is what a server says of itself. A field is empty where the server,
+// for instance an older one, does not say it.
+type Props struct {
+	// BuildInfo is the build number and short commit, as in "b5000-de3ff81".
+	BuildInfo string `json:"build_info"`
+	// ModelPath is the model file as the server sees it.
+	ModelPath string `json:"model_path"`
+	// TotalSlots is how many requests are served at once.
+	TotalSlots int `json:"total_slots"`
+}
+
+// AskProps gets /props of the server at base (a URL without a final slash). The
+// fields are those of llama.cpp's tools/server. It needs a ready server. A nil
+// c is NewClient's.
+func AskProps(ctx context.Context, c *http.Client, base string) (Props, error) {
+	if c == nil {
+		c = NewClient()
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	status, body, err := get(ctx, c, strings.TrimSuffix(base, "/")+"/props")
+	if err != nil {
+		return Props{}, err
+	}
+	if status != http.StatusOK {
+		return Props{}, fmt.Errorf("GET /props answers %d", status)
+	}
+	var p Props
+	if err := json.Unmarshal(body, &p); err != nil {
+		return Props{}, fmt.Errorf("GET /props: %w", err)
+	}
+	return p, nil
+}

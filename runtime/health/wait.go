@@ -1,0 +1,251 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/llorch/llorch-bk/images/fault"
+)
+
+const (
+	// firstProbe and slowestProbe are the ends of the backoff. A look is cheap,
+	// so the cap is low: it is what a ready server is kept waiting at worst.
+	firstProbe   = 50 * time.Millisecond
+	slowestProbe = time.Second
+	// probeGap is the least time between two looks that log lines ask for.
+	probeGap = 100 * time.Millisecond
+	// idleShare is the Activity per second that counts as doing nothing: one
+	// hundredth of a core. An init that wakes up each second, the image's own
+	// health probe and our looks stay far below it.
+	idleShare = 10
+	// lastLines is how much of a log goes into an error.
+	lastLines = 20
+)
+
+// Wait returns nil as soon as t is ready. Else the error is a fault: of class
+// Engine when the server exited, NotReady when its time was over or it hung; or
+// the context's cause when ctx ended. It returns with all that it started ended.
+func Wait(ctx context.Context, t Target, o Options) error {
+	w := &wait{t: t, o: o.withDefaults(), answers: make(chan answer, 1), samples: make(chan sample, 1)}
+	var running sync.WaitGroup
+	defer running.Wait()
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return w.run(ctx, func(f func(context.Context)) { running.Go(func() { f(inner) }) })
+}
+
+// sample is one reading of a target's activity.
+type sample struct {
+	value uint64
+	err   error
+}
+
+// wait is the state of one Wait. Only run's goroutine touches it; looks and
+// readings happen beside it, at most one of each at a time, and come back
+// through channels, so that an exit is never noticed late.
+type wait struct {
+	t       Target
+	o       Options
+	answers chan answer
+	samples chan sample
+
+	backoff   *backoff.ExponentialBackOff
+	next      *time.Timer
+	probing   bool
+	lastProbe time.Time
+
+	step      Step
+	stepSince time.Time
+	last      answer
+	lastLine  string
+
+	// The latest moment at which the server is known to have made progress, and
+	// the activity it had then.
+	progress      time.Time
+	progressValue uint64
+	progressKnown bool
+	sampling      bool
+}
+
+func (w *wait) run(ctx context.Context, spawn func(func(context.Context))) error {
+	start := time.Now()
+	w.step, w.stepSince, w.progress = Starting, start, start
+	w.last = answer{text: "it was never looked at"}
+	w.backoff = backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(firstProbe), backoff.WithMaxInterval(slowestProbe), backoff.WithMaxElapsedTime(0),
+		// Jitter keeps many clients apart; here is one, and the cap shall hold.
+		backoff.WithRandomizationFactor(0))
+	w.next = time.NewTimer(0)
+	defer w.next.Stop()
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	timeout, stopTimeout := after(w.o.Timeout)
+	defer stopTimeout()
+	readings, stopReadings := every(w.o.StallTimeout / 10)
+	defer stopReadings()
+	lines, exits := w.t.LogLines(), w.t.Exited()
+	w.o.Progress(Phase{Step: w.step})
+
+	for {
+		// An exit beats whatever else is known at the same moment.
+		select {
+		case cause := <-exits:
+			return w.exited(ctx, cause)
+		default:
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case cause := <-exits:
+			return w.exited(ctx, cause)
+		case <-timeout:
+			return w.notReady(ctx, fmt.Sprintf("the server was not ready within %v", w.o.Timeout),
+				"give it longer with --timeout, or read the whole log with llorch-bk logs")
+		case <-second.C:
+			w.o.Progress(Phase{w.step, time.Since(w.stepSince)})
+		case line, ok := <-lines:
+			if !ok {
+				lines = nil
+				continue
+			}
+			w.heard(line)
+		case <-w.next.C:
+			if !w.probing {
+				w.probing, w.lastProbe = true, time.Now()
+				spawn(w.look)
+			}
+		case a := <-w.answers:
+			w.probing = false
+			if a.ready {
+				w.o.Progress(Phase{Ready, time.Since(start)})
+				return nil
+			}
+			w.note(a)
+			w.next.Reset(w.backoff.NextBackOff())
+		case <-readings:
+			if !w.sampling {
+				w.sampling = true
+				spawn(w.read)
+			}
+		case s := <-w.samples:
+			w.sampling = false
+			if w.hung(s) {
+				return w.notReady(ctx, fmt.Sprintf("the server hangs: it did nothing for %v", w.o.StallTimeout),
+					"if it is only slow, give it longer with --stall-timeout; else read the whole log with llorch-bk logs")
+			}
+		}
+	}
+}
+
+// look asks the server and, when it says that it is ready, whether it is ours.
+func (w *wait) look(ctx context.Context) {
+	a := probe(ctx, w.o.Client, w.t.URL(), w.o.ProbeTimeout)
+	if a.ready {
+		ctx, cancel := context.WithTimeout(ctx, w.o.ProbeTimeout)
+		defer cancel()
+		if err := w.t.Same(ctx); err != nil {
+			a = answer{step: Starting, text: fmt.Sprintf("%s answers, but it is not what was started: %v", w.t.URL(), err)}
+		}
+	}
+	w.answers <- a
+}
+
+// read takes a reading of the activity.
+func (w *wait) read(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, max(w.o.StallTimeout, time.Second))
+	defer cancel()
+	value, err := w.t.Activity(ctx)
+	w.samples <- sample{value, err}
+}
+
+// heard takes a log line as a sign of life and as a hint to look at once. What
+// the server logs about our own looks is neither, or each would cause the next.
+func (w *wait) heard(line string) {
+	if strings.Contains(line, "/health") || line == w.lastLine {
+		return
+	}
+	w.lastLine = line
+	w.progress, w.progressKnown = time.Now(), false
+	w.backoff.Reset()
+	if !w.probing {
+		w.next.Reset(max(0, probeGap-time.Since(w.lastProbe)))
+	}
+}
+
+// note remembers an answer that was not the awaited one.
+func (w *wait) note(a answer) {
+	w.last = a
+	if a.step == w.step {
+		return
+	}
+	w.step, w.stepSince = a.step, time.Now()
+	w.backoff.Reset()
+	w.o.Progress(Phase{Step: w.step})
+}
+
+// hung says whether a reading means that the server has done nothing for too
+// long. Without readings nobody can tell, so the clock starts again.
+func (w *wait) hung(s sample) bool {
+	idle := time.Since(w.progress)
+	if s.err != nil || !w.progressKnown || s.value < w.progressValue {
+		if s.err != nil {
+			w.progress = time.Now()
+		} else {
+			w.progressValue, w.progressKnown = s.value, true
+		}
+		return false
+	}
+	if float64(s.value-w.progressValue) > idleShare*idle.Seconds() {
+		w.progress, w.progressValue = time.Now(), s.value
+		return false
+	}
+	return idle >= w.o.StallTimeout
+}
+
+func (w *wait) exited(ctx context.Context, cause error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	lines := w.lines(ctx)
+	var f *fault.Fault
+	if errors.As(cause, &f) {
+		return fault.New(f.Class, f.What, f.Why, f.Do).WithLines(lines)
+	}
+	return fault.New(fault.Engine, "the server ended before it was ready", cause,
+		"its last lines say more; a flag after -- may be one that it does not know").WithLines(lines)
+}
+
+func (w *wait) notReady(ctx context.Context, what, do string) error {
+	return fault.New(fault.NotReady, what, errors.New(w.last.text), do).WithLines(w.lines(ctx))
+}
+
+// lines are the log's last ones, with time of their own: the wait's is over.
+func (w *wait) lines(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	return w.t.LastLines(ctx, lastLines)
+}
+
+// after is a channel that fires once after d, or never where d is 0.
+func after(d time.Duration) (<-chan time.Time, func() bool) {
+	if d <= 0 {
+		return nil, func() bool { return false }
+	}
+	t := time.NewTimer(d)
+	return t.C, t.Stop
+}
+
+// every is a channel that fires each d, but no oftener than is worth while, or
+// never where d is 0.
+func every(d time.Duration) (<-chan time.Time, func()) {
+	if d <= 0 {
+		return nil, func() {}
+	}
+	t := time.NewTicker(min(max(d, 20*time.Millisecond), 5*time.Second))
+	return t.C, t.Stop
+}

@@ -1,0 +1,22 @@
+// Package model turns a model ref into a verified file on this host: it parses
+// the ref, speaks the Hugging Face Hub's protocol or plain HTTP, and keeps what
+// it fetched in a store.
+//
+// The store is a folder in Hugging Face cache layout, one folder per model:
+//
+//	models--org--name/
+//	  blobs/<etag>                  the content; <etag>.incomplete while it is fetched
+//	  refs/<revision>               the commit that the revision last meant
+//	  snapshots/<commit>/<file>     a relative symlink to the blob
+//	urls--<hash>--<name>/           the same inside, for a plain http(s) ref
+//	.locks/<folder>/<blob>.lock     held while a blob is fetched
+//
+// A name under snapshots appears only when its content is whole and verified.
+// Folders are 0755 and files 0644 whatever the umask is, since a container's
+// unprivileged user must be able to read them.
+//
+// By file: ref.go and environment.go are what the caller says, store.go and
+// partial.go the disk, transport.go and retry.go HTTP, hub.go and web.go the two
+// kinds of remote, download.go the transfer that both share, fetch.go the order
+// of it all.
+package model

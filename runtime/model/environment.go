@@ -1,0 +1,136 @@
+package model
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/llorch/llorch-bk/images/fault"
+)
+
+// DefaultEndpoint is the public Hugging Face Hub.
+const DefaultEndpoint = "https://huggingface.co"
+
+// Environment is what the machine and the user say about getting models. The
+// names of the variables behind it are those of Hugging Face's own tools.
+type Environment struct {
+	// Endpoint is the Hub's address, without a slash at its end.
+	Endpoint string
+	// Token is the Hub's access token, empty for none. It goes to Endpoint's
+	// own scheme, host and port, and nowhere else.
+	Token string
+	// StoreDir is the folder of the model store; it may not exist yet.
+	StoreDir string
+	// Offline forbids every request.
+	Offline bool
+}
+
+// String leaves the token out.
+func (e Environment) String() string {
+	return fmt.Sprintf("endpoint %s, store %s, token %t, offline %t", e.Endpoint, e.StoreDir, e.Token != "", e.Offline)
+}
+
+// GoString leaves the token out too.
+func (e Environment) GoString() string { return "model.Environment(" + e.String() + ")" }
+
+// FromEnv reads LLORCH_MODEL_DIR, HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH,
+// HF_HUB_OFFLINE and, to find the token's file only, HF_HOME. A value that
+// cannot be used is a Usage fault that does not repeat a token.
+func FromEnv(getenv func(string) string) (Environment, error) {
+	e := Environment{Offline: truthy(getenv("HF_HUB_OFFLINE"))}
+	var err error
+	if e.Endpoint, err = endpoint(getenv("HF_ENDPOINT")); err != nil {
+		return Environment{}, err
+	}
+	if e.Token, err = token(getenv); err != nil {
+		return Environment{}, err
+	}
+	e.StoreDir = getenv("LLORCH_MODEL_DIR")
+	if e.StoreDir == "" {
+		data := under(getenv, "XDG_DATA_HOME", ".local/share")
+		if data == "" {
+			return Environment{}, fault.New(fault.Usage, "there is no place for the model store",
+				errors.New("neither HOME nor XDG_DATA_HOME is set"), "set LLORCH_MODEL_DIR to a folder with room for models")
+		}
+		e.StoreDir = filepath.Join(data, "llorch-bk", "models")
+	}
+	if e.StoreDir, err = filepath.Abs(e.StoreDir); err != nil {
+		return Environment{}, fmt.Errorf("model store's folder: %w", err)
+	}
+	return e, nil
+}
+
+func endpoint(v string) (string, error) {
+	if v == "" {
+		return DefaultEndpoint, nil
+	}
+	u, err := url.Parse(v)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" ||
+		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", fault.New(fault.Usage, "HF_ENDPOINT is no address of a Hub", nil,
+			"set it to something like https://huggingface.co, without user, query or fragment, or unset it")
+	}
+	return strings.TrimRight(u.String(), "/"), nil
+}
+
+// token finds the access token as Hugging Face's tools do: the variable first,
+// then the file that their login command writes.
+func token(getenv func(string) string) (string, error) {
+	name, t := "HF_TOKEN", getenv("HF_TOKEN")
+	if strings.TrimSpace(t) == "" {
+		file, asked := getenv("HF_TOKEN_PATH"), true
+		if file == "" {
+			home := getenv("HF_HOME")
+			if home == "" {
+				if home = under(getenv, "XDG_CACHE_HOME", ".cache"); home != "" {
+					home = filepath.Join(home, "huggingface")
+				}
+			}
+			if home == "" {
+				return "", nil
+			}
+			file, asked = filepath.Join(home, "token"), false
+		}
+		b, err := os.ReadFile(file)
+		if err != nil {
+			// Nobody asked for the default file, so its absence says nothing;
+			// one that is there and cannot be read would look like no token.
+			if !asked && errors.Is(err, fs.ErrNotExist) {
+				return "", nil
+			}
+			return "", fault.New(fault.Usage, "the Hub's token cannot be read", err,
+				"make the file readable, point HF_TOKEN_PATH elsewhere, or set HF_TOKEN")
+		}
+		name, t = file, string(b)
+	}
+	t = strings.TrimSpace(t)
+	if strings.ContainsFunc(t, func(r rune) bool { return r <= 0x20 || r >= 0x7f }) {
+		return "", fault.New(fault.Usage, "the token in "+name+" contains characters that no token has", nil,
+			"copy it again from the Hub's settings")
+	}
+	return t, nil
+}
+
+// under is the folder that an XDG variable names, by default below HOME, and
+// empty where neither is set. The XDG specification ignores relative values.
+func under(getenv func(string) string, xdg, def string) string {
+	if d := getenv(xdg); filepath.IsAbs(d) {
+		return d
+	}
+	if h := getenv("HOME"); h != "" {
+		return filepath.Join(h, def)
+	}
+	return ""
+}
+
+func truthy(v string) bool {
+	switch strings.ToLower(strings.TrimSpace(v)) {
+	case "1", "on", "yes", "true":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,81 @@
+package model
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/llorch/llorch-bk/images/fault"
+)
+
+func TestFromEnv(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "token"), []byte("hf_file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	def := "/home/u/.local/share/llorch-bk/models"
+	for name, c := range map[string]struct {
+		env  map[string]string
+		want Environment
+	}{
+		"nothing":             {map[string]string{}, Environment{Endpoint: DefaultEndpoint, StoreDir: def}},
+		"endpoint":            {map[string]string{"HF_ENDPOINT": "http://127.0.0.1:1/"}, Environment{Endpoint: "http://127.0.0.1:1", StoreDir: def}},
+		"token":               {map[string]string{"HF_TOKEN": " hf_x ", "HF_HOME": dir}, Environment{Endpoint: DefaultEndpoint, Token: "hf_x", StoreDir: def}},
+		"token in home":       {map[string]string{"HF_HOME": dir}, Environment{Endpoint: DefaultEndpoint, Token: "hf_file", StoreDir: def}},
+		"token path":          {map[string]string{"HF_TOKEN_PATH": dir + "/token"}, Environment{Endpoint: DefaultEndpoint, Token: "hf_file", StoreDir: def}},
+		"offline":             {map[string]string{"HF_HUB_OFFLINE": "True"}, Environment{Endpoint: DefaultEndpoint, StoreDir: def, Offline: true}},
+		"not offline":         {map[string]string{"HF_HUB_OFFLINE": "0"}, Environment{Endpoint: DefaultEndpoint, StoreDir: def}},
+		"store":               {map[string]string{"LLORCH_MODEL_DIR": "/m"}, Environment{Endpoint: DefaultEndpoint, StoreDir: "/m"}},
+		"data home":           {map[string]string{"XDG_DATA_HOME": "/d"}, Environment{Endpoint: DefaultEndpoint, StoreDir: "/d/llorch-bk/models"}},
+		"bad data home":       {map[string]string{"XDG_DATA_HOME": "d"}, Environment{Endpoint: DefaultEndpoint, StoreDir: def}},
+		"HF_HOME is no store": {map[string]string{"HF_HOME": "/hf"}, Environment{Endpoint: DefaultEndpoint, StoreDir: def}},
+	} {
+		got, err := FromEnv(func(k string) string {
+			if v, ok := c.env[k]; ok || k != "HOME" {
+				return v
+			}
+			return "/home/u"
+		})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+	}
+}
+
+func TestFromEnvRefuses(t *testing.T) {
+	t.Parallel()
+	for name, env := range map[string]map[string]string{
+		"endpoint without scheme": {"HOME": "/h", "HF_ENDPOINT": "huggingface.co"},
+		"endpoint with password":  {"HOME": "/h", "HF_ENDPOINT": "https://u:geheim@h"},
+		"token with a line break": {"HOME": "/h", "HF_TOKEN": "geheim\nX-Evil: 1"},
+		"missing token file":      {"HOME": "/h", "HF_TOKEN_PATH": "/nonexistent/token"},
+		"no home":                 {},
+	} {
+		_, err := FromEnv(func(k string) string { return env[k] })
+		if err == nil {
+			t.Errorf("%s was taken", name)
+			continue
+		}
+		wantFault(t, err, fault.Usage)
+		if strings.Contains(fault.Report(err), "geheim") {
+			t.Errorf("%s: the fault repeats a secret", name)
+		}
+	}
+}
+
+func TestEnvironmentPrintsNoToken(t *testing.T) {
+	t.Parallel()
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+		if s := fmt.Sprintf(verb, Environment{Token: "geheim"}); strings.Contains(s, "geheim") {
+			t.Errorf("%s prints %s", verb, s)
+		}
+	}
+}

@@ -1,0 +1,299 @@
+package model
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+// DefaultStall is how long a server may send nothing before the connection is
+// given up and tried again.
+const DefaultStall = 60 * time.Second
+
+// Fetcher gets models. Its fields are set before the first call and not changed
+// after; then it may be used by several goroutines.
+type Fetcher struct {
+	Environment Environment
+	// Store is where fetched models are kept.
+	Store *Store
+	// Transport carries the requests; nil means http.DefaultTransport, which
+	// obeys the proxy variables.
+	Transport http.RoundTripper
+	// Progress is told what happens; nil for silence.
+	Progress Progress
+	// Stall is the longest time without a byte; 0 means DefaultStall. There is
+	// no limit on the whole time.
+	Stall time.Duration
+	// Chunk is the most bytes asked for in one request; 0 means 1 GiB.
+	Chunk int64
+
+	// What the tests put in the place of the disk and the clock.
+	free     func(dir string) (int64, error)
+	newTimer func() backoff.Timer
+}
+
+// Local is a model on this host, whole and, where there was anything to verify
+// it against, verified.
+type Local struct {
+	Ref Ref
+	// Path is the file's absolute path; it exists and this process can read it.
+	Path string
+	// Dir is the absolute folder to mount, empty for a user's own file, and Rel
+	// the slash-separated path of the file inside it. The symlinks on the way are
+	// relative and stay inside Dir.
+	Dir, Rel string
+	// Size in bytes.
+	Size int64
+	// SHA256 in lower-case hex; empty for a user's own file whose ref has none.
+	SHA256 string
+	// Commit is the Hub's commit; empty for any other kind.
+	Commit string
+}
+
+// errOffline is a request that would be needed and is forbidden.
+var errOffline = errors.New("HF_HUB_OFFLINE is set")
+
+// Fetch makes sure that the model is on this host, and says where. Failures are
+// Model faults; an interruption is an Interrupted one, and what was received by
+// then is kept for the next call.
+func (f *Fetcher) Fetch(ctx context.Context, ref Ref) (Local, error) {
+	var l Local
+	var err error
+	// A mismatch or a file that changed under way is worth one more try.
+	for try := range 2 {
+		switch ref.Kind {
+		case File:
+			l, err = f.own(ctx, ref)
+		case Hub:
+			l, err = f.fromHub(ctx, ref)
+		case HTTP:
+			l, err = f.fromWeb(ctx, ref)
+		default:
+			err = fmt.Errorf("unknown kind of ref %d", ref.Kind)
+		}
+		if try > 0 || ref.Kind == File || !worthAnother(err) {
+			break
+		}
+	}
+	if err != nil {
+		return Local{}, f.fault(ctx, ref, err)
+	}
+	return l, nil
+}
+
+func worthAnother(err error) bool {
+	var m *refetchError
+	return errors.As(err, &m) || errors.Is(err, errChanged)
+}
+
+// refetchError is a mismatch of bytes that were received, unlike one of two
+// promises, which fetching again cannot cure.
+type refetchError struct{ error }
+
+func (e *refetchError) Unwrap() error { return e.error }
+
+// A sharded model's file name, as llama.cpp splits them.
+var shard = regexp.MustCompile(`-\d{5}-of-(\d{5})\.gguf$`)
+
+var errSharded = errors.New("it is one part of a model in several files")
+
+func isShard(file string) bool {
+	m := shard.FindStringSubmatch(file)
+	return m != nil && m[1] != "00001"
+}
+
+// own checks a file of the user's; it is used where it is.
+func (f *Fetcher) own(ctx context.Context, ref Ref) (Local, error) {
+	p, err := filepath.Abs(ref.Path)
+	if err != nil {
+		return Local{}, err
+	}
+	info, err := os.Stat(p)
+	if err != nil {
+		return Local{}, err
+	}
+	if !info.Mode().IsRegular() {
+		what := "something else than a file"
+		if info.IsDir() {
+			what = "a folder"
+		}
+		return Local{}, fmt.Errorf("it is %s: %w", what, errNotModel)
+	}
+	file, err := os.Open(p)
+	if err != nil {
+		return Local{}, err
+	}
+	defer file.Close()
+	head, err := readHeader(file)
+	if err != nil {
+		return Local{}, err
+	}
+	if err := checkHeader(head); err != nil {
+		return Local{}, err
+	}
+	l := Local{Ref: ref, Path: p, Size: info.Size()}
+	if ref.SHA256 != "" {
+		if l.SHA256, err = f.hash(ctx, p, info.Size()); err == nil && l.SHA256 != ref.SHA256 {
+			err = &mismatchError{"SHA-256", ref.SHA256, l.SHA256}
+		}
+	}
+	return l, err
+}
+
+// hash reads a whole file, which is shown as a step of its own.
+func (f *Fetcher) hash(ctx context.Context, p string, size int64) (string, error) {
+	task := f.begin("verify "+filepath.Base(p), size)
+	sum, err := hashFile(ctx, p, task.Set)
+	task.End(err)
+	return sum, err
+}
+
+func (f *Fetcher) fromHub(ctx context.Context, ref Ref) (Local, error) {
+	if isShard(ref.File) {
+		return Local{}, errSharded
+	}
+	d := f.Store.hubFolder(ref.Repo)
+	commit := d.commitOf(ref.Revision)
+	_, _, have := d.stored(commit, ref.File)
+	if have && commit == ref.Revision {
+		return f.local(ctx, ref, d, commit, ref.File)
+	}
+	if f.Environment.Offline && !have {
+		return Local{}, errOffline
+	}
+	task := f.begin("look up "+ref.Raw, 0)
+	if f.Environment.Offline {
+		task.Note(fmt.Sprintf("offline: using commit %.12s, which %s was when it was last asked", commit, ref.Revision))
+		task.End(nil)
+		return f.local(ctx, ref, d, commit, ref.File)
+	}
+	retries := uint64(askRetries)
+	if have {
+		retries = 1 // there is something to fall back on
+	}
+	src, err := f.lookUp(ctx, ref, retries, task)
+	if err != nil && have && transient(err) && ctx.Err() == nil {
+		task.Note(fmt.Sprintf("%v; using commit %.12s, which %s was when it was last asked", err, commit, ref.Revision))
+		task.End(nil)
+		return f.local(ctx, ref, d, commit, ref.File)
+	}
+	if err == nil && src.want.none() {
+		task.Note("the Hub gives no hash of this file: it is not verified against anything")
+	}
+	task.End(err)
+	if err != nil {
+		return Local{}, f.withNeighbours(ctx, ref, err)
+	}
+	return f.obtain(ctx, ref, d, src, ref.Revision, ref.File)
+}
+
+func (f *Fetcher) fromWeb(ctx context.Context, ref Ref) (Local, error) {
+	name := webName(ref.URL)
+	if isShard(name) {
+		return Local{}, errSharded
+	}
+	d := f.Store.webFolder(ref.URL, name)
+	commit := ref.SHA256
+	if commit == "" {
+		commit = d.commitOf(webRevision)
+	} else if _, _, have := d.stored(commit, name); !have && d.hasBlob(commit) {
+		// Fetched without a hash before: the content is known by its own.
+		return f.linked(ctx, ref, d, source{commit: commit}, webRevision, name, commit)
+	}
+	_, _, have := d.stored(commit, name)
+	if have && ref.SHA256 != "" {
+		return f.local(ctx, ref, d, commit, name)
+	}
+	if f.Environment.Offline && !have {
+		return Local{}, errOffline
+	}
+	task := f.begin("look up "+ref.Raw, 0)
+	if f.Environment.Offline {
+		task.Note("offline: using the copy in the store")
+		task.End(nil)
+		return f.local(ctx, ref, d, commit, name)
+	}
+	retries := uint64(askRetries)
+	if have {
+		retries = 1
+	}
+	src, err := f.probe(ctx, ref, retries, task)
+	if err != nil && have && transient(err) && ctx.Err() == nil {
+		task.Note(fmt.Sprintf("%v; using the copy in the store", err))
+		task.End(nil)
+		return f.local(ctx, ref, d, commit, name)
+	}
+	if err == nil && src.want.none() {
+		task.Note("the ref has no #sha256: the file is not verified against anything")
+	}
+	task.End(err)
+	if err != nil {
+		return Local{}, err
+	}
+	return f.obtain(ctx, ref, d, src, webRevision, name)
+}
+
+// local describes a file that the store has.
+func (f *Fetcher) local(ctx context.Context, ref Ref, d folder, commit, file string) (Local, error) {
+	blob, size, ok := d.stored(commit, file)
+	if !ok {
+		return Local{}, fmt.Errorf("%s vanished from the store", d.path(snapshotRel(commit, file)))
+	}
+	l := Local{
+		Ref: ref, Path: d.path(snapshotRel(commit, file)), Dir: d.path(),
+		Rel: path.Join("snapshots", commit, file), Size: size, SHA256: blob,
+	}
+	if ref.Kind == Hub {
+		l.Commit = commit
+	}
+	r, err := os.Open(l.Path)
+	if err != nil {
+		return Local{}, err
+	}
+	defer r.Close()
+	if !hex64.MatchString(blob) { // a small file of the Hub's, stored under its git name
+		if l.SHA256, err = f.hash(ctx, l.Path, size); err != nil {
+			return Local{}, err
+		}
+	}
+	if ref.SHA256 != "" && l.SHA256 != ref.SHA256 {
+		return Local{}, &mismatchError{"SHA-256 in the store", ref.SHA256, l.SHA256}
+	}
+	return l, nil
+}
+
+func (f *Fetcher) begin(name string, total int64) Task {
+	if f.Progress == nil {
+		return silent{}
+	}
+	return f.Progress.Begin(name, max(total, 0))
+}
+
+func (f *Fetcher) chunk() int64 {
+	if f.Chunk > 0 {
+		return f.Chunk
+	}
+	return defaultChunk
+}
+
+func (f *Fetcher) transport() *transport {
+	t := &transport{base: f.Transport, token: f.Environment.Token, stall: f.Stall}
+	if t.base == nil {
+		t.base = http.DefaultTransport
+	}
+	if t.stall <= 0 {
+		t.stall = DefaultStall
+	}
+	// An endpoint that cannot be read is no origin, and gets no token.
+	t.endpoint, _ = url.Parse(f.Environment.Endpoint)
+	return t
+}

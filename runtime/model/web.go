@@ -1,0 +1,116 @@
+package model
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+)
+
+// webRevision is the name under which a plain URL's last version is recorded.
+const webRevision = "latest"
+
+var errNoSize = errors.New("the server does not say how big the file is, so that a cut file could not be told from a whole one")
+
+// probe asks a plain URL what it has, by a request for its first bytes: a signed
+// URL is often good for a GET only, so there is no HEAD.
+func (f *Fetcher) probe(ctx context.Context, ref Ref, retries uint64, task Task) (src source, err error) {
+	err = f.retry(ctx, retries, task, func() (bool, error) {
+		src, err = f.probeOnce(ctx, ref)
+		return false, err
+	})
+	return src, err
+}
+
+func (f *Fetcher) probeOnce(ctx context.Context, ref Ref) (source, error) {
+	h := http.Header{"Range": {fmt.Sprintf("bytes=0-%d", sniffSize-1)}}
+	resp, err := f.transport().send(ctx, http.MethodGet, ref.URL, h, followAll)
+	if err != nil {
+		return source{}, err
+	}
+	defer resp.Body.Close()
+	src := source{address: ref.URL, size: -1, byContent: true, want: expectation{sha256: ref.SHA256}}
+	switch resp.StatusCode {
+	case http.StatusPartialContent:
+		r, ok := parseContentRange(resp.Header.Get("Content-Range"))
+		if !ok || r.first != 0 {
+			return source{}, errBadRange
+		}
+		src.size = r.total
+	case http.StatusOK:
+		src.size = resp.ContentLength
+	case http.StatusRequestedRangeNotSatisfiable:
+		return source{}, fmt.Errorf("it is empty: %w", errNotModel)
+	default:
+		return source{}, failure(resp, ref.URL)
+	}
+	head, err := readHeader(resp.Body)
+	if err != nil {
+		return source{}, err
+	}
+	if isHTML(resp.Header.Get("Content-Type"), head) {
+		return source{}, fmt.Errorf("it is an HTML page: %w", errNotModel)
+	}
+	if err := checkHeader(head); err != nil {
+		return source{}, err
+	}
+	if src.size < 0 && ref.SHA256 == "" {
+		return source{}, errNoSize
+	}
+	src.validator = validator(resp.Header)
+	src.resumable = src.size >= 0 && (ref.SHA256 != "" || src.validator != "")
+	switch {
+	case ref.SHA256 != "":
+		src.commit = ref.SHA256
+	case src.validator != "":
+		src.commit = opaque(src.validator)
+	default:
+		// Nothing tells one version from the next but its size.
+		src.commit = fmt.Sprintf("size-%d", src.size)
+	}
+	src.blob = src.commit
+	return src, nil
+}
+
+// validator is what a later If-Range may say: a strong ETag, else the date of
+// the last change.
+func validator(h http.Header) string {
+	if e := h.Get("ETag"); e != "" {
+		if strings.HasPrefix(e, `"`) {
+			return e
+		}
+		return ""
+	}
+	return h.Get("Last-Modified")
+}
+
+// opaque is a file name for a word of a server's.
+func opaque(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:20])
+}
+
+// webName is the file name that a URL's content gets in the store.
+func webName(address string) string {
+	name := "model.gguf"
+	if u, err := url.Parse(address); err == nil && u.Path != "" {
+		if base := path.Base(u.Path); base != "/" && base != "." {
+			name = base
+		}
+	}
+	name = strings.Map(func(r rune) rune {
+		if isName("x" + string(r)) {
+			return r
+		}
+		return '_'
+	}, name)
+	if len(name) > 100 {
+		name = name[len(name)-100:]
+	}
+	return strings.TrimLeft(name, ".-")
+}
