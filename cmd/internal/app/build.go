@@ -1,0 +1,208 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/docker/docker/client"
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb"
+	"github.com/llorch/llorch-bk/llb/base"
+	"github.com/llorch/llorch-bk/llb/buildkit"
+	"github.com/llorch/llorch-bk/llb/source"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// BuildOptions are what the user asked of a build.
+type BuildOptions struct {
+	Request images.Request
+	// CPUChosen is true where the user named the CPU level, so that no image of
+	// another level will do.
+	CPUChosen bool
+	// Builder is the address of a BuildKit, or buildkit.Auto.
+	Builder string
+	TLS     buildkit.TLS
+	// Jobs is how many compilers run at once; 0 leaves it to the builder.
+	Jobs int
+	// NoCache compiles again whatever is cached.
+	NoCache bool
+}
+
+// Built is an image that is in the engine.
+type Built struct {
+	// ID is the engine's id of the image.
+	ID string `json:"id"`
+	// Tags are its names, as people type them.
+	Tags []string `json:"tags"`
+	// Reused is true where nothing was built because it was there.
+	Reused bool        `json:"reused,omitempty"`
+	Plan   images.Plan `json:"plan,omitzero"`
+}
+
+// String is the image as one would name it.
+func (b Built) String() string {
+	if len(b.Tags) > 0 {
+		return b.Tags[0]
+	}
+	return b.ID
+}
+
+// Build makes the image and leaves it in the engine.
+func (a *App) Build(ctx context.Context, opt BuildOptions) (Built, error) {
+	eng, err := a.engine(ctx)
+	if err != nil {
+		return Built{}, err
+	}
+	defer eng.Close()
+	d, err := OpenDisplay(a.Err, a.Progress)
+	if err != nil {
+		return Built{}, err
+	}
+	defer d.Close()
+	want, err := a.resolve(ctx, d, eng.local, opt)
+	if err != nil {
+		return Built{}, interrupted(ctx, err)
+	}
+	built, err := a.build(ctx, d, eng.client, want)
+	return built, interrupted(ctx, err)
+}
+
+// Plan says what Build would do, without a builder or an engine.
+func (a *App) Plan(ctx context.Context, opt BuildOptions) (images.Plan, error) {
+	want, err := a.resolve(ctx, nil, true, opt)
+	if fault.ClassOf(err) == fault.Machine {
+		// Without git or a network the commit stays open, and the plan says so.
+		fmt.Fprintf(a.Err, "the commit cannot be looked up: %v\n", err)
+		want.checkout.Facts.Kind, err = images.SourceGit, nil
+	}
+	if err != nil {
+		return images.Plan{}, interrupted(ctx, err)
+	}
+	return want.plan()
+}
+
+// wanted is a request whose facts of this machine are known.
+type wanted struct {
+	BuildOptions
+	checkout source.Checkout
+	// cpuLevel is the best level of the engine's machine, empty where it cannot be told.
+	cpuLevel string
+}
+
+// plan is what can be planned without a builder.
+func (w wanted) plan() (images.Plan, error) {
+	return images.MakePlan(w.Request, images.Facts{Source: w.checkout.Facts, CPULevel: w.cpuLevel, Scripts: llb.ScriptsDigest()})
+}
+
+// resolve checks a request and finds its commit and this machine's CPU level.
+func (a *App) resolve(ctx context.Context, d *Display, local bool, opt BuildOptions) (wanted, error) {
+	w := wanted{BuildOptions: opt}
+	var err error
+	if w.Request, err = opt.Request.Normalise(); err != nil {
+		return w, err
+	}
+	if opt.Jobs < 0 {
+		return w, fault.New(fault.Usage, "--jobs must not be negative", nil, "leave it out, or give how many compilers may run at once")
+	}
+	if local {
+		w.cpuLevel = machineLevel(w.Request.Arch())
+	}
+	if w.Request.CPU == images.CPUNative && w.cpuLevel == "" {
+		return w, fault.New(fault.Usage, "the CPU of the engine's machine cannot be told from here", nil,
+			"name a level with --cpu (see llorch-bk build --help), or use --cpu portable")
+	}
+	cache, err := a.CacheDir()
+	if err != nil {
+		return w, err
+	}
+	find := func() error {
+		w.checkout, err = source.Resolver{Dir: filepath.Join(cache, "sources")}.Resolve(ctx, w.Request.Source, w.Request.Ref)
+		if err == nil {
+			w.Request.Source, w.Request.Ref = w.checkout.Location, w.checkout.Ref
+		}
+		return err
+	}
+	if d == nil {
+		return w, find()
+	}
+	return w, d.Do("find the commit of "+w.Request.Source, func(s *Step) error {
+		if err := find(); err != nil {
+			return err
+		}
+		s.Note(w.checkout.Facts.Commit)
+		return nil
+	})
+}
+
+// build collects the builder's facts, makes the plan and carries it out.
+func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wanted) (Built, error) {
+	local, err := a.localBase(ctx, w.Request.Arch(), docker)
+	if err != nil {
+		return Built{}, err
+	}
+	b, err := buildkit.Dial(ctx, w.Builder, docker, w.TLS)
+	if err != nil {
+		return Built{}, err
+	}
+	defer b.Close()
+	facts, err := b.Collect(ctx, buildkit.Query{
+		Request: w.Request, Checkout: w.checkout, CPULevel: w.cpuLevel,
+		Local: local, Status: d.Update, Notice: d.notice,
+	})
+	if err != nil {
+		return Built{}, err
+	}
+	facts.Scripts = llb.ScriptsDigest()
+	plan, err := images.MakePlan(w.Request, facts.Facts)
+	if err != nil {
+		return Built{}, err
+	}
+	job := buildkit.Job{
+		Plan: plan, Capabilities: facts.Capabilities, SourceDir: w.checkout.Dir, Ignored: w.checkout.Ignored, Local: local,
+		Jobs: w.Jobs, Fresh: w.NoCache, Engine: docker, Status: d.Update,
+	}
+	if _, err := b.Build(ctx, job); err != nil {
+		return Built{}, err
+	}
+	// The exporters name the image differently; its tag leads to the id that
+	// the engine itself uses.
+	info, err := docker.ImageInspect(ctx, plan.Image.Tags[0])
+	if err != nil {
+		return Built{}, fault.New(fault.Build, "the image was built, but the engine does not have it", err, "check that --builder and DOCKER_HOST belong together")
+	}
+	return Built{ID: info.ID, Tags: familiarAll(plan.Image.Tags), Plan: plan}, nil
+}
+
+// notice shows a decision that was taken for want of a better one.
+func (d *Display) notice(text string) {
+	_ = d.Do("note", func(s *Step) error { s.Note(text); return nil })
+}
+
+// localBase is the base that setup bootstrapped on this machine, if it did.
+func (a *App) localBase(ctx context.Context, arch string, docker *client.Client) (*buildkit.LocalBase, error) {
+	cache, err := a.CacheDir()
+	if err != nil {
+		return nil, err
+	}
+	found, ok, err := base.Find(basesDir(cache), base.DefaultSuite, arch)
+	if err != nil || !ok {
+		return nil, err
+	}
+	store, err := found.Store()
+	if err != nil {
+		return nil, err
+	}
+	config, err := content.ReadBlob(ctx, store, ocispec.Descriptor{Digest: found.ConfigDigest})
+	if err != nil {
+		return nil, fmt.Errorf("the config of %s: %w", found.Ref, err)
+	}
+	return &buildkit.LocalBase{
+		Ref: found.Ref, Manifest: found.Manifest.Digest, Store: store, Config: config,
+		Load: func(ctx context.Context) error { return found.LoadInto(ctx, docker) },
+	}, nil
+}
+
+func basesDir(cache string) string { return filepath.Join(cache, "bases") }

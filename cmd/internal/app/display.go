@@ -1,0 +1,129 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/identity"
+	"github.com/moby/buildkit/util/progress/progressui"
+	"github.com/opencontainers/go-digest"
+)
+
+// ProgressModes are the values of --progress.
+var ProgressModes = []string{"auto", "tty", "plain", "json", "quiet"}
+
+// Display is the one progress stream of a command: builds, downloads and
+// waiting are shown in it side by side, by BuildKit's own display.
+type Display struct {
+	ch   chan *client.SolveStatus
+	done chan struct{}
+
+	mu     sync.Mutex
+	closed bool
+}
+
+// OpenDisplay starts showing progress on w. Close must be called before
+// anything else is written there.
+func OpenDisplay(w io.Writer, mode string) (*Display, error) {
+	name := progressui.DisplayMode(mode)
+	if mode == "json" {
+		name = progressui.RawJSONMode
+	}
+	ui, err := progressui.NewDisplay(w, name)
+	if err != nil {
+		return nil, fault.New(fault.Usage, fmt.Sprintf("progress cannot be shown as %q here", mode), err, "use --progress auto, plain, json or quiet")
+	}
+	d := &Display{ch: make(chan *client.SolveStatus, 64), done: make(chan struct{})}
+	go func() {
+		defer close(d.done)
+		// The display ends with its channel, not with the command's context: what
+		// is cleaned up after Ctrl-C is shown as well.
+		_, _ = ui.UpdateFrom(context.Background(), d.ch)
+		for range d.ch {
+			// A display that failed must not block the work.
+		}
+	}()
+	return d, nil
+}
+
+// Update shows what a builder reports.
+func (d *Display) Update(s *client.SolveStatus) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closed {
+		d.ch <- s
+	}
+}
+
+// Close ends the display and waits until it is written.
+func (d *Display) Close() {
+	d.mu.Lock()
+	if !d.closed {
+		d.closed = true
+		close(d.ch)
+	}
+	d.mu.Unlock()
+	<-d.done
+}
+
+// Step is one step of ours in the display.
+type Step struct {
+	d     *Display
+	name  string
+	id    digest.Digest
+	began time.Time
+	total int64
+}
+
+// Begin shows a new step. A total above 0 makes it a download of that many bytes.
+func (d *Display) Begin(name string, total int64) *Step {
+	s := &Step{d: d, name: name, id: digest.FromString(identity.NewID()), began: time.Now(), total: total}
+	d.Update(&client.SolveStatus{Vertexes: []*client.Vertex{{Digest: s.id, Name: name, Started: &s.began}}})
+	if total > 0 {
+		s.Set(0)
+	}
+	return s
+}
+
+// Set shows how many bytes are there.
+func (s *Step) Set(current int64) { s.status("downloading", current, s.total, false) }
+
+func (s *Step) status(name string, current, total int64, completed bool) {
+	now := time.Now()
+	st := &client.VertexStatus{ID: name, Vertex: s.id, Name: name, Current: current, Total: total, Timestamp: now, Started: &s.began}
+	if completed {
+		st.Completed = &now
+	}
+	s.d.Update(&client.SolveStatus{Statuses: []*client.VertexStatus{st}})
+}
+
+// Note shows a line of text below the step.
+func (s *Step) Note(line string) {
+	s.d.Update(&client.SolveStatus{Logs: []*client.VertexLog{{Vertex: s.id, Stream: 1, Data: []byte(line + "\n"), Timestamp: time.Now()}}})
+}
+
+// End completes the step, as failed where err is not nil.
+func (s *Step) End(err error) {
+	now := time.Now()
+	if s.total > 0 && err == nil {
+		s.status("downloading", s.total, s.total, true)
+	}
+	v := &client.Vertex{Digest: s.id, Name: s.name, Started: &s.began, Completed: &now}
+	if err != nil {
+		v.Error = err.Error()
+	}
+	s.d.Update(&client.SolveStatus{Vertexes: []*client.Vertex{v}})
+}
+
+// Do runs fn as a step.
+func (d *Display) Do(name string, fn func(*Step) error) error {
+	s := d.Begin(name, 0)
+	err := fn(s)
+	s.End(err)
+	return err
+}

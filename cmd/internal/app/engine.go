@@ -1,0 +1,156 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/client"
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/runtime/engine"
+)
+
+// dockerEngine is an engine that answered.
+type dockerEngine struct {
+	client *client.Client
+	at     engine.Endpoint
+	// local is true where the engine's loopback and CPU are this machine's.
+	local bool
+}
+
+func (a *App) engine(ctx context.Context) (*dockerEngine, error) {
+	c, at, err := engine.Discover(ctx, engine.Options{Getenv: a.Getenv})
+	if err != nil {
+		return nil, interrupted(ctx, err)
+	}
+	return &dockerEngine{client: c, at: at, local: at.Local}, nil
+}
+
+// Close ends the connection.
+func (e *dockerEngine) Close() error { return e.client.Close() }
+
+// imageOf is an image in the engine, with what its labels say.
+type imageOf struct {
+	ID     string
+	Ref    string
+	Labels map[string]string
+	// tagged is when it got its name here; the image's own time is its commit's.
+	tagged time.Time
+}
+
+// images lists the engine's images with a label of ours, the newest first.
+func (e *dockerEngine) images(ctx context.Context, label string) ([]imageOf, error) {
+	list, err := e.client.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", label))})
+	if err != nil {
+		return nil, fault.New(fault.Machine, "the engine's images cannot be listed", err, "")
+	}
+	var out []imageOf
+	for _, s := range list {
+		img, err := e.image(ctx, s.ID)
+		if errdefs.IsNotFound(err) { // Removed since.
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, img)
+	}
+	slices.SortStableFunc(out, func(x, y imageOf) int { return y.tagged.Compare(x.tagged) })
+	return out, nil
+}
+
+// image looks an image up by name or id. One that is not there is an error that
+// errdefs.IsNotFound knows.
+func (e *dockerEngine) image(ctx context.Context, name string) (imageOf, error) {
+	info, err := e.client.ImageInspect(ctx, name)
+	if err != nil {
+		return imageOf{}, err
+	}
+	img := imageOf{ID: info.ID, Ref: info.ID, tagged: info.Metadata.LastTagTime}
+	if info.Config != nil {
+		img.Labels = info.Config.Labels
+	}
+	if len(info.RepoTags) > 0 {
+		img.Ref = info.RepoTags[0]
+	}
+	return img, nil
+}
+
+// fitting is the newest image that does what a build would, on this machine. An
+// empty fit, as of a dirty tree, fits nothing.
+func (e *dockerEngine) fitting(ctx context.Context, fit string, w wanted) (imageOf, bool, error) {
+	if fit == "" {
+		return imageOf{}, false, nil
+	}
+	found, err := e.images(ctx, images.LabelFit+"="+fit)
+	if err != nil {
+		return imageOf{}, false, err
+	}
+	level := w.Request.CPU
+	if level == images.CPUNative {
+		level = w.cpuLevel
+	}
+	for _, img := range found {
+		has := img.Labels[images.LabelCPU]
+		if has == level || !w.CPUChosen && images.RunsOnLevel(w.Request.Arch(), has, w.cpuLevel) {
+			return img, true, nil
+		}
+	}
+	return imageOf{}, false, nil
+}
+
+// choose is the image that a run is about: the one that was named, else the
+// newest that was built here.
+func (e *dockerEngine) choose(ctx context.Context, name string) (imageOf, error) {
+	if name != "" {
+		img, err := e.image(ctx, name)
+		if errdefs.IsNotFound(err) {
+			return img, fault.New(fault.Usage, "the engine has no image "+name, nil, "build it with llorch-bk build --tag "+name+", or get it with docker pull "+name)
+		}
+		if err != nil {
+			return img, fault.New(fault.Usage, "the image "+name+" cannot be looked up", err, "check its name")
+		}
+		img.Ref = name
+		return img, nil
+	}
+	found, err := e.images(ctx, images.LabelVariant)
+	if err != nil {
+		return imageOf{}, err
+	}
+	if len(found) == 0 {
+		return imageOf{}, fault.New(fault.Usage, "there is nothing to run", errors.New("no image was built here yet"), "llorch-bk up builds and runs one; llorch-bk build only builds")
+	}
+	return found[0], nil
+}
+
+// runsHere refuses an image whose code this machine's CPU does not have, before
+// it dies of an illegal instruction.
+func (e *dockerEngine) runsHere(img imageOf, arch string) error {
+	level := img.Labels[images.LabelCPU]
+	if level == "" || !e.local {
+		return nil
+	}
+	machine := machineLevel(arch)
+	if machine == "" || images.RunsOnLevel(arch, level, machine) {
+		return nil
+	}
+	return fault.New(fault.Machine, "the image "+img.Ref+" does not run on this machine's CPU",
+		errors.New("it was built for "+level+", and this machine is "+machine), "build one that does: llorch-bk build --cpu native, or --cpu portable")
+}
+
+func familiarAll(refs []string) []string {
+	out := make([]string, len(refs))
+	for i, r := range refs {
+		out[i] = r
+		if named, err := reference.ParseNormalizedNamed(r); err == nil {
+			out[i] = reference.FamiliarString(named)
+		}
+	}
+	return out
+}

@@ -1,0 +1,209 @@
+package app
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/client"
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb/base"
+	"github.com/llorch/llorch-bk/runtime/doctor"
+	"github.com/llorch/llorch-bk/runtime/engine"
+	"golang.org/x/term"
+)
+
+// registryPatience is how long a registry may take to say that it has an image.
+const registryPatience = 20 * time.Second
+
+// SetupOptions say how setup may go about it.
+type SetupOptions struct {
+	// Yes does everything without asking.
+	Yes bool
+}
+
+// Setup makes this machine able to build and run: an engine that answers, and a
+// base image where no registry gives one. Repeating it changes nothing.
+func (a *App) Setup(ctx context.Context, opt SetupOptions) error {
+	return interrupted(ctx, a.setup(ctx, opt))
+}
+
+func (a *App) setup(ctx context.Context, opt SetupOptions) error {
+	if err := a.mend(ctx, opt, doctor.Want{Engine: true, Git: true}); err != nil {
+		return err
+	}
+	docker, at, err := engine.Discover(ctx, engine.Options{Getenv: a.Getenv})
+	if err != nil {
+		return err
+	}
+	defer docker.Close()
+	info, err := doctor.AskEngine(ctx, docker)
+	if err != nil {
+		return fault.New(fault.Machine, "the Docker engine does not say what it is", err, "look at its log")
+	}
+	a.say("engine  Docker %s at %s (%s)", info.Version, at.Host, at.Source)
+	return a.setupBase(ctx, opt, docker, at.Local)
+}
+
+// setupBase sees to it that the catalogue's CPU base can be had: from the
+// engine, from its registry, or bootstrapped here.
+func (a *App) setupBase(ctx context.Context, opt SetupOptions, docker *client.Client, local bool) error {
+	v, err := images.FindVariant("cpu")
+	if err != nil {
+		return err
+	}
+	if _, err := docker.ImageInspect(ctx, v.BuildBase); err == nil {
+		a.say("base    %s, in the engine", v.BuildBase)
+		return nil
+	}
+	asking, cancel := context.WithTimeout(ctx, registryPatience)
+	defer cancel()
+	_, registryErr := docker.DistributionInspect(asking, v.BuildBase, "")
+	if registryErr == nil {
+		a.say("base    %s, from its registry", v.BuildBase)
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if !local || runtime.GOOS != "linux" {
+		return fault.New(fault.Machine, "the base image "+v.BuildBase+" cannot be had", registryErr, "give the engine access to the registry, or name another image with --base")
+	}
+	cache, err := a.CacheDir()
+	if err != nil {
+		return err
+	}
+	b, ok, err := base.Find(basesDir(cache), base.DefaultSuite, runtime.GOARCH)
+	if err != nil && !errors.Is(err, base.ErrDamaged) {
+		return err
+	}
+	if !ok || err != nil {
+		a.say("base    the registry of %s does not answer; bootstrapping Debian %s from the distribution's packages", v.BuildBase, base.DefaultSuite)
+		if err := a.mend(ctx, opt, doctor.Want{Bootstrap: true}); err != nil {
+			return err
+		}
+		if b, err = a.bootstrap(ctx, cache); err != nil {
+			return err
+		}
+	}
+	if err := b.LoadInto(ctx, docker); err != nil {
+		return err
+	}
+	a.say("base    %s, bootstrapped here", b.Ref)
+	return nil
+}
+
+func (a *App) bootstrap(ctx context.Context, cache string) (b base.Base, err error) {
+	d, err := OpenDisplay(a.Err, a.Progress)
+	if err != nil {
+		return b, err
+	}
+	defer d.Close()
+	return b, d.Do("bootstrap Debian "+base.DefaultSuite, func(s *Step) error {
+		b, err = base.Bootstrap(ctx, base.Options{Dir: basesDir(cache), Log: s.Note})
+		return err
+	})
+}
+
+// mend brings the machine to what is wanted, as far as it may.
+func (a *App) mend(ctx context.Context, opt SetupOptions, want doctor.Want) error {
+	host, err := a.host()
+	if err != nil {
+		return err
+	}
+	steps := doctor.Plan(doctor.Inspect(ctx, host), want)
+	consent := doctor.Consent{
+		CI: a.Getenv("CI") == "true", Yes: opt.Yes || a.Getenv("YES") == "1",
+		Root: os.Geteuid() == 0, Terminal: host.Terminal, Ask: a.ask,
+	}
+	if err := consent.Decide(ctx, steps); err != nil {
+		return err
+	}
+	applier := doctor.Applier{System: host, Runner: host, Log: func(line string) { a.say("        %s", line) }}
+	var manual []doctor.Step
+	for _, step := range steps {
+		if step.Manual() {
+			manual = append(manual, step)
+			continue
+		}
+		a.say("setup   %s", step.What)
+		if err := applier.Apply(ctx, step); err != nil {
+			return err
+		}
+	}
+	for _, step := range manual {
+		if step.Optional {
+			a.say("note    %s: %s", step.What, step.Why)
+			for _, c := range step.Commands {
+				a.say("        %s", c)
+			}
+		}
+	}
+	return doctor.Refusal(manual, errors.New("this cannot be done from here"))
+}
+
+// Doctor says what is wrong with this machine, and changes nothing.
+func (a *App) Doctor(ctx context.Context) ([]doctor.Finding, error) {
+	host, err := a.host()
+	if err != nil {
+		return nil, err
+	}
+	found := doctor.Findings(doctor.Inspect(ctx, host))
+	if ctx.Err() != nil {
+		return nil, interrupted(ctx, context.Cause(ctx))
+	}
+	return found, nil
+}
+
+// host is this machine with the engine that would be used.
+func (a *App) host() (doctor.Host, error) {
+	addr, chosen, err := engine.Address(engine.Options{Getenv: a.Getenv})
+	return doctor.Host{
+		Terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
+		Engine:   a.askEngine, EngineAddr: addr, EngineChosen: chosen,
+	}, err
+}
+
+func (a *App) askEngine(ctx context.Context) (doctor.EngineInfo, error) {
+	docker, _, err := engine.Discover(ctx, engine.Options{Getenv: a.Getenv})
+	if err != nil {
+		return doctor.EngineInfo{}, err
+	}
+	defer docker.Close()
+	return doctor.AskEngine(ctx, docker)
+}
+
+// ask shows what would be done and takes the person's answer.
+func (a *App) ask(ctx context.Context, steps []doctor.Step) (bool, error) {
+	fmt.Fprintln(a.Err, "This machine needs:")
+	for _, s := range steps {
+		fmt.Fprintf(a.Err, "  %s (%s)\n", s.What, s.Why)
+		for _, c := range s.Commands {
+			fmt.Fprintf(a.Err, "      %s\n", c)
+		}
+	}
+	fmt.Fprint(a.Err, "Do it now? [y/N] ")
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+		answer <- line
+	}()
+	select {
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	case line := <-answer:
+		switch strings.ToLower(strings.TrimSpace(line)) {
+		case "y", "yes":
+			return true, nil
+		}
+		return false, nil
+	}
+}
+
+func (a *App) say(format string, args ...any) { fmt.Fprintf(a.Err, format+"\n", args...) }

@@ -1,0 +1,160 @@
+// Package settings gives flags that were not typed their values from the
+// environment and from llorch.yaml.
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// DefaultFile is read where it exists and no other file is named.
+const DefaultFile = "llorch.yaml"
+
+// EnvName is the environment variable of a flag: LLORCH_CUDA_ARCH for cuda-arch.
+func EnvName(flag string) string {
+	return "LLORCH_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// aliases are variables that other tools gave a meaning, by flag. Ours win.
+var aliases = map[string]string{"builder": "BUILDKIT_HOST"}
+
+// perCommand are flags that only make sense typed.
+var perCommand = []string{"help", "file", "yes", "all", "json", "follow", "format"}
+
+// Apply sets every flag of cmd that the user did not type: from the
+// environment, else from the file. A file may name any flag of any command, so
+// that one file serves all of them, but no name that none of them has. Bad
+// values and names are a fault.Usage that says where they stand.
+func Apply(cmd *cobra.Command, getenv func(string) string, file string) error {
+	if file == "" {
+		file = getenv(EnvName("file"))
+	}
+	values, from, err := read(file)
+	if err != nil {
+		return err
+	}
+	var wrong []error
+	known := flagNames(cmd.Root())
+	for name := range values {
+		if !slices.Contains(known, name) {
+			wrong = append(wrong, fmt.Errorf("%s: there is no setting %q", from, name))
+		}
+	}
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed || slices.Contains(perCommand, f.Name) {
+			return
+		}
+		if v, name := lookup(getenv, f.Name); v != "" {
+			if err := set(cmd, f, split(f, v)); err != nil {
+				wrong = append(wrong, fmt.Errorf("%s=%s: %w", name, v, err))
+			}
+			return
+		}
+		if v := values[f.Name]; len(v) > 0 {
+			if err := set(cmd, f, v); err != nil {
+				wrong = append(wrong, fmt.Errorf("%s: %s: %w", from, f.Name, err))
+			}
+		}
+	})
+	if len(wrong) > 0 {
+		return fault.New(fault.Usage, "a setting cannot be used", errors.Join(wrong...), "see "+cmd.CommandPath()+" --help")
+	}
+	return nil
+}
+
+func lookup(getenv func(string) string, flag string) (value, name string) {
+	name = EnvName(flag)
+	if v := getenv(name); v != "" {
+		return v, name
+	}
+	if alias, ok := aliases[flag]; ok {
+		return getenv(alias), alias
+	}
+	return "", name
+}
+
+// split gives a repeatable flag one value per line; every other value is one.
+func split(f *pflag.Flag, v string) []string {
+	if _, ok := f.Value.(pflag.SliceValue); ok {
+		return strings.Split(strings.TrimSpace(v), "\n")
+	}
+	return []string{v}
+}
+
+func set(cmd *cobra.Command, f *pflag.Flag, values []string) error {
+	if _, ok := f.Value.(pflag.SliceValue); !ok && len(values) != 1 {
+		return errors.New("takes one value, not a list")
+	}
+	for _, v := range values {
+		if err := cmd.Flags().Set(f.Name, v); err != nil {
+			// pflag repeats flag and value; the caller says them already.
+			if inner := errors.Unwrap(err); inner != nil {
+				return inner
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// read parses a settings file into lists of strings.
+func read(file string) (map[string][]string, string, error) {
+	name := file
+	if name == "" {
+		name = DefaultFile
+	}
+	data, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) && file == "" {
+		return nil, "", nil
+	}
+	if err != nil {
+		return nil, "", fault.New(fault.Usage, "the settings file cannot be read", err, "check --file")
+	}
+	var raw map[string]any
+	if err := yaml.Unmarshal(data, &raw); err != nil {
+		return nil, "", fault.New(fault.Usage, "the settings file "+name+" is no YAML of names and values", err, "write one setting a line, as in: model: hf:org/repo/file.gguf")
+	}
+	values := make(map[string][]string, len(raw))
+	for k, v := range raw {
+		values[k] = nil // A name without a value must be a name all the same.
+		switch v := v.(type) {
+		case nil:
+		case []any:
+			for _, e := range v {
+				values[k] = append(values[k], fmt.Sprint(e))
+			}
+		case map[string]any:
+			return nil, "", fault.New(fault.Usage, fmt.Sprintf("%s: the setting %q has settings inside", name, k), nil, "a setting is a value or a list of values")
+		default:
+			values[k] = []string{fmt.Sprint(v)}
+		}
+	}
+	return values, name, nil
+}
+
+func flagNames(root *cobra.Command) []string {
+	var names []string
+	var walk func(*cobra.Command)
+	walk = func(c *cobra.Command) {
+		add := func(f *pflag.Flag) {
+			if !slices.Contains(perCommand, f.Name) {
+				names = append(names, f.Name)
+			}
+		}
+		c.Flags().VisitAll(add)
+		c.PersistentFlags().VisitAll(add)
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(root)
+	return names
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/llorch/llorch-bk/cmd/internal/app"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/spf13/cobra"
+)
+
+// splitArgs parts the words before -- from those behind it.
+func splitArgs(cmd *cobra.Command, args []string) (image string, server []string) {
+	dash := cmd.ArgsLenAtDash()
+	if dash < 0 {
+		dash = len(args)
+	}
+	if dash > 0 {
+		image = args[0]
+	}
+	return image, args[dash:]
+}
+
+func imageThenServerFlags(cmd *cobra.Command, args []string) error {
+	return atMostBeforeDash(cmd, args, 1)
+}
+
+func onlyServerFlags(cmd *cobra.Command, args []string) error {
+	return atMostBeforeDash(cmd, args, 0)
+}
+
+func atMostBeforeDash(cmd *cobra.Command, args []string, most int) error {
+	dash := cmd.ArgsLenAtDash()
+	if dash < 0 {
+		dash = len(args)
+	}
+	if dash > most {
+		return fault.New(fault.Usage, fmt.Sprintf("%q is one word too many", args[most]), nil,
+			"flags for the server go behind --, as in: "+cmd.CommandPath()+" -- --ctx-size 8192")
+	}
+	return nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// printRunning says how to use, follow and stop what runs now.
+func printRunning(a *app.App, r app.Running, asJSON bool) error {
+	if asJSON {
+		return printJSON(a.Out, r.Handoff)
+	}
+	pool := ""
+	if r.Handoff.PoolID != "default" {
+		pool = " " + r.Handoff.PoolID
+	}
+	state := "is ready"
+	if r.Already {
+		state = "was running already and is ready"
+	}
+	fmt.Fprintf(a.Out, "%s %s at %s\n", r.Handoff.EngineVersion, state, r.Handoff.URL)
+	fmt.Fprintf(a.Out, "  handoff  %s\n", r.HandoffPath)
+	fmt.Fprintf(a.Out, "  ask      curl %s/completion -d '{\"prompt\":\"Once upon a time\",\"n_predict\":24}'\n", r.Handoff.URL)
+	fmt.Fprintf(a.Out, "  follow   llorch-bk logs%s --follow\n", pool)
+	fmt.Fprintf(a.Out, "  stop     llorch-bk stop%s\n", pool)
+	return nil
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/llorch/llorch-bk/cmd/internal/app"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/runtime/doctor"
+	"github.com/spf13/cobra"
+)
+
+func doctorCommand(a *app.App) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what is missing or wrong here, why it matters, what to do",
+		Long: `Doctor looks at this machine and changes nothing. It exits with 0 where building
+and running are possible, and with 3 where they are not.`,
+		Example: "  llorch-bk doctor --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			found, err := a.Doctor(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				if found == nil {
+					found = []doctor.Finding{}
+				}
+				if err := printJSON(a.Out, found); err != nil {
+					return err
+				}
+			} else {
+				printFindings(a, found)
+			}
+			for _, f := range found {
+				if f.Severity == doctor.Error {
+					return fault.New(fault.Machine, "this machine cannot build and run yet", errors.New(f.What), "llorch-bk setup does what it can of the above")
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func printFindings(a *app.App, found []doctor.Finding) {
+	if len(found) == 0 {
+		fmt.Fprintln(a.Out, "nothing is wrong: this machine can build and run")
+		return
+	}
+	for _, f := range found {
+		fmt.Fprintf(a.Out, "%s: %s\n  why it matters: %s\n", f.Severity, f.What, f.Why)
+		for _, do := range f.Do {
+			fmt.Fprintf(a.Out, "  %s\n", do)
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/llorch/llorch-bk/cmd/internal/app"
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/llb/buildkit"
+	"github.com/spf13/cobra"
+)
+
+// buildFlags are the flags of every command that plans or builds an image.
+type buildFlags struct {
+	request  images.Request
+	cuda     bool
+	cudaArch string
+	builder  string
+	tls      buildkit.TLS
+	jobs     int
+	noCache  bool
+}
+
+// add declares the flags. cpu is the command's default for --cpu.
+func (f *buildFlags) add(cmd *cobra.Command, cpu string) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.request.Source, "source", images.DefaultRepository, "git `URL`, directory or git bundle with llama.cpp's source")
+	fs.StringVar(&f.request.Ref, "ref", "", "branch, tag or commit (default "+images.DefaultRef+"; the working tree for a directory)")
+	fs.StringVar(&f.request.Variant, "variant", "cpu", "what to build: "+variantNames())
+	fs.BoolVar(&f.cuda, "cuda", false, "short for --variant cuda")
+	fs.StringVar(&f.request.CPU, "cpu", cpu, "portable (every CPU backend), native (this machine's level), or a level such as x86-64-v3")
+	fs.StringVar(&f.cudaArch, "cuda-arch", "", "CUDA architectures, as 86,89, or all (default all)")
+	fs.StringArrayVar(&f.request.CMakeFlags, "cmake-flag", nil, "extra CMake definition `-DX=Y` (repeatable)")
+	fs.StringVar(&f.request.Base, "base", "", "base `image` instead of the variant's own")
+	fs.StringArrayVar(&f.request.Tags, "tag", nil, "`name` of the image (repeatable)")
+	fs.StringVar(&f.request.Platform, "platform", "linux/"+runtime.GOARCH, "platform of the image: "+strings.Join(images.Platforms, ", "))
+	fs.StringVar(&f.builder, "builder", buildkit.Auto, "BuildKit to use: auto (the engine's own), unix://, tcp://, docker-container:// or kube-pod:// `address`")
+	fs.StringVar(&f.tls.CACert, "builder-ca", "", "CA certificate `file` for a tcp:// builder")
+	fs.StringVar(&f.tls.Cert, "builder-cert", "", "client certificate `file` for a tcp:// builder")
+	fs.StringVar(&f.tls.Key, "builder-key", "", "client key `file` for a tcp:// builder")
+	fs.IntVar(&f.jobs, "jobs", 0, "compilers at once (default: what the builder's cores and memory allow)")
+	fs.BoolVar(&f.noCache, "no-cache", false, "compile again whatever is cached")
+}
+
+func (f *buildFlags) options(cmd *cobra.Command) app.BuildOptions {
+	r := f.request
+	if f.cuda {
+		r.Variant = "cuda"
+	}
+	for _, a := range strings.Split(f.cudaArch, ",") {
+		if a = strings.TrimSpace(a); a != "" {
+			r.CUDAArch = append(r.CUDAArch, a)
+		}
+	}
+	return app.BuildOptions{
+		Request: r, CPUChosen: cmd.Flags().Changed("cpu"),
+		Builder: f.builder, TLS: f.tls, Jobs: f.jobs, NoCache: f.noCache,
+	}
+}
+
+func variantNames() string {
+	names := make([]string, len(images.Catalogue))
+	for i, v := range images.Catalogue {
+		names[i] = v.Name
+	}
+	return strings.Join(names, ", ")
+}
+
+// runFlags are the flags of every command that starts a server.
+type runFlags struct{ app.RunOptions }
+
+func (f *runFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	f.addPool(cmd)
+	fs.StringVar(&f.Model, "model", app.DefaultModel, "model: file, hf:org/repo/file.gguf or https:// `ref`, each with an optional #sha256=")
+	fs.IntVar(&f.Port, "port", 0, "port on this machine (default: a free one, kept for the pool's life)")
+	fs.StringVar(&f.Listen, "listen", "127.0.0.1", "`address` on this machine to publish the port on")
+	fs.IntVar(&f.Ctx, "ctx", 0, "context size in tokens (default: the model's)")
+	fs.DurationVar(&f.Timeout, "timeout", 30*time.Minute, "how long a start that makes progress may take")
+	fs.DurationVar(&f.StallTimeout, "stall-timeout", 2*time.Minute, "how long a start may make no progress")
+	fs.StringVar(&f.GPUs, "gpus", "", "GPUs for the server: all, none, or a list of indices or ids (default: all for a CUDA image)")
+	fs.StringVar(&f.Memory, "memory", "", "memory limit, as 8g")
+	fs.Float64Var(&f.CPUs, "cpus", 0, "CPU limit, as 1.5")
+	fs.StringVar(&f.Restart, "restart", "no", "restart policy of the container: no, on-failure, always, unless-stopped")
+}
+
+// addPool declares the flags that say which pool is meant.
+func (f *runFlags) addPool(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.Pool, "pool", "default", "`id` of the pool")
+	cmd.Flags().StringVar(&f.Replica, "replica", "r0", "`id` of the replica")
+	addHandoffDir(cmd, &f.HandoffDir)
+}
+
+func addHandoffDir(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "handoff-dir", ".runtime/engines", "`folder` of the handoff; it is what makes a pool this project's")
+}

@@ -1,0 +1,64 @@
+// Command llorch-bk takes any commit of llama.cpp to a healthy, verified
+// inference endpoint.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containerd/log"
+	"github.com/llorch/llorch-bk/cmd/internal/app"
+	"github.com/llorch/llorch-bk/images/fault"
+	"golang.org/x/term"
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// run is main with the exit code as its result.
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	go func() {
+		// A second Ctrl-C ends the process at once: the first one cleans up. A
+		// terminal and a parent process often send the first one twice.
+		<-ctx.Done()
+		time.Sleep(time.Second)
+		stop()
+	}()
+	// Libraries warn of things that are no concern of the user's, such as a file
+	// system without fs-verity; what matters comes back as an error.
+	_ = log.SetLevel("error")
+	a := app.New()
+	cmd := rootCommand(a)
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	report(os.Stderr, err, colours(os.Stderr))
+	return int(fault.ClassOf(err))
+}
+
+// report prints an error for a person: what and why, the log's end, what to do.
+func report(w io.Writer, err error, colour bool) {
+	label := "error: "
+	if colour {
+		label = "\x1b[1;31merror:\x1b[0m "
+	}
+	if fault.ClassOf(err) == fault.Interrupted {
+		label = ""
+	}
+	fmt.Fprint(w, label+strings.TrimRight(fault.Report(err), "\n")+"\n")
+}
+
+// colours says whether f is a terminal that shows colours, and whose user
+// wants them: see no-color.org.
+func colours(f *os.File) bool {
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
+}

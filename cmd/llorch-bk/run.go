@@ -1,0 +1,66 @@
+package main
+
+import (
+	"github.com/llorch/llorch-bk/cmd/internal/app"
+	"github.com/llorch/llorch-bk/images"
+	"github.com/spf13/cobra"
+)
+
+func runCommand(a *app.App) *cobra.Command {
+	var flags runFlags
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "run [IMAGE] [-- SERVER FLAGS]",
+		Short: "Run an image with a model until it is healthy, then write the handoff",
+		Long: `Run gets and verifies the model, starts the server in a locked-down container on
+127.0.0.1, waits until it is healthy, and writes the handoff. Without IMAGE it
+takes the newest one that was built here. A pool that already runs the same
+thing is left alone. What follows -- goes to llama-server as it is.`,
+		Example: `  llorch-bk run
+  llorch-bk run --model ./model.gguf --port 8080
+  llorch-bk run --model hf:org/repo/file.gguf#sha256=0123... --pool chat -- --ctx-size 8192`,
+		Args: imageThenServerFlags,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opt := flags.RunOptions
+			opt.Image, opt.Server = splitArgs(cmd, args)
+			running, err := a.Run(cmd.Context(), opt)
+			if err != nil {
+				return err
+			}
+			return printRunning(a, running, asJSON)
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the handoff instead of a text")
+	return cmd
+}
+
+func upCommand(a *app.App) *cobra.Command {
+	var build buildFlags
+	var flags runFlags
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "up [-- SERVER FLAGS]",
+		Short: "Build, unless an image that fits is there, and run",
+		Long: `Up is build and run in one. An image of the same commit, variant and flags that
+runs on this machine is used as it is. Without --cpu it builds for this machine's
+own CPU level, which compiles many times faster than all of them.`,
+		Example: `  llorch-bk up
+  llorch-bk up --ref master --model hf:org/repo/file.gguf
+  llorch-bk up --cuda -- --ctx-size 16384`,
+		Args: onlyServerFlags,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opt := flags.RunOptions
+			_, opt.Server = splitArgs(cmd, args)
+			running, err := a.Up(cmd.Context(), build.options(cmd), opt)
+			if err != nil {
+				return err
+			}
+			return printRunning(a, running, asJSON)
+		},
+	}
+	build.add(cmd, images.CPUNative)
+	flags.add(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the handoff instead of a text")
+	return cmd
+}
