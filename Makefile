@@ -1,0 +1,92 @@
+# llorch-bk. `make` alone lists the targets.
+
+GO      ?= go
+BIN     := bin/llorch-bk
+VERSION ?=
+LDFLAGS := -s -w $(if $(VERSION),-X main.version=$(VERSION))
+
+# The real tier's knobs, as in the reference guide.
+LLAMA_REF             ?=
+MODEL_REPO            ?=
+MODEL_PATTERN         ?=
+LLORCH_E2E_MODEL_PATH ?=
+export LLAMA_REF MODEL_REPO MODEL_PATTERN LLORCH_E2E_MODEL_PATH
+
+GOFUMPT      := mvdan.cc/gofumpt@v0.12.0
+GOLANGCILINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build ## Set up, build llama.cpp, run it with a small model, ask it something
+	$(GO) run ./e2e/demo
+
+.PHONY: test
+test: setup unit e2e-fixture ## Set up, then unit tests and the hermetic end-to-end tier
+
+.PHONY: unit
+unit: ## Unit tests with the race detector; needs no engine
+	$(GO) vet ./...
+	$(GO) test -race ./cmd/... ./images/... ./llb/... ./runtime/... ./fixtures/...
+
+.PHONY: e2e-fixture
+e2e-fixture: build ## Hermetic tier: a tiny engine through the same graph and the same runtime
+	LLORCH_E2E_FIXTURE=1 $(GO) test -count=1 -timeout 20m ./e2e/...
+
+.PHONY: e2e-real-docker
+e2e-real-docker: build ## Real tier: llama.cpp compiled by BuildKit, a real model, a completion
+	LLORCH_E2E_REAL=1 $(GO) test -count=1 -timeout 60m -v -run '^TestReal' ./e2e/
+
+.PHONY: docker-build
+docker-build: build ## Build the CPU image of the pinned release (LLAMA_REF for another)
+	$(BIN) build $(if $(LLAMA_REF),--ref $(LLAMA_REF))
+
+.PHONY: setup
+setup: build ## Find, or with consent install and start, what building and running need
+	$(BIN) setup
+
+.PHONY: setup-buildx
+setup-buildx: setup ## The same: BuildKit comes with the engine, and no buildx is needed
+
+.PHONY: build
+build: ## Compile bin/llorch-bk
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/llorch-bk
+
+.PHONY: install
+install: ## Install llorch-bk into Go's bin folder
+	$(GO) install -trimpath -ldflags '$(LDFLAGS)' ./cmd/llorch-bk
+
+.PHONY: buildkitd
+buildkitd: ## Compile bin/buildkitd from the module that go.mod pins
+	$(GO) build -trimpath -o bin/buildkitd github.com/moby/buildkit/cmd/buildkitd
+
+.PHONY: release
+release: ## Static binaries of every platform into dist/
+	@set -e; for p in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64; do \
+	  out=dist/llorch-bk-$${p%/*}-$${p#*/}; echo $$out; \
+	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $$out ./cmd/llorch-bk; \
+	done; cd dist && sha256sum llorch-bk-* > SHA256SUMS
+
+.PHONY: bench
+bench: ## Benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: golden
+golden: ## Write the golden files anew; read the difference before you commit it
+	$(GO) test ./images ./llb -update
+
+.PHONY: fmt
+fmt: ## Format
+	$(GO) run $(GOFUMPT) -w $$(git ls-files '*.go')
+
+.PHONY: lint
+lint: ## gofumpt and golangci-lint
+	@bad=$$($(GO) run $(GOFUMPT) -l $$(git ls-files '*.go')); test -z "$$bad" || { echo "run make fmt:"; echo "$$bad"; exit 1; }
+	$(GO) run $(GOLANGCILINT) run ./...
+
+.PHONY: clean
+clean: ## Remove what was built in this folder
+	rm -rf bin dist

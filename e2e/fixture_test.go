@@ -1,0 +1,333 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/client"
+	"github.com/llorch/llorch-bk/fixtures/gguf"
+	"github.com/llorch/llorch-bk/fixtures/gitrepo"
+	"github.com/llorch/llorch-bk/fixtures/tinyengine"
+)
+
+const fixtureTag = "llorch-e2e:fixture"
+
+// fixture gates the tier and gives each test a project with a built image. The
+// image is built once, by whoever comes first.
+func fixture(t *testing.T) *project {
+	t.Helper()
+	gate(t, "LLORCH_E2E_FIXTURE", "fixture")
+	p := newProject(t)
+	buildOnce.Do(func() {
+		repo := gitrepo.New(t, tinyengine.Tree())
+		r := p.run("build", "--source", repo.Serve(), "--cpu", "portable", "--tag", fixtureTag)
+		if buildErr = ""; r.code != 0 {
+			buildErr = r.String()
+		}
+	})
+	if buildErr != "" {
+		t.Fatalf("the fixture's image was not built:\n%s", buildErr)
+	}
+	return p
+}
+
+var (
+	buildOnce sync.Once
+	buildErr  = "building it ended its test"
+)
+
+// model writes the tiny model as a file of the user's own.
+func (p *project) model() string {
+	p.t.Helper()
+	path := filepath.Join(p.dir, "tiny.gguf")
+	f, err := os.Create(path)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer f.Close()
+	if err := gguf.WriteTinyLlama(f); err != nil {
+		p.t.Fatal(err)
+	}
+	return path
+}
+
+func TestFixtureFromSourceToHandoff(t *testing.T) {
+	p := fixture(t)
+	model := p.model()
+	p.must("run", fixtureTag, "--model", model, "--ctx", "512", "--", "--fixture-load-ms", "700")
+
+	// The handoff, field by field, as another program reads it.
+	data, err := os.ReadFile(filepath.Join(p.handoffDir(), "llamacpp.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var raw map[string]any
+	if err := json.Unmarshal(data, &raw); err != nil {
+		t.Fatal(err)
+	}
+	url, _ := raw["url"].(string)
+	for field, want := range map[string]any{"engine": "llamacpp", "provisioning_mode": "source", "pool_id": "default", "replica_id": "r0"} {
+		if raw[field] != want {
+			t.Errorf("%s is %v, want %v", field, raw[field], want)
+		}
+	}
+	if v, _ := raw["engine_version"].(string); v == "" {
+		t.Errorf("engine_version is %v", raw["engine_version"])
+	}
+	if !strings.HasPrefix(url, "http://127.0.0.1:") {
+		t.Errorf("url is %q", url)
+	}
+	m, _ := raw["model"].(map[string]any)
+	if m["id"] != model || m["path"] != model {
+		t.Errorf("model is %v, want id and path %s", m, model)
+	}
+	if _, err := os.ReadFile(m["path"].(string)); err != nil {
+		t.Errorf("model.path cannot be read: %v", err)
+	}
+	flags, ok := raw["flags"].([]any)
+	if !ok || !slices.Contains(flags, any("--ctx-size")) || slices.Contains(flags, any("--model")) || slices.Contains(flags, any("--port")) {
+		t.Errorf("flags are %v", raw["flags"])
+	}
+
+	if code, body := get(t, url+"/health"); code != 200 || !strings.Contains(body, "ok") {
+		t.Errorf("/health: %d %s", code, body)
+	}
+	if code, body := get(t, url+"/props"); code != 200 || !strings.Contains(body, "build_info") {
+		t.Errorf("/props: %d %s", code, body)
+	}
+	if code, _ := get(t, url+"/version"); code != 200 {
+		t.Errorf("/version: %d", code)
+	}
+	if code, _ := get(t, url+"/no/such/page"); code != 404 {
+		t.Errorf("an unknown page: %d, want 404", code)
+	}
+
+	ps := p.must("ps", "--json")
+	var pools []struct{ Pool, State, URL, Handoff string }
+	if err := json.Unmarshal([]byte(ps.stdout), &pools); err != nil {
+		t.Fatalf("ps --json: %v\n%s", err, ps)
+	}
+	if len(pools) != 1 || pools[0].State != "ready" || pools[0].URL != url || pools[0].Handoff == "" {
+		t.Errorf("ps shows %+v", pools)
+	}
+	if logs := p.must("logs"); !strings.Contains(logs.stdout, "listening") {
+		t.Errorf("logs lack the server's line: %s", logs)
+	}
+
+	p.must("stop")
+	p.leftNothing()
+}
+
+// TestFixtureHardening looks at the container as its engine has it.
+func TestFixtureHardening(t *testing.T) {
+	p := fixture(t)
+	p.must("run", fixtureTag, "--model", p.model())
+	c, err := p.api.ContainerInspect(t.Context(), p.containers()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := c.HostConfig
+	switch uid, _, _ := strings.Cut(c.Config.User, ":"); {
+	case uid == "" || uid == "0" || uid == "root":
+		t.Errorf("the server runs as %q", c.Config.User)
+	case !h.ReadonlyRootfs:
+		t.Error("the root file system can be written")
+	case !slices.Contains(h.CapDrop, "ALL") || len(h.CapAdd) > 0:
+		t.Errorf("capabilities: drop %v, add %v", h.CapDrop, h.CapAdd)
+	case !slices.Contains(h.SecurityOpt, "no-new-privileges"):
+		t.Errorf("security options: %v", h.SecurityOpt)
+	case h.Init == nil || !*h.Init:
+		t.Error("there is no init")
+	case h.PidsLimit == nil || *h.PidsLimit <= 0:
+		t.Error("there is no pids limit")
+	case h.LogConfig.Config["max-size"] == "":
+		t.Errorf("the log has no limit: %v", h.LogConfig)
+	}
+	for port, bindings := range h.PortBindings {
+		for _, b := range bindings {
+			if b.HostIP != "127.0.0.1" {
+				t.Errorf("port %s is published on %q", port, b.HostIP)
+			}
+		}
+	}
+	if len(c.Mounts) == 0 {
+		t.Error("no model is mounted")
+	}
+	for _, m := range c.Mounts {
+		if m.RW {
+			t.Errorf("%s can be written", m.Destination)
+		}
+	}
+	img, err := p.api.ImageInspect(t.Context(), fixtureTag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if img.Config.Healthcheck == nil || slices.Contains(img.Config.Healthcheck.Test, "curl") {
+		t.Errorf("the image's health check is %+v", img.Config.Healthcheck)
+	}
+	for _, label := range []string{"org.opencontainers.image.revision", "dev.llorch.recipe", "dev.llorch.variant", "dev.llorch.cpu"} {
+		if img.Config.Labels[label] == "" {
+			t.Errorf("the image has no label %s", label)
+		}
+	}
+	// The image's own probe agrees that the server is healthy.
+	eventually(t, "Docker's health check says healthy", 40*time.Second, func() bool {
+		c, err := p.api.ContainerInspect(t.Context(), c.ID)
+		return err == nil && c.State.Health != nil && c.State.Health.Status == "healthy"
+	})
+}
+
+// TestFixtureRunAgain holds what a second run does: nothing, or just what is
+// missing, or replace what is different; the url stays.
+func TestFixtureRunAgain(t *testing.T) {
+	p := fixture(t)
+	model := p.model()
+	p.must("run", fixtureTag, "--model", model)
+	first, ok := p.handoff("default")
+	if !ok {
+		t.Fatal("there is no handoff")
+	}
+
+	again := p.must("run", fixtureTag, "--model", model)
+	if h, _ := p.handoff("default"); h.Container.ID != first.Container.ID || !strings.Contains(again.stdout, "was running already") {
+		t.Errorf("the same run replaced the container, or did not say that it left it alone\n%s", again)
+	}
+
+	if err := os.Remove(filepath.Join(p.handoffDir(), "llamacpp.json")); err != nil {
+		t.Fatal(err)
+	}
+	p.must("run", fixtureTag, "--model", model)
+	if h, ok := p.handoff("default"); !ok || h.Container.ID != first.Container.ID || h.URL != first.URL {
+		t.Errorf("the missing handoff was not restored as it was: %+v", h)
+	}
+
+	p.must("run", fixtureTag, "--model", model, "--ctx", "256")
+	h, ok := p.handoff("default")
+	if !ok || h.Container.ID == first.Container.ID {
+		t.Error("another run digest did not replace the container")
+	}
+	if h.URL != first.URL {
+		t.Errorf("the pool's url changed from %s to %s", first.URL, h.URL)
+	}
+	if n := len(p.containers()); n != 1 {
+		t.Errorf("%d containers run, want 1", n)
+	}
+
+	// A second pool beside it, with its own file.
+	p.must("run", fixtureTag, "--model", model, "--pool", "chat")
+	if _, err := os.Stat(filepath.Join(p.handoffDir(), "llamacpp-chat-r0.json")); err != nil {
+		t.Error(err)
+	}
+	p.must("stop", "chat")
+	if _, ok := p.handoff("default"); !ok {
+		t.Error("stopping one pool removed another's handoff")
+	}
+
+	// A handoff whose container somebody else removed is a lie, and ps ends it.
+	if err := p.api.ContainerRemove(t.Context(), h.Container.ID, container.RemoveOptions{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	p.must("ps")
+	if _, ok := p.handoff("default"); ok {
+		t.Error("ps left the handoff of a container that is gone")
+	}
+}
+
+// TestFixtureUpReuses holds that up builds once, and again only for a new commit.
+func TestFixtureUpReuses(t *testing.T) {
+	p := fixture(t)
+	repo := gitrepo.New(t, tinyengine.Tree())
+	url, model := repo.Serve(), p.model()
+	r := p.must("up", "--source", url, "--model", model)
+	if !strings.Contains(r.stderr, "[compile]") && !strings.Contains(r.stderr, "fits and is used") {
+		t.Errorf("the first up neither compiled nor said why not\n%s", r)
+	}
+	first, _ := p.handoff("default")
+	r = p.must("up", "--source", url, "--model", model)
+	if strings.Contains(r.stderr, "[compile]") || !strings.Contains(r.stdout, "was running already") {
+		t.Errorf("the second up built again\n%s", r)
+	}
+	repo.Commit("a new notice", map[string]string{"NOTICE.new": "changed\n"})
+	p.must("up", "--source", url, "--model", model)
+	second, _ := p.handoff("default")
+	if second.Commit == first.Commit || second.Commit != repo.Head() {
+		t.Errorf("the moved branch was not followed: %s, then %s, head %s", first.Commit, second.Commit, repo.Head())
+	}
+	t.Cleanup(func() { removeImages(t, p.api, first.Image.ID, second.Image.ID) })
+	p.must("stop")
+}
+
+// TestFixtureSources builds from a working tree and from a bundle.
+func TestFixtureSources(t *testing.T) {
+	p := fixture(t)
+	repo := gitrepo.New(t, tinyengine.Tree())
+	bundle := filepath.Join(t.TempDir(), "source.bundle")
+	squashed := repo.Bundle(bundle)
+	for name, c := range map[string]struct {
+		args   []string
+		commit string
+	}{
+		"bundle":       {[]string{"--source", bundle}, squashed},
+		"working tree": {[]string{"--source", repo.Dir}, repo.Head()},
+		"local commit": {[]string{"--source", repo.Dir, "--ref", "HEAD"}, repo.Head()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tag := "llorch-e2e:" + strings.ReplaceAll(name, " ", "-")
+			t.Cleanup(func() { removeImages(t, p.api, tag) })
+			r := p.must(append([]string{"build", "--tag", tag, "--json"}, c.args...)...)
+			var built struct {
+				Plan struct {
+					Source struct{ Commit string } `json:"source"`
+				} `json:"plan"`
+			}
+			if err := json.Unmarshal([]byte(r.stdout), &built); err != nil {
+				t.Fatalf("%v\n%s", err, r)
+			}
+			if built.Plan.Source.Commit != c.commit {
+				t.Errorf("the commit is %q, want %s", built.Plan.Source.Commit, c.commit)
+			}
+		})
+	}
+}
+
+func removeImages(t *testing.T, api *client.Client, names ...string) {
+	t.Helper()
+	for _, n := range slices.Compact(names) {
+		if _, err := api.ImageRemove(context.Background(), n, image.RemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
+			t.Logf("image %s was left: %v", n, err)
+		}
+	}
+}
+
+// broken is the tiny engine's tree with some files replaced.
+func broken(t *testing.T, files map[string]string) fs.FS {
+	t.Helper()
+	tree := fstest.MapFS{}
+	err := fs.WalkDir(tinyengine.Tree(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(tinyengine.Tree(), path)
+		tree[path] = &fstest.MapFile{Data: data, Mode: 0o644}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, text := range files {
+		tree[path] = &fstest.MapFile{Data: []byte(text), Mode: 0o644}
+	}
+	return tree
+}

@@ -1,0 +1,122 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/llorch/llorch-bk/fixtures/gitrepo"
+	"github.com/llorch/llorch-bk/fixtures/tinyengine"
+)
+
+// daemon is a buildkitd of the test's own.
+type daemon struct {
+	cmd  *exec.Cmd
+	addr string
+	log  string
+}
+
+// buildkitd starts the buildkitd of the module that go.mod pins.
+func buildkitd(t *testing.T) *daemon {
+	t.Helper()
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		t.Skip("a buildkitd of our own needs Linux and root")
+	}
+	if _, err := exec.LookPath("runc"); err != nil {
+		t.Skip("a buildkitd of our own needs runc")
+	}
+	// Not t.TempDir: a socket's path has at most 107 bytes.
+	dir, err := os.MkdirTemp("", "bkd-") //nolint:usetesting // See above.
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(dir, "buildkitd")
+	if out, err := exec.Command("go", "build", "-o", bin, "github.com/moby/buildkit/cmd/buildkitd").CombinedOutput(); err != nil {
+		t.Fatalf("buildkitd does not build: %v\n%s", err, out)
+	}
+	d := &daemon{addr: "unix://" + filepath.Join(dir, "sock"), log: filepath.Join(dir, "log")}
+	out, err := os.Create(d.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	d.cmd = exec.Command(bin, "--addr", d.addr, "--root", filepath.Join(dir, "root"), "--containerd-worker=false", "--oci-worker=true")
+	d.cmd.Stdout, d.cmd.Stderr = out, out
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		d.end(t, syscall.SIGTERM)
+		// Layers of a builder that was killed can still be mounted.
+		mounts, _ := os.ReadFile("/proc/self/mounts")
+		for line := range strings.Lines(string(mounts)) {
+			if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], dir) {
+				_ = syscall.Unmount(f[1], syscall.MNT_DETACH)
+			}
+		}
+		if t.Failed() {
+			log, _ := os.ReadFile(d.log)
+			t.Logf("buildkitd's log:\n%s", tail(string(log), 40))
+		}
+		os.RemoveAll(dir)
+	})
+	eventually(t, "buildkitd listens", time.Minute, func() bool {
+		_, err := os.Stat(strings.TrimPrefix(d.addr, "unix://"))
+		return err == nil
+	})
+	return d
+}
+
+// end stops the daemon and waits for it; once is enough.
+func (d *daemon) end(t *testing.T, with syscall.Signal) {
+	t.Helper()
+	if d.cmd.ProcessState != nil {
+		return
+	}
+	_ = d.cmd.Process.Signal(with)
+	done := make(chan struct{})
+	go func() { defer close(done); _ = d.cmd.Wait() }()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		_ = d.cmd.Process.Kill()
+		<-done
+	}
+}
+
+// TestFixtureStandaloneBuilder builds with a BuildKit that is not Docker's: the
+// base goes there as an OCI layout where no registry has it, and the image comes
+// back through a pipe.
+func TestFixtureStandaloneBuilder(t *testing.T) {
+	p := fixture(t)
+	d := buildkitd(t)
+	repo := gitrepo.New(t, tinyengine.Tree())
+	url := repo.Serve()
+	const tag = "llorch-e2e:standalone"
+	t.Cleanup(func() { removeImages(t, p.api, tag) })
+	p.must("build", "--builder", d.addr, "--source", url, "--tag", tag)
+	p.must("run", tag, "--model", p.model())
+	h, _ := p.handoff("default")
+	if code, _ := get(t, h.URL+"/health"); code != 200 {
+		t.Errorf("/health: %d", code)
+	}
+	if h.Commit != repo.Head() {
+		t.Errorf("the handoff's commit is %s, want %s", h.Commit, repo.Head())
+	}
+
+	// A builder that dies in the middle.
+	slow := slowRepo(t)
+	s := p.start("build", "--builder", d.addr, "--source", slow.Dir, "--tag", "llorch-e2e:slow")
+	s.shows(t, "[compile]", 5*time.Minute)
+	d.end(t, syscall.SIGKILL)
+	s.wait().wants(t, 4, "went away")
+	if _, err := p.api.ImageInspect(t.Context(), "llorch-e2e:slow"); err == nil {
+		t.Error("a build whose builder died left an image")
+	}
+}
