@@ -25,12 +25,16 @@ demo: build ## Set up, build llama.cpp, run it with a small model, ask it someth
 	$(GO) run ./e2e/demo
 
 .PHONY: test
-test: setup unit e2e-fixture ## Set up, then unit tests and the hermetic end-to-end tier
+test: setup unit integration e2e-fixture ## Set up, then unit tests and the hermetic end-to-end tier
 
 .PHONY: unit
 unit: ## Unit tests with the race detector; needs no engine
 	$(GO) vet ./...
 	$(GO) test -race ./cmd/... ./images/... ./llb/... ./runtime/... ./fixtures/...
+
+.PHONY: integration
+integration: ## Tests of single packages against the real engine
+	LLORCH_TEST_DOCKER=1 $(GO) test -count=1 ./llb/buildkit ./runtime/engine
 
 .PHONY: e2e-fixture
 e2e-fixture: build ## Hermetic tier: a tiny engine through the same graph and the same runtime

@@ -31,7 +31,7 @@ func buildkitd(t *testing.T) *daemon {
 		t.Skip("a buildkitd of our own needs runc")
 	}
 	// Not t.TempDir: a socket's path has at most 107 bytes.
-	dir, err := os.MkdirTemp("", "bkd-") //nolint:usetesting // See above.
+	dir, err := os.MkdirTemp("", "bkd-")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func cuda(s *subject) {
 }
 
 func local(s *subject) {
-	s.Request.Source, s.Ref, s.Facts.Source.Kind = "/home/me/llama.cpp", "", images.SourceDir
+	s.Source, s.Ref, s.Facts.Source.Kind = "/home/me/llama.cpp", "", images.SourceDir
 }
 
 func layout(s *subject) {

@@ -26,7 +26,7 @@ func TestWhatEntersTheKeys(t *testing.T) {
 		"the name of the ref":      {cpu(), func(s *subject) { s.Ref = "master" }, nil},
 		"the commit's time":        {cpu(), func(s *subject) { s.Facts.Source.Time = time.Time{} }, nil},
 		"a tag of the commit":      {cpu(), func(s *subject) { s.Facts.Source.Tag = "" }, nil},
-		"where a folder is":        {cpu().with(local), func(s *subject) { s.Request.Source = "/elsewhere" }, nil},
+		"where a folder is":        {cpu().with(local), func(s *subject) { s.Source = "/elsewhere" }, nil},
 		"a folder or its commit":   {cpu().with(local), func(s *subject) { s.Facts.Source.Kind = images.SourceCommit }, nil},
 		"a commit":                 {cpu(), func(s *subject) { s.Facts.Source.Commit = strings.Repeat("1", 40) }, []string{"[compile]", "image"}},
 		"a CMake flag":             {cpu(), func(s *subject) { s.CMakeFlags = []string{"-DGGML_LTO=ON"} }, []string{"[compile]", "image"}},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/llorch/llorch-bk/cmd/internal/app"
 	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/runtime/handoff"
 	"github.com/spf13/cobra"
 )
 
@@ -50,13 +51,20 @@ func printJSON(w io.Writer, v any) error {
 }
 
 // printRunning says how to use, follow and stop what runs now.
-func printRunning(a *app.App, r app.Running, asJSON bool) error {
+func printRunning(a *app.App, r app.Running, opt app.RunOptions, asJSON bool) error {
 	if asJSON {
 		return printJSON(a.Out, r.Handoff)
 	}
-	pool := ""
-	if r.Handoff.PoolID != "default" {
-		pool = " " + r.Handoff.PoolID
+	pool, dir := "", ""
+	if opt.Pool != handoff.DefaultPool {
+		pool = " " + opt.Pool
+	}
+	if opt.HandoffDir != app.DefaultHandoffDir {
+		dir = " --handoff-dir " + opt.HandoffDir
+	}
+	replica := ""
+	if opt.Replica != handoff.DefaultReplica {
+		replica = " --replica " + opt.Replica
 	}
 	state := "is ready"
 	if r.Already {
@@ -65,7 +73,7 @@ func printRunning(a *app.App, r app.Running, asJSON bool) error {
 	fmt.Fprintf(a.Out, "%s %s at %s\n", r.Handoff.EngineVersion, state, r.Handoff.URL)
 	fmt.Fprintf(a.Out, "  handoff  %s\n", r.HandoffPath)
 	fmt.Fprintf(a.Out, "  ask      curl %s/completion -d '{\"prompt\":\"Once upon a time\",\"n_predict\":24}'\n", r.Handoff.URL)
-	fmt.Fprintf(a.Out, "  follow   llorch-bk logs%s --follow\n", pool)
-	fmt.Fprintf(a.Out, "  stop     llorch-bk stop%s\n", pool)
+	fmt.Fprintf(a.Out, "  follow   llorch-bk logs%s%s%s --follow\n", pool, replica, dir)
+	fmt.Fprintf(a.Out, "  stop     llorch-bk stop%s%s\n", pool, dir)
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 type buildFlags struct {
 	request  images.Request
 	cuda     bool
-	cudaArch string
+	cudaArch []string
 	builder  string
 	tls      buildkit.TLS
 	jobs     int
@@ -30,7 +30,7 @@ func (f *buildFlags) add(cmd *cobra.Command, cpu string) {
 	fs.StringVar(&f.request.Variant, "variant", "cpu", "what to build: "+variantNames())
 	fs.BoolVar(&f.cuda, "cuda", false, "short for --variant cuda")
 	fs.StringVar(&f.request.CPU, "cpu", cpu, "portable (every CPU backend), native (this machine's level), or a level such as x86-64-v3")
-	fs.StringVar(&f.cudaArch, "cuda-arch", "", "CUDA architectures, as 86,89, or all (default all)")
+	fs.StringSliceVar(&f.cudaArch, "cuda-arch", nil, "CUDA architectures, as 86,89, or all (default all)")
 	fs.StringArrayVar(&f.request.CMakeFlags, "cmake-flag", nil, "extra CMake definition `-DX=Y` (repeatable)")
 	fs.StringVar(&f.request.Base, "base", "", "base `image` instead of the variant's own")
 	fs.StringArrayVar(&f.request.Tags, "tag", nil, "`name` of the image (repeatable)")
@@ -48,7 +48,7 @@ func (f *buildFlags) options(cmd *cobra.Command) app.BuildOptions {
 	if f.cuda {
 		r.Variant = "cuda"
 	}
-	for _, a := range strings.Split(f.cudaArch, ",") {
+	for _, a := range f.cudaArch {
 		if a = strings.TrimSpace(a); a != "" {
 			r.CUDAArch = append(r.CUDAArch, a)
 		}
@@ -93,5 +93,5 @@ func (f *runFlags) addPool(cmd *cobra.Command) {
 }
 
 func addHandoffDir(cmd *cobra.Command, dir *string) {
-	cmd.Flags().StringVar(dir, "handoff-dir", ".runtime/engines", "`folder` of the handoff; it is what makes a pool this project's")
+	cmd.Flags().StringVar(dir, "handoff-dir", app.DefaultHandoffDir, "`folder` of the handoff; it is what makes a pool this project's")
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/llorch/llorch-bk/cmd/internal/app"
 	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/spf13/cobra"
 )
 
@@ -21,7 +22,7 @@ builder nor an engine: what only they can tell is listed as still to be looked u
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if format != "text" && format != "json" {
-				return usage(fmt.Errorf("--format %q is not text or json", format))
+				return fault.New(fault.Usage, fmt.Sprintf("--format %q is not text or json", format), nil, "see llorch-bk plan --help")
 			}
 			plan, err := a.Plan(cmd.Context(), flags.options(cmd))
 			if err != nil {

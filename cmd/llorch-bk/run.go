@@ -27,7 +27,7 @@ thing is left alone. What follows -- goes to llama-server as it is.`,
 			if err != nil {
 				return err
 			}
-			return printRunning(a, running, asJSON)
+			return printRunning(a, running, opt, asJSON)
 		},
 	}
 	flags.add(cmd)
@@ -56,7 +56,7 @@ own CPU level, which compiles many times faster than all of them.`,
 			if err != nil {
 				return err
 			}
-			return printRunning(a, running, asJSON)
+			return printRunning(a, running, opt, asJSON)
 		},
 	}
 	build.add(cmd, images.CPUNative)

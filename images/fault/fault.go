@@ -80,11 +80,12 @@ func ClassOf(err error) Class {
 	return Unexpected
 }
 
-// Report is the text for a terminal: one line for what and why, the last log
-// lines where there are any, and what to do, each part on lines of its own.
+// Report is the text for a terminal: what and why, the last log lines where
+// there are any, and what to do. Only the first line of what and why is not
+// indented, so that one failure looks like one.
 func Report(err error) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%v\n", err)
+	b.WriteString(strings.ReplaceAll(strings.TrimRight(err.Error(), "\n"), "\n", "\n  ") + "\n")
 	var f *Fault
 	// The innermost advice and log are nearest to the cause, so they win.
 	var lines []string

@@ -40,7 +40,7 @@ func TestDockerBuildsAnImageThatRuns(t *testing.T) {
 	if got.Config.User != images.User {
 		t.Errorf("user %q", got.Config.User)
 	}
-	if diff := cmp.Diff([]string{images.Server}, []string(got.Config.Entrypoint)); diff != "" {
+	if diff := cmp.Diff([]string{images.Server}, got.Config.Entrypoint); diff != "" {
 		t.Error(diff)
 	}
 	if h := got.Config.Healthcheck; h == nil || !slices.Equal(h.Test, []string{"CMD", images.Probe, "health"}) || h.Interval != 10*time.Second {

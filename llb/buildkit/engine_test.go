@@ -3,6 +3,7 @@ package buildkit
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -12,30 +13,33 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
 	dockerclient "github.com/docker/docker/client"
 	"github.com/docker/docker/pkg/stdcopy"
+	"github.com/llorch/llorch-bk/fixtures/testbase"
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/llb/source"
 	"github.com/moby/buildkit/client"
 )
 
-// The base that these tests stand on; the engine must have it.
-const testBase = "llorch.local/debian:trixie"
+// The base that these tests stand on.
+const testBase = testbase.Ref
 
 // engine is the Docker engine that the tests of this file are about.
 func engine(t *testing.T) *dockerclient.Client {
 	t.Helper()
-	if os.Getenv("LLORCH_TEST_DOCKER") != "1" {
-		t.Skip("needs a Docker engine that has " + testBase + ": set LLORCH_TEST_DOCKER=1")
+	if os.Getenv(testbase.Gate) != "1" {
+		t.Skip("needs a Docker engine: set " + testbase.Gate + "=1")
 	}
 	docker, err := dockerclient.NewClientWithOpts(dockerclient.FromEnv, dockerclient.WithAPIVersionNegotiation())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { docker.Close() })
+	testbase.Image(t, docker)
 	return docker
 }
 
@@ -147,7 +151,7 @@ func build(t *testing.T, docker *dockerclient.Client, b *Builder, j Job) (Result
 	t.Cleanup(func() {
 		// By its id, since a later build may have taken the name. Not t.Context(): it
 		// has ended by now.
-		if _, err := docker.ImageRemove(context.Background(), res.Digest, image.RemoveOptions{Force: true}); err != nil && !dockerclient.IsErrNotFound(err) {
+		if _, err := docker.ImageRemove(context.Background(), res.Digest, image.RemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
 			t.Error(err)
 		}
 	})
@@ -200,7 +204,7 @@ func execIn(t *testing.T, docker *dockerclient.Client, id string, args ...string
 	}
 	defer conn.Close()
 	var out bytes.Buffer
-	if _, err := stdcopy.StdCopy(&out, &out, conn.Reader); err != nil && err != io.EOF {
+	if _, err := stdcopy.StdCopy(&out, &out, conn.Reader); err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	state, err := docker.ContainerExecInspect(t.Context(), e.ID)

@@ -48,7 +48,7 @@ func (t *tail) update(s *client.SolveStatus) {
 	for _, l := range s.Logs {
 		parts := strings.Split(t.rest[l.Vertex]+string(l.Data), "\n")
 		t.rest[l.Vertex] = parts[len(parts)-1]
-		lines := append(t.lines[l.Vertex], parts[:len(parts)-1]...)
+		lines := slices.Concat(t.lines[l.Vertex], parts[:len(parts)-1])
 		if len(lines) > tailLines {
 			lines = lines[len(lines)-tailLines:]
 		}

@@ -117,9 +117,9 @@ func (d Daemon) end(pid int, exited <-chan error) {
 	if grace == 0 {
 		grace = 15 * time.Second
 	}
-	_ = syscall.Kill(pid, syscall.SIGTERM)
+	_ = syscall.Kill(pid, syscall.SIGTERM) // One that is gone is what is wanted.
 	select {
-	case <-exited:
+	case <-exited: //nolint:errcheck // That it ended is enough.
 	case <-time.After(grace):
 	}
 	_ = syscall.Kill(-pid, syscall.SIGKILL)

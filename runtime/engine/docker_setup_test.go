@@ -13,14 +13,11 @@ import (
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/volume"
 	"github.com/docker/docker/client"
+	"github.com/llorch/llorch-bk/fixtures/testbase"
 	"github.com/llorch/llorch-bk/runtime/engine"
 )
 
 // The tests that begin with TestDocker run against a real engine and an image with perl.
-const (
-	gate      = "LLORCH_TEST_DOCKER"
-	testImage = "llorch.local/debian:trixie"
-)
 
 // stand is a stand-in for a server: it reads the model, says so, and answers
 // /health with 503 until it is told otherwise by its first flag:
@@ -47,14 +44,15 @@ while (my $c = $s->accept) {
 // real connects to the engine and makes a spec whose traces go with the test.
 func real(t *testing.T, flags ...string) (*engine.Docker, *client.Client, engine.Spec) {
 	t.Helper()
-	if os.Getenv(gate) != "1" {
-		t.Skip("needs a Docker engine and the image " + testImage + "; set " + gate + "=1")
+	if os.Getenv(testbase.Gate) != "1" {
+		t.Skip("needs a Docker engine: set " + testbase.Gate + "=1")
 	}
 	api, e, err := engine.Discover(t.Context(), engine.Options{Getenv: os.Getenv})
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err := api.ImageInspect(t.Context(), testImage)
+	ref := testbase.Image(t, api)
+	img, err := api.ImageInspect(t.Context(), ref)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +66,7 @@ func real(t *testing.T, flags ...string) (*engine.Docker, *client.Client, engine
 			t.Fatal(err)
 		}
 	}
-	s.Image, s.ImageRef = img.ID, testImage
+	s.Image, s.ImageRef = img.ID, ref
 	s.Entrypoint, s.Flags = []string{"perl", "-e", stand, "--"}, flags
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())

@@ -67,6 +67,16 @@ func probe(ctx context.Context, c *http.Client, base string, timeout time.Durati
 	return answer{step: Starting, text: text}
 }
 
+// Look asks a server once how far it is; a server that does not answer within
+// two seconds, or not as llama.cpp's does, is Starting.
+func Look(ctx context.Context, base string) Step {
+	a := probe(ctx, NewClient(), base, 2*time.Second)
+	if a.ready {
+		return Ready
+	}
+	return a.step
+}
+
 func get(ctx context.Context, c *http.Client, url string) (status int, body []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

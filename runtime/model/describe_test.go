@@ -76,7 +76,7 @@ func TestDescribeGarbage(t *testing.T) {
 	t.Parallel()
 	whole := goodHeader()
 	full := whole.file(whole.pairs)
-	for n := range len(full) {
+	for n := range full {
 		if _, err := describe(bytes.NewReader(full[:n])); err == nil {
 			t.Fatalf("the first %d bytes were taken for a whole header", n)
 		}

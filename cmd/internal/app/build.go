@@ -73,7 +73,7 @@ func (a *App) Build(ctx context.Context, opt BuildOptions) (Built, error) {
 // Plan says what Build would do, without a builder or an engine.
 func (a *App) Plan(ctx context.Context, opt BuildOptions) (images.Plan, error) {
 	want, err := a.resolve(ctx, nil, true, opt)
-	if fault.ClassOf(err) == fault.Machine {
+	if fault.ClassOf(err) == fault.Machine && source.IsRemote(want.Request.Source) {
 		// Without git or a network the commit stays open, and the plan says so.
 		fmt.Fprintf(a.Err, "the commit cannot be looked up: %v\n", err)
 		want.checkout.Facts.Kind, err = images.SourceGit, nil

@@ -32,6 +32,14 @@ func (a *App) engine(ctx context.Context) (*dockerEngine, error) {
 	return &dockerEngine{client: c, at: at, local: at.Local}, nil
 }
 
+// remote is the address that a handoff names the engine by; empty for a local one.
+func (e *dockerEngine) remote() string {
+	if e.local {
+		return ""
+	}
+	return e.at.Host
+}
+
 // Close ends the connection.
 func (e *dockerEngine) Close() error { return e.client.Close() }
 

@@ -35,12 +35,18 @@ func runLabels(r request, gpus string, flags []string) map[string]string {
 	return l
 }
 
-// writeHandoff writes the handoff of a server that was just proven ready.
-func writeHandoff(ctx context.Context, i *engine.Instance) (Running, error) {
+// writeHandoff writes the handoff of a server that was just proven ready. One
+// that says the truth already is left as it is: some readers take a path once.
+func writeHandoff(ctx context.Context, eng *dockerEngine, i *engine.Instance) (Running, error) {
+	old, err := handoff.Read(i.Handoff)
+	if err == nil && old.Container.ID == i.ID && old.URL == i.URL && old.StartedAt.Equal(i.State.StartedAt.Truncate(time.Second)) {
+		return Running{Handoff: old, HandoffPath: i.Handoff}, nil
+	}
 	h, err := describe(ctx, i)
 	if err != nil {
 		return Running{}, err
 	}
+	h.EngineHost = eng.remote()
 	path, err := handoff.Write(i.Project, h)
 	return Running{Handoff: h, HandoffPath: path}, err
 }

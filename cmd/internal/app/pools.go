@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/engine"
 	"github.com/llorch/llorch-bk/runtime/handoff"
+	"github.com/llorch/llorch-bk/runtime/health"
 )
 
 // The states of a pool's replica, as ps shows them.
@@ -73,9 +73,17 @@ func (a *App) Ps(ctx context.Context, opt PsOptions) ([]Pool, error) {
 			Pool: i.Pool, Replica: i.Replica, State: stateOf(ctx, i), URL: i.URL, Image: i.ImageRef,
 			Model: i.Labels[labelModelRef], Since: i.State.StartedAt, Project: i.Project, Container: i.Name,
 		}
+		if ctx.Err() != nil {
+			// A question that was broken off has no answer to act upon.
+			return nil, interrupted(ctx, context.Cause(ctx))
+		}
 		if i.Project == dir {
-			if err := a.reconcile(ctx, i, p.State); err != nil {
-				return nil, interrupted(ctx, err)
+			if err := a.reconcile(ctx, eng, i, p.State); err != nil {
+				if ctx.Err() != nil {
+					return nil, interrupted(ctx, err)
+				}
+				// One file that is not as it should be is no reason to show nothing.
+				a.say("warning: the handoff of %s: %v", i.Pool, err)
 			}
 		}
 		if _, err := os.Stat(i.Handoff); err == nil {
@@ -83,7 +91,7 @@ func (a *App) Ps(ctx context.Context, opt PsOptions) ([]Pool, error) {
 		}
 		pools = append(pools, p)
 	}
-	return pools, interrupted(ctx, sweep(dir, found))
+	return pools, interrupted(ctx, sweep(dir, eng.remote(), found))
 }
 
 // stateOf asks a replica how it is.
@@ -94,48 +102,41 @@ func stateOf(ctx context.Context, i *engine.Instance) string {
 		}
 		return i.State.Status
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, i.URL+"/health", nil)
-	if err != nil {
-		return StateSilent
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		// A server that has not bound its port yet refuses; it is starting.
-		if time.Since(i.State.StartedAt) < time.Minute {
-			return StateLoading
-		}
-		return StateSilent
-	}
-	resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusOK:
+	switch step := health.Look(ctx, i.URL); {
+	case step == health.Ready:
 		return StateReady
-	case http.StatusServiceUnavailable:
+	case step == health.Loading, time.Since(i.State.StartedAt) < startingFor:
 		return StateLoading
 	}
 	return StateSilent
 }
 
-// reconcile makes a replica's handoff say the truth.
-func (a *App) reconcile(ctx context.Context, i *engine.Instance, state string) error {
-	if state != StateReady {
-		return handoff.Remove(i.Project, i.Pool, i.Replica)
-	}
-	h, err := handoff.Read(i.Handoff)
-	if err == nil && h.Container.ID == i.ID && h.URL == i.URL {
+// startingFor is how long a server that does not answer may still be about to
+// open its port.
+const startingFor = time.Minute
+
+// reconcile makes a replica's handoff say the truth. A server that is too busy
+// to answer keeps what it has.
+func (a *App) reconcile(ctx context.Context, eng *dockerEngine, i *engine.Instance, state string) error {
+	switch state {
+	case StateReady:
+		_, err := writeHandoff(ctx, eng, i)
+		return err
+	case StateSilent:
 		return nil
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	_, err = writeHandoff(ctx, i)
-	return err
+	return handoff.Remove(i.Project, i.Pool, i.Replica)
+}
+
+// ours says whether a file of the handoff folder is a handoff that this program
+// wrote for a container on the engine at host: another program may write there
+// too, and another engine's containers cannot be seen from here.
+func ours(file, host string, h handoff.Handoff) bool {
+	return h.Container.ID != "" && h.EngineHost == host && file == handoff.FileName(h.PoolID, h.ReplicaID)
 }
 
 // sweep removes the project's handoffs that no container stands behind.
-func sweep(dir string, found []*engine.Instance) error {
+func sweep(dir, host string, found []*engine.Instance) error {
 	files, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -148,8 +149,8 @@ func sweep(dir string, found []*engine.Instance) error {
 			continue
 		}
 		h, err := handoff.Read(filepath.Join(dir, f.Name()))
-		if err != nil || h.Container.ID == "" || f.Name() != handoff.FileName(h.PoolID, h.ReplicaID) {
-			continue // Not one of ours.
+		if err != nil || !ours(f.Name(), host, h) {
+			continue
 		}
 		if !slices.ContainsFunc(found, func(i *engine.Instance) bool { return i.ID == h.Container.ID }) {
 			if err := handoff.Remove(dir, h.PoolID, h.ReplicaID); err != nil {
@@ -203,22 +204,28 @@ func (a *App) Stop(ctx context.Context, opt StopOptions) ([]string, error) {
 		return nil, interrupted(ctx, err)
 	}
 	var stopped []string
+	var failed []error
 	for _, i := range found {
 		if !meant(i.Pool) {
 			continue
 		}
-		if err := i.Stop(ctx, opt.Grace); err != nil {
+		// A run that was waiting may have written the handoff since.
+		err := errors.Join(i.Stop(ctx, opt.Grace), handoff.Remove(dir, i.Pool, i.Replica))
+		if ctx.Err() != nil {
 			return stopped, interrupted(ctx, err)
 		}
-		// A run that was waiting may have written it since.
-		if err := handoff.Remove(dir, i.Pool, i.Replica); err != nil {
-			return stopped, err
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", i.Pool, err))
+			continue
 		}
 		name := i.Pool
 		if i.Replica != handoff.DefaultReplica {
 			name += "/" + i.Replica
 		}
 		stopped = append(stopped, name)
+	}
+	if len(failed) > 0 {
+		return stopped, fault.New(fault.Unexpected, "not everything could be stopped", errors.Join(failed...), "look at the engine's log, or remove the container by hand: docker rm -f NAME")
 	}
 	return stopped, nil
 }
@@ -233,7 +240,7 @@ func removeHandoffs(dir string, meant func(string) bool) error {
 	}
 	for _, f := range files {
 		h, err := handoff.Read(filepath.Join(dir, f.Name()))
-		if err == nil && meant(h.PoolID) && f.Name() == handoff.FileName(h.PoolID, h.ReplicaID) {
+		if err == nil && meant(h.PoolID) && ours(f.Name(), h.EngineHost, h) {
 			if err := handoff.Remove(dir, h.PoolID, h.ReplicaID); err != nil {
 				return err
 			}

@@ -40,7 +40,7 @@ func check(opt RunOptions) (request, error) {
 		}
 	}
 	if r.Ctx < 0 || r.Timeout <= 0 || r.StallTimeout <= 0 {
-		return r, fault.New(fault.Usage, "--ctx, --timeout and --stall-timeout must be above zero", nil, "see llorch-bk run --help")
+		return r, fault.New(fault.Usage, "--ctx must not be negative, and --timeout and --stall-timeout must be above zero", nil, "see llorch-bk run --help")
 	}
 	if r.HandoffDir, err = filepath.Abs(opt.HandoffDir); err != nil {
 		return r, err

@@ -17,6 +17,9 @@ import (
 // gigabyte that answers sensibly on any machine.
 const DefaultModel = "hf:Qwen/Qwen2.5-0.5B-Instruct-GGUF/qwen2.5-0.5b-instruct-q4_k_m.gguf"
 
+// DefaultHandoffDir is where consumers look, relative to the working folder.
+const DefaultHandoffDir = ".runtime/engines"
+
 // grace is how long a server that is replaced or cleaned up may take to end.
 const grace = 10 * time.Second
 
@@ -141,7 +144,7 @@ func (a *App) launch(ctx context.Context, d *Display, eng *dockerEngine, r reque
 		return Running{}, err
 	}
 	if old != nil && old.State.Running && old.RunDigest == spec.RunDigest() {
-		running, err := a.ready(ctx, d, old, r)
+		running, err := a.ready(ctx, d, eng, old, r, false)
 		running.Already = true
 		return running, err
 	}
@@ -162,7 +165,7 @@ func (a *App) launch(ctx context.Context, d *Display, eng *dockerEngine, r reque
 	if err != nil {
 		return Running{}, err
 	}
-	return a.ready(ctx, d, started, r)
+	return a.ready(ctx, d, eng, started, r, true)
 }
 
 // replace ends what the pool ran before; its port is kept where it may be.
@@ -179,8 +182,9 @@ func (a *App) replace(ctx context.Context, d *Display, old *engine.Instance, spe
 }
 
 // ready waits for a server and writes its handoff. A server that does not get
-// there is removed, so that a failed run leaves nothing behind.
-func (a *App) ready(ctx context.Context, d *Display, i *engine.Instance, r request) (Running, error) {
+// there is removed, so that a failed run leaves nothing behind; but Ctrl-C and
+// impatience end only what this run started: another may still be waiting for it.
+func (a *App) ready(ctx context.Context, d *Display, eng *dockerEngine, i *engine.Instance, r request, started bool) (Running, error) {
 	var out Running
 	err := d.Do("wait until "+i.URL+" is healthy", func(s *Step) error {
 		watching, stop := context.WithCancel(ctx)
@@ -198,12 +202,12 @@ func (a *App) ready(ctx context.Context, d *Display, i *engine.Instance, r reque
 	})
 	if err == nil {
 		err = d.Do("write the handoff", func(*Step) error {
-			out, err = writeHandoff(ctx, i)
+			out, err = writeHandoff(ctx, eng, i)
 			return err
 		})
 	}
-	if err == nil {
-		return out, nil
+	if err == nil || !started && (ctx.Err() != nil || fault.ClassOf(err) == fault.NotReady) {
+		return out, err
 	}
 	cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*grace)
 	defer cancel()

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -25,6 +26,10 @@ func EnvName(flag string) string {
 
 // aliases are variables that other tools gave a meaning, by flag. Ours win.
 var aliases = map[string]string{"builder": "BUILDKIT_HOST"}
+
+// synonyms are flags that say the same thing in other words: where one was
+// typed, the other's value in the environment or the file does not count.
+var synonyms = map[string]string{"cuda": "variant", "variant": "cuda"}
 
 // perCommand are flags that only make sense typed.
 var perCommand = []string{"help", "file", "yes", "all", "json", "follow", "format"}
@@ -48,16 +53,14 @@ func Apply(cmd *cobra.Command, getenv func(string) string, file string) error {
 			wrong = append(wrong, fmt.Errorf("%s: there is no setting %q", from, name))
 		}
 	}
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if f.Changed || slices.Contains(perCommand, f.Name) {
-			return
-		}
+	eachUnset(cmd, func(f *pflag.Flag) {
 		if v, name := lookup(getenv, f.Name); v != "" {
 			if err := set(cmd, f, split(f, v)); err != nil {
 				wrong = append(wrong, fmt.Errorf("%s=%s: %w", name, v, err))
 			}
-			return
 		}
+	})
+	eachUnset(cmd, func(f *pflag.Flag) {
 		if v := values[f.Name]; len(v) > 0 {
 			if err := set(cmd, f, v); err != nil {
 				wrong = append(wrong, fmt.Errorf("%s: %s: %w", from, f.Name, err))
@@ -68,6 +71,20 @@ func Apply(cmd *cobra.Command, getenv func(string) string, file string) error {
 		return fault.New(fault.Usage, "a setting cannot be used", errors.Join(wrong...), "see "+cmd.CommandPath()+" --help")
 	}
 	return nil
+}
+
+// eachUnset calls fn for every flag that may be set and that nobody has set
+// before, neither itself nor by its synonym.
+func eachUnset(cmd *cobra.Command, fn func(*pflag.Flag)) {
+	var unset []*pflag.Flag
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !cmd.Flags().Changed(f.Name) && !cmd.Flags().Changed(synonyms[f.Name]) && !slices.Contains(perCommand, f.Name) {
+			unset = append(unset, f)
+		}
+	})
+	for _, f := range unset {
+		fn(f)
+	}
 }
 
 func lookup(getenv func(string) string, flag string) (value, name string) {
@@ -118,26 +135,46 @@ func read(file string) (map[string][]string, string, error) {
 	if err != nil {
 		return nil, "", fault.New(fault.Usage, "the settings file cannot be read", err, "check --file")
 	}
-	var raw map[string]any
+	var raw map[string]setting
 	if err := yaml.Unmarshal(data, &raw); err != nil {
 		return nil, "", fault.New(fault.Usage, "the settings file "+name+" is no YAML of names and values", err, "write one setting a line, as in: model: hf:org/repo/file.gguf")
 	}
 	values := make(map[string][]string, len(raw))
 	for k, v := range raw {
-		values[k] = nil // A name without a value must be a name all the same.
-		switch v := v.(type) {
-		case nil:
-		case []any:
-			for _, e := range v {
-				values[k] = append(values[k], fmt.Sprint(e))
-			}
-		case map[string]any:
+		if v.nested {
 			return nil, "", fault.New(fault.Usage, fmt.Sprintf("%s: the setting %q has settings inside", name, k), nil, "a setting is a value or a list of values")
-		default:
-			values[k] = []string{fmt.Sprint(v)}
 		}
+		values[k] = v.values
 	}
 	return values, name, nil
+}
+
+// setting is a value or a list of values, letter by letter as they stand in the
+// file: a commit of digits is no number, and CUDA architecture 12.0 is not 12.
+type setting struct {
+	values []string
+	// nested is true for what is neither.
+	nested bool
+}
+
+// UnmarshalYAML takes a node of the file as it is written.
+func (s *setting) UnmarshalYAML(node ast.Node) error {
+	nodes := []ast.Node{node}
+	if list, ok := node.(*ast.SequenceNode); ok {
+		nodes = list.Values
+	}
+	for _, n := range nodes {
+		switch n := n.(type) {
+		case *ast.NullNode:
+		case *ast.LiteralNode:
+			s.values = append(s.values, n.Value.Value)
+		case ast.ScalarNode:
+			s.values = append(s.values, n.GetToken().Value)
+		default:
+			s.nested = true
+		}
+	}
+	return nil
 }
 
 func flagNames(root *cobra.Command) []string {
