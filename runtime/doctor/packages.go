@@ -57,7 +57,7 @@ func (s State) packages(names []string, w Want) Step {
 		// Another apt may hold the lock for a while, as at a machine's start.
 		install: s.asRoot(append([]string{
 			"env", "DEBIAN_FRONTEND=noninteractive", "apt-get",
-			"-o", "DPkg::Lock::Timeout=120", "install", "-y", "--no-install-recommends",
+			"-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0", "install", "-y", "--no-install-recommends",
 		}, names...)...),
 	}
 	step.Commands = []string{shellLine(act.update), shellLine(act.install)}

@@ -31,7 +31,7 @@ func outline(steps []Step) []string {
 	return lines
 }
 
-const aptInstall = "env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "
+const aptInstall = "env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 install -y --no-install-recommends "
 
 func TestPlan(t *testing.T) {
 	t.Parallel()
