@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb"
 	"github.com/moby/buildkit/client"
 	_ "github.com/moby/buildkit/client/connhelper/dockercontainer" // docker-container://
 	_ "github.com/moby/buildkit/client/connhelper/kubepod"         // kube-pod://
@@ -119,6 +120,12 @@ func unreachable(b *Builder, err error) error {
 	}
 	return fault.New(fault.Machine, "the builder "+b.Address+" does not answer", err, do)
 }
+
+// OneAtATime says that builds on this builder must take turns: the BuildKit
+// inside engines of the 20.10 line can panic ("failed to get edge") when builds
+// that share steps run at once, and takes the whole engine with it
+// (moby/moby#42414). No OCI layouts marks that generation.
+func (b *Builder) OneAtATime(caps llb.Capabilities) bool { return b.Embedded && !caps.OCILayout }
 
 // Close ends the connection.
 func (b *Builder) Close() error { return b.client.Close() }

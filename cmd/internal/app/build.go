@@ -3,16 +3,20 @@ package app
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/docker/docker/client"
+	"github.com/gofrs/flock"
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/llb"
 	"github.com/llorch/llorch-bk/llb/base"
 	"github.com/llorch/llorch-bk/llb/buildkit"
 	"github.com/llorch/llorch-bk/llb/source"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -164,6 +168,13 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 		Plan: plan, Capabilities: facts.Capabilities, SourceDir: w.checkout.Dir, Ignored: w.checkout.Ignored, Local: local,
 		Jobs: w.Jobs, Fresh: w.NoCache, Engine: docker, Status: d.Update,
 	}
+	if b.OneAtATime(facts.Capabilities) {
+		unlock, err := a.takeTurn(ctx, d, docker.DaemonHost())
+		if err != nil {
+			return Built{}, err
+		}
+		defer unlock()
+	}
 	if _, err := b.Build(ctx, job); err != nil {
 		return Built{}, err
 	}
@@ -174,6 +185,30 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 		return Built{}, fault.New(fault.Build, "the image was built, but the engine does not have it", err, "check that --builder and DOCKER_HOST belong together")
 	}
 	return Built{ID: info.ID, Tags: familiarAll(plan.Image.Tags), Plan: plan}, nil
+}
+
+// takeTurn waits until no other build of this user uses the engine.
+func (a *App) takeTurn(ctx context.Context, d *Display, engine string) (unlock func(), err error) {
+	cache, err := a.CacheDir()
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(cache, "locks")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fault.New(fault.Machine, "the cache folder cannot be written", err, "name another with LLORCH_CACHE_DIR")
+	}
+	lock := flock.New(filepath.Join(dir, digest.FromString(engine).Encoded()[:16]+".lock"))
+	got, err := lock.TryLock()
+	if err == nil && !got {
+		err = d.Do("wait for another build on this engine", func(*Step) error {
+			_, err := lock.TryLockContext(ctx, 200*time.Millisecond)
+			return err
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("taking turns with other builds: %w", err)
+	}
+	return func() { _ = lock.Unlock() }, nil
 }
 
 // notice shows a decision that was taken for want of a better one.
