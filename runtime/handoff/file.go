@@ -101,8 +101,9 @@ func Remove(dir, pool, replica string) error {
 }
 
 // CheckWritable proves that a handoff can be written into dir by writing
-// something else there. It leaves no trace, neither the file nor folders that
-// it had to make.
+// something else there, or where dir does not exist, into the folder that it
+// would be made in. It leaves no trace, and never makes dir itself: whoever
+// starts at the same time may be about to write there.
 func CheckWritable(dir string) error {
 	if err := checkWritable(dir); err != nil {
 		return fault.New(fault.Usage, "the handoff folder "+dir+" cannot be written to", err,
@@ -111,36 +112,30 @@ func CheckWritable(dir string) error {
 	return nil
 }
 
-func checkWritable(dir string) (err error) {
-	dir, err = filepath.Abs(dir)
+func checkWritable(dir string) error {
+	there, err := nearest(dir)
 	if err != nil {
 		return err
 	}
-	missing := missingDirs(dir)
-	defer func() {
-		for _, d := range missing {
-			// Not RemoveAll: somebody else may have begun to use it.
-			_ = os.Remove(d)
-		}
-	}()
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".llorch-probe-")
+	probe, err := os.MkdirTemp(there, ".llorch-probe-")
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString("probe")
-	return errors.Join(err, f.Close(), os.Remove(f.Name()))
+	return errors.Join(os.WriteFile(filepath.Join(probe, "probe"), []byte("probe"), 0o644), os.RemoveAll(probe))
 }
 
-// missingDirs are dir and those above it that do not exist, deepest first.
-func missingDirs(dir string) []string {
-	var missing []string
-	for d := dir; ; d = filepath.Dir(d) {
-		if _, err := os.Lstat(d); !errors.Is(err, fs.ErrNotExist) || d == filepath.Dir(d) {
-			return missing
+// nearest is dir, or of what is above it the nearest that exists.
+func nearest(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			// A link that leads nowhere is there, and no folder can be made in its place.
+			_, err := os.Stat(dir)
+			return dir, err
 		}
-		missing = append(missing, d)
+		dir = filepath.Dir(dir)
 	}
 }

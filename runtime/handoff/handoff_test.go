@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/handoff"
+	"golang.org/x/sync/errgroup"
 )
 
 func sample(pool, replica string) handoff.Handoff {
@@ -231,6 +232,26 @@ func TestWriteRefuses(t *testing.T) {
 	}
 }
 
+// TestCheckWritableBesideOthers holds that starts at the same moment in a new
+// project do not take each other's folder away.
+func TestCheckWritableBesideOthers(t *testing.T) {
+	t.Parallel()
+	for range 50 {
+		dir := filepath.Join(t.TempDir(), "a", "b")
+		var g errgroup.Group
+		for range 8 {
+			g.Go(func() error { return handoff.CheckWritable(dir) })
+		}
+		g.Go(func() error {
+			_, err := handoff.Write(dir, sample("p", "r0"))
+			return err
+		})
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestCheckWritable(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -247,11 +268,18 @@ func TestCheckWritable(t *testing.T) {
 	if err := handoff.CheckWritable(filepath.Join(file, "x")); fault.ClassOf(err) != fault.Usage {
 		t.Errorf("below a file: %v", err)
 	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink("nowhere", link); err != nil {
+		t.Fatal(err)
+	}
+	if err := handoff.CheckWritable(link); fault.ClassOf(err) != fault.Usage {
+		t.Errorf("a link that leads nowhere: %v", err)
+	}
 	left, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(left) != 1 {
+	if len(left) != 2 {
 		t.Errorf("it left %v", left)
 	}
 }
