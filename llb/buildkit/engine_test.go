@@ -116,8 +116,10 @@ func (s *steps) update(st *client.SolveStatus) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, v := range st.Vertexes {
+		// An old BuildKit may complete a step twice, and say only once that it
+		// came from the cache; one that ran never says so.
 		if v.Completed != nil {
-			s.cached[v.Name] = v.Cached
+			s.cached[v.Name] = s.cached[v.Name] || v.Cached
 		}
 	}
 	for _, l := range st.Logs {
