@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -330,4 +332,78 @@ func broken(t *testing.T, files map[string]string) fs.FS {
 		tree[path] = &fstest.MapFile{Data: []byte(text), Mode: 0o644}
 	}
 	return tree
+}
+
+// TestFixtureNewestImage holds that a bare run is of the image that was built
+// last, whatever the age of its commit.
+func TestFixtureNewestImage(t *testing.T) {
+	p := fixture(t)
+	model := p.model()
+	repo := gitrepo.New(t, tinyengine.Tree())
+	const first, second = "llorch-e2e:first", "llorch-e2e:second"
+	t.Cleanup(func() { removeImages(t, p.api, first, second) })
+	p.must("build", "--source", repo.Dir, "--tag", second)
+	repo.Commit("a later commit", map[string]string{"README.md": "later"})
+	p.must("build", "--source", repo.Dir, "--tag", first)
+	p.must("build", "--source", repo.Dir, "--ref", "HEAD~1", "--tag", second)
+	p.must("run", "--model", model)
+	if h, _ := p.handoff("default"); h.Image.Ref != second {
+		t.Errorf("a bare run took %s, want %s", h.Image.Ref, second)
+	}
+}
+
+// TestFixtureStepsFollowWhatChanges holds that a commit compiles again only the
+// steps whose files it touches.
+func TestFixtureStepsFollowWhatChanges(t *testing.T) {
+	p := fixture(t)
+	repo := gitrepo.New(t, tinyengine.Tree())
+	const tag = "llorch-e2e:steps"
+	t.Cleanup(func() { removeImages(t, p.api, tag) })
+	build := func() []string {
+		r := p.must("build", "--source", repo.Dir, "--ref", repo.Head(), "--tag", tag, "--progress", "plain")
+		return compiled(r.stderr)
+	}
+	build()
+	server := "llama-server"
+	for _, c := range []struct {
+		file string
+		want []string
+	}{
+		{"README.md", []string{server}}, // It names the commit, and nothing else does.
+		{"ggml/src/ggml-cpu/ggml-cpu.c", []string{"ggml-cpu", server}},
+		{"ggml/src/ggml.c", []string{"ggml", server}},
+		{"src/llama.c", []string{"llama", server}},
+		{"common/log.c", []string{"common", server}},
+		{"tools/mtmd/mtmd.c", []string{"mtmd", server}},
+		{"tools/server/server.c", []string{server}},
+		{"include/llama.h", []string{"common", "llama", server, "mtmd"}},
+	} {
+		repo.Commit("change "+c.file, map[string]string{c.file: edited(t, c.file, rand.Text())})
+		got := build()
+		if !slices.Equal(got, slices.Sorted(slices.Values(c.want))) {
+			t.Errorf("a change of %s compiled %v, want %v", c.file, got, c.want)
+		}
+	}
+}
+
+// edited is a file of the tiny engine with a comment at its end.
+func edited(t *testing.T, name, comment string) string {
+	t.Helper()
+	data, err := fs.ReadFile(tinyengine.Tree(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data) + "\n// " + comment + "\n"
+}
+
+// compiled are the compile steps of a plain progress display that ran.
+func compiled(progress string) []string {
+	var out []string
+	for _, m := range regexp.MustCompile(`(?m)^#(\d+) \[compile\] (\S+)`).FindAllStringSubmatch(progress, -1) {
+		if !slices.Contains(out, m[2]) && !strings.Contains(progress, "\n#"+m[1]+" CACHED") {
+			out = append(out, m[2])
+		}
+	}
+	slices.Sort(out)
+	return out
 }

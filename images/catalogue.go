@@ -20,7 +20,9 @@ type Variant struct {
 	OneBase bool
 	// Packages are the distribution packages that compiling needs.
 	Packages []string
-	// Flags are the variant's own CMake definitions.
+	// Backends are ggml's that the variant has beside the CPU's.
+	Backends []Backend
+	// Flags are CMake definitions of these backends.
 	Flags []string
 	// Libraries are shared libraries, by soname, that the toolchain brings and
 	// the runtime base lacks. They travel with the server.
@@ -64,9 +66,9 @@ var Catalogue = []Variant{
 		BuildBase:   "docker.io/nvidia/cuda:12.8.1-devel-ubuntu24.04",
 		RuntimeBase: "docker.io/nvidia/cuda:12.8.1-runtime-ubuntu24.04",
 		Packages:    toolchain,
+		Backends:    []Backend{{Name: "ggml-cuda", Flag: "GGML_CUDA"}},
 		Flags: []string{
 			"-DCMAKE_EXE_LINKER_FLAGS=-Wl,--allow-shlib-undefined",
-			"-DGGML_CUDA=ON",
 			"-DGGML_CUDA_NCCL=OFF",
 		},
 		Libraries: []string{"libgomp.so.1"},

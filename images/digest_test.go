@@ -68,7 +68,8 @@ func TestDigests(t *testing.T) {
 	}{
 		"nothing":              {nil, nil, true, true},
 		"tags":                 {func(r *images.Request) { r.Tags = []string{"me"} }, nil, true, true},
-		"the name of the ref":  {func(r *images.Request) { r.Ref = "master" }, func(f *images.Facts) { f.Source.Tag = "" }, true, true},
+		"the name of the ref":  {func(r *images.Request) { r.Ref = "master" }, nil, true, true},
+		"a release or not":     {nil, func(f *images.Facts) { f.Source.Tag = "" }, false, true},
 		"where the source is":  {func(r *images.Request) { r.Source = "https://example.com/mirror" }, nil, true, true},
 		"a build tag":          {nil, func(f *images.Facts) { f.Source.Tag = "b5000" }, false, true},
 		"a CMake flag":         {func(r *images.Request) { r.CMakeFlags = []string{"-DGGML_LTO=ON"} }, nil, false, false},

@@ -67,6 +67,10 @@ type Tree struct {
 	ServerDir string `json:"server_dir"`
 	// Licences are the licence files at the tree's top, sorted.
 	Licences []string `json:"licences,omitempty"`
+	// Layout is into how many steps the tree can be taken apart, and LayoutWhy
+	// what it lacks for the best.
+	Layout    Layout `json:"layout,omitempty"`
+	LayoutWhy string `json:"layout_why,omitempty"`
 }
 
 // TreeFiles are the paths that ReadTree asks for.
@@ -76,6 +80,13 @@ var TreeFiles = []string{
 	"tools/server/CMakeLists.txt",
 	"examples/server/CMakeLists.txt",
 	"LICENSE",
+	"common/CMakeLists.txt",
+	"ggml/src/CMakeLists.txt",
+	"ggml/src/ggml-cpu/CMakeLists.txt",
+	"src/CMakeLists.txt",
+	"tools/CMakeLists.txt",
+	"tools/mtmd/CMakeLists.txt",
+	"vendor/CMakeLists.txt",
 }
 
 var (
@@ -117,6 +128,7 @@ func ReadTree(files map[string][]byte) (*Tree, error) {
 	if _, ok := files["LICENSE"]; ok {
 		t.Licences = []string{"LICENSE"}
 	}
+	t.Layout, t.LayoutWhy = layoutOf(files)
 	return &t, nil
 }
 

@@ -59,8 +59,54 @@ func TestReadTree(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			// How it can be taken apart is a test of its own.
+			got.Layout, got.LayoutWhy = "", ""
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestLayouts(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change map[string]string
+		want   images.Layout
+		why    string
+	}{
+		"as in v0.5.0":              {nil, images.LayoutParts, ""},
+		"build info within common":  {map[string]string{"common/CMakeLists.txt": "add_library(common STATIC)"}, images.LayoutGGML, "its common/CMakeLists.txt has no llama-common-base"},
+		"no mtmd by itself":         {map[string]string{"CMakeLists.txt": `project("llama.cpp" C CXX)`}, images.LayoutGGML, "its CMakeLists.txt has no LLAMA_BUILD_MTMD"},
+		"no tools":                  {map[string]string{"tools/CMakeLists.txt": ""}, images.LayoutGGML, "it has no tools/CMakeLists.txt"},
+		"the CPU backend elsewhere": {map[string]string{"ggml/src/ggml-cpu/CMakeLists.txt": ""}, images.LayoutWhole, "it has no ggml/src/ggml-cpu/CMakeLists.txt"},
+		"ggml in one library":       {map[string]string{"ggml/src/CMakeLists.txt": "add_library(ggml ggml.c)"}, images.LayoutWhole, "its ggml/src/CMakeLists.txt has no add_library"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			files := map[string][]byte{
+				"CMakeLists.txt":                   []byte("project(\"llama.cpp\" C CXX)\noption(LLAMA_BUILD_MTMD \"\" OFF)"),
+				"ggml/CMakeLists.txt":              []byte("project(ggml)"),
+				"ggml/src/CMakeLists.txt":          []byte("add_library(ggml-base\n  ggml.c)"),
+				"ggml/src/ggml-cpu/CMakeLists.txt": []byte("function(x)"),
+				"src/CMakeLists.txt":               []byte("add_library(llama llama.cpp)"),
+				"common/CMakeLists.txt":            []byte("set(TARGET llama-common-base)"),
+				"vendor/CMakeLists.txt":            []byte("add_subdirectory(hash)"),
+				"tools/CMakeLists.txt":             []byte("add_subdirectory(server)"),
+				"tools/mtmd/CMakeLists.txt":        []byte("add_library(mtmd)"),
+				"tools/server/CMakeLists.txt":      []byte("add_executable(llama-server)"),
+			}
+			for n, text := range c.change {
+				if files[n] = []byte(text); text == "" {
+					delete(files, n)
+				}
+			}
+			got, err := images.ReadTree(files)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Layout != c.want || !strings.Contains(got.LayoutWhy, c.why) || (c.why == "") != (got.LayoutWhy == "") {
+				t.Errorf("got %s, %q; want %s, %q", got.Layout, got.LayoutWhy, c.want, c.why)
 			}
 		})
 	}

@@ -33,17 +33,20 @@ const PlanSchema = 1
 // Plan is everything that an image is made of. It can be printed, hashed and
 // compared; building it makes no further decision.
 type Plan struct {
-	Schema   int         `json:"schema"`
-	Variant  string      `json:"variant"`
-	Platform string      `json:"platform"`
-	Source   PlanSource  `json:"source"`
-	Build    BaseFacts   `json:"build_base"`
-	Runtime  BaseFacts   `json:"runtime_base"`
-	Packages []Package   `json:"packages"`
-	CPU      PlanCPU     `json:"cpu"`
-	CUDA     *PlanCUDA   `json:"cuda,omitempty"`
-	CMake    PlanCMake   `json:"cmake"`
-	Image    ImageConfig `json:"image"`
+	Schema   int        `json:"schema"`
+	Variant  string     `json:"variant"`
+	Platform string     `json:"platform"`
+	Source   PlanSource `json:"source"`
+	Build    BaseFacts  `json:"build_base"`
+	Runtime  BaseFacts  `json:"runtime_base"`
+	Packages []Package  `json:"packages"`
+	CPU      PlanCPU    `json:"cpu"`
+	CUDA     *PlanCUDA  `json:"cuda,omitempty"`
+	CMake    PlanCMake  `json:"cmake"`
+	// Parts are the steps of the compile, in an order in which each comes after
+	// what it needs; the last one links the server.
+	Parts []Part      `json:"parts"`
+	Image ImageConfig `json:"image"`
 	// Scripts is Facts.Scripts.
 	Scripts string `json:"scripts,omitempty"`
 	// Recipe is the digest of everything that makes the image's content; empty
@@ -71,8 +74,11 @@ type PlanSource struct {
 	Licences    []string `json:"licences,omitempty"`
 	// Created is the commit's time as RFC 3339, empty where it is not known.
 	Created string `json:"created,omitempty"`
-	// serverDir is where the tree keeps its server.
-	serverDir string
+	// Layout and LayoutWhy are the tree's.
+	Layout    Layout `json:"layout,omitempty"`
+	LayoutWhy string `json:"layout_why,omitempty"`
+	// serverDir is where the tree keeps its server, treeVersion what it calls itself.
+	serverDir, treeVersion string
 }
 
 // Package is a distribution package that compiling needs.
@@ -98,9 +104,9 @@ type PlanCUDA struct {
 
 // PlanCMake is the configuration of the compile.
 type PlanCMake struct {
-	Generator string   `json:"generator"`
-	Flags     []string `json:"flags"`
-	Target    string   `json:"target"`
+	Generator string `json:"generator"`
+	// Flags are the definitions that all parts share.
+	Flags []string `json:"flags"`
 	// Libraries are sonames copied from the toolchain beside the server.
 	Libraries []string `json:"libraries,omitempty"`
 }
@@ -148,7 +154,8 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	} else {
 		p.Source.Version = f.Source.Version()
 		p.Source.Licences = f.Source.Tree.Licences
-		p.Source.serverDir = f.Source.Tree.ServerDir
+		p.Source.Layout, p.Source.LayoutWhy = f.Source.Tree.Layout, f.Source.Tree.LayoutWhy
+		p.Source.serverDir, p.Source.treeVersion = f.Source.Tree.ServerDir, f.Source.Tree.Version
 	}
 	buildRef, runtimeRef := BaseRefs(r, v)
 	p.Pending = append(p.Pending, fillBase(&p.Build, buildRef, "build_base")...)
@@ -159,17 +166,18 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	if err := planCPU(&p, r, f); err != nil {
 		return Plan{}, err
 	}
-	flags := baseFlags(p)
-	flags = append(flags, v.Flags...)
+	p.CMake = PlanCMake{Generator: "Ninja", Flags: mergeFlags(baseFlags(p), r.CMakeFlags), Libraries: v.Libraries}
+	backendFlags := map[string][]string{CPUBackend.Name: cpuFlags(p)}
+	for _, b := range v.Backends {
+		backendFlags[b.Name] = v.Flags
+	}
 	if v.CUDA != nil {
 		p.CUDA = planCUDA(v.CUDA, r.CUDAArch)
-		flags = append(flags, "-DCMAKE_CUDA_ARCHITECTURES="+strings.Join(p.CUDA.Archs, ";"))
+		backendFlags["ggml-cuda"] = append(slices.Clone(v.Flags), "-DCMAKE_CUDA_ARCHITECTURES="+strings.Join(p.CUDA.Archs, ";"))
 	}
-	p.CMake = PlanCMake{
-		Generator: "Ninja",
-		Flags:     mergeFlags(flags, r.CMakeFlags),
-		Target:    target,
-		Libraries: v.Libraries,
+	p.Parts = makeParts(p.Source.Layout, append([]Backend{CPUBackend}, v.Backends...), backendFlags, buildFlags(p), isDev(p))
+	for i := range p.Parts {
+		p.Parts[i].Flags = overridden(p.Parts[i].Flags, r.CMakeFlags)
 	}
 	p.Image = ImageConfig{
 		Tags:       r.Tags,
@@ -231,45 +239,85 @@ func planCPU(p *Plan, r Request, f Facts) error {
 	return nil
 }
 
-// baseFlags are the definitions that every variant shares, each for a reason:
+// baseFlags are the definitions that all parts of every variant share, each for
+// a reason:
 //
 //   - GGML_BACKEND_DL makes each backend a module that is loaded from the
 //     server's folder, so that one image can carry many.
+//   - GGML_LLAMAFILE and GGML_CUDA_GRAPHS are what llama.cpp's own project
+//     switches on in ggml; where ggml is configured alone, nobody does.
 //   - LLAMA_USE_PREBUILT_UI would download the web UI during the compile.
 //   - LLAMA_CURL and LLAMA_OPENSSL are off because models are fetched and
 //     verified before the server starts; the former is ignored by trees of 2026
 //     and would fail older ones for want of its headers.
 //   - The rpath finds the libraries beside the server, wherever that is.
-//   - LLAMA_BUILD_NUMBER and LLAMA_BUILD_COMMIT replace a look at git, which
-//     the tree does not bring along.
 func baseFlags(p Plan) []string {
-	flags := []string{
+	return []string{
 		"-DBUILD_SHARED_LIBS=ON",
 		"-DCMAKE_BUILD_TYPE=Release",
 		"-DCMAKE_BUILD_WITH_INSTALL_RPATH=ON",
 		"-DCMAKE_INSTALL_RPATH=$ORIGIN",
 		"-DGGML_BACKEND_DL=ON",
+		"-DGGML_CUDA_GRAPHS=ON",
+		"-DGGML_LLAMAFILE=ON",
 		"-DGGML_NATIVE=OFF",
-		"-DLLAMA_BUILD_COMMIT=" + p.Source.Short,
+		"-DLLAMA_BUILD_APP=OFF",
 		"-DLLAMA_BUILD_EXAMPLES=" + onOff(p.needsExamples()),
-		"-DLLAMA_BUILD_NUMBER=" + p.Source.BuildNumber,
 		"-DLLAMA_BUILD_TESTS=OFF",
 		"-DLLAMA_BUILD_UI=OFF",
 		"-DLLAMA_CURL=OFF",
 		"-DLLAMA_OPENSSL=OFF",
 		"-DLLAMA_USE_PREBUILT_UI=OFF",
 	}
+}
+
+// buildFlags replace a look at git, which the tree does not bring along.
+func buildFlags(p Plan) []string {
+	return []string{"-DLLAMA_BUILD_COMMIT=" + p.Source.Short, "-DLLAMA_BUILD_NUMBER=" + p.Source.BuildNumber}
+}
+
+// isDev says that a tree is no release, as llama.cpp does by default: a release
+// is the tree that its own version's tag points to.
+func isDev(p Plan) string {
+	return "-DLLAMA_BUILD_IS_DEV=" + onOff(p.Source.Version == "" || p.Source.treeVersion != p.Source.Version)
+}
+
+// cpuFlags are what the CPU backend is compiled for.
+func cpuFlags(p Plan) []string {
 	switch level := p.CPU.Level; level {
 	case "":
+		return nil
 	case CPUPortable:
-		flags = append(flags, "-DGGML_CPU_ALL_VARIANTS=ON")
+		return []string{"-DGGML_CPU_ALL_VARIANTS=ON"}
 	default:
 		_, arch, _ := strings.Cut(p.Platform, "/")
-		if l, err := FindLevel(arch, level); err == nil {
-			flags = append(flags, l.Flags...)
+		l, err := FindLevel(arch, level)
+		if err != nil {
+			return nil
+		}
+		return l.Flags
+	}
+}
+
+// overridden are a part's flags without those that the user gave for all parts.
+// Linker flags add up: without ours, a CUDA link ends at the driver's stub.
+func overridden(part, users []string) []string {
+	var out []string
+	for _, f := range part {
+		name, value, _ := strings.Cut(f, "=")
+		for _, u := range users {
+			if uname, uvalue, _ := strings.Cut(u, "="); uname == name {
+				f = ""
+				if name == "-DCMAKE_EXE_LINKER_FLAGS" {
+					f = name + "=" + value + " " + uvalue
+				}
+			}
+		}
+		if f != "" {
+			out = append(out, f)
 		}
 	}
-	return flags
+	return out
 }
 
 func onOff(b bool) string {
@@ -283,12 +331,7 @@ func onOff(b bool) string {
 func mergeFlags(ours, users []string) []string {
 	byName := map[string]string{}
 	for _, f := range slices.Concat(ours, users) {
-		name, value, _ := strings.Cut(f, "=")
-		// Linker flags add up: without ours, a CUDA link ends at the driver's stub.
-		if old, ok := byName[name]; ok && name == "-DCMAKE_EXE_LINKER_FLAGS" {
-			_, oldValue, _ := strings.Cut(old, "=")
-			f = name + "=" + oldValue + " " + value
-		}
+		name, _, _ := strings.Cut(f, "=")
 		byName[name] = f
 	}
 	out := make([]string, 0, len(byName))

@@ -21,7 +21,7 @@ func facts(change func(*images.Facts)) images.Facts {
 	f := images.Facts{
 		Source: images.SourceFacts{
 			Kind: images.SourceGit, Commit: commit, Tag: "v0.5.0", Time: time.Date(2026, 10, 1, 12, 0, 0, 0, time.FixedZone("", 7200)),
-			Tree: &images.Tree{Version: "0.5.0", ServerDir: "tools/server", Licences: []string{"LICENSE"}},
+			Tree: &images.Tree{Version: "0.5.0", ServerDir: "tools/server", Licences: []string{"LICENSE"}, Layout: images.LayoutParts},
 		},
 		Build:   base,
 		Runtime: base,
@@ -44,6 +44,15 @@ func plan(t *testing.T, r func(*images.Request), f func(*images.Facts)) images.P
 		t.Fatal(err)
 	}
 	return p
+}
+
+// flagsOf are all definitions of a plan, whichever part they are for.
+func flagsOf(p images.Plan) []string {
+	all := slices.Clone(p.CMake.Flags)
+	for _, part := range p.Parts {
+		all = append(all, part.Flags...)
+	}
+	return all
 }
 
 func TestPlanPending(t *testing.T) {
@@ -111,13 +120,13 @@ func TestPlanCPU(t *testing.T) {
 				t.Errorf("got %+v, want level %s", p.CPU, c.level)
 			}
 			for _, f := range c.has {
-				if !slices.Contains(p.CMake.Flags, f) {
-					t.Errorf("no %s in %q", f, p.CMake.Flags)
+				if !slices.Contains(flagsOf(p), f) {
+					t.Errorf("no %s in %q", f, flagsOf(p))
 				}
 			}
 			for _, prefix := range c.hasNot {
-				if slices.ContainsFunc(p.CMake.Flags, func(f string) bool { return strings.HasPrefix(f, prefix) }) {
-					t.Errorf("%s in %q", prefix, p.CMake.Flags)
+				if slices.ContainsFunc(flagsOf(p), func(f string) bool { return strings.HasPrefix(f, prefix) }) {
+					t.Errorf("%s in %q", prefix, flagsOf(p))
 				}
 			}
 		})
@@ -145,8 +154,8 @@ func TestPlanCUDAArchs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := plan(t, func(r *images.Request) { cuda(r); r.CUDAArch = c.give }, cudaFacts)
-			if got := strings.Join(p.CUDA.Archs, ";"); got != c.want || !slices.Contains(p.CMake.Flags, "-DCMAKE_CUDA_ARCHITECTURES="+c.want) {
-				t.Errorf("got %s and %q, want %s", got, p.CMake.Flags, c.want)
+			if got := strings.Join(p.CUDA.Archs, ";"); got != c.want || !slices.Contains(flagsOf(p), "-DCMAKE_CUDA_ARCHITECTURES="+c.want) {
+				t.Errorf("got %s and %q, want %s", got, flagsOf(p), c.want)
 			}
 		})
 	}
@@ -158,8 +167,8 @@ func TestPlanUsersFlagsWin(t *testing.T) {
 	if !slices.IsSorted(p.CMake.Flags) {
 		t.Errorf("not sorted: %q", p.CMake.Flags)
 	}
-	if !slices.Contains(p.CMake.Flags, "-DCMAKE_BUILD_TYPE=Debug") || slices.Contains(p.CMake.Flags, "-DCMAKE_BUILD_TYPE=Release") || !slices.Contains(p.CMake.Flags, "-DGGML_LTO=ON") {
-		t.Errorf("got %q", p.CMake.Flags)
+	if !slices.Contains(flagsOf(p), "-DCMAKE_BUILD_TYPE=Debug") || slices.Contains(flagsOf(p), "-DCMAKE_BUILD_TYPE=Release") || !slices.Contains(flagsOf(p), "-DGGML_LTO=ON") {
+		t.Errorf("got %q", flagsOf(p))
 	}
 }
 
@@ -167,8 +176,8 @@ func TestPlanOldTreesKeepTheServerAmongTheExamples(t *testing.T) {
 	t.Parallel()
 	for dir, want := range map[string]string{"tools/server": "-DLLAMA_BUILD_EXAMPLES=OFF", "examples/server": "-DLLAMA_BUILD_EXAMPLES=ON"} {
 		p := plan(t, nil, func(f *images.Facts) { f.Source.Tree = &images.Tree{ServerDir: dir} })
-		if !slices.Contains(p.CMake.Flags, want) {
-			t.Errorf("%s: no %s in %q", dir, want, p.CMake.Flags)
+		if !slices.Contains(flagsOf(p), want) {
+			t.Errorf("%s: no %s in %q", dir, want, flagsOf(p))
 		}
 	}
 }

@@ -49,6 +49,16 @@ func (p Plan) WriteText(w io.Writer) error {
 		}
 		row("", "%s", f)
 	}
+	for i, part := range p.Parts {
+		name := ""
+		if i == 0 {
+			name = "steps"
+		}
+		row(name, "%s", part.text())
+	}
+	if p.Source.LayoutWhy != "" {
+		row("", "no more steps than these: %s", p.Source.LayoutWhy)
+	}
 	for i, t := range p.Image.Tags {
 		if i == 0 {
 			row("image", "%s", familiar(t))
@@ -63,6 +73,11 @@ func (p Plan) WriteText(w io.Writer) error {
 		row("to look up", "%s", strings.Join(p.Pending, ", "))
 	}
 	return tw.Flush()
+}
+
+// text is a part in one line: what it is called and told.
+func (p Part) text() string {
+	return strings.Join(append([]string{p.Name}, p.Flags...), " ")
 }
 
 func known(s string) string {

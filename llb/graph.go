@@ -7,10 +7,12 @@
 package llb
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/llorch/llorch-bk/images"
@@ -22,8 +24,20 @@ import (
 //go:embed scripts/packages.sh
 var packagesScript string
 
+//go:embed scripts/select.sh
+var selectScript string
+
 //go:embed scripts/compile.sh
 var compileScript string
+
+//go:embed scripts/lend.sh
+var lendScript string
+
+//go:embed scripts/project.cmake
+var projectScript string
+
+//go:embed scripts/std.hpp
+var stdHeader string
 
 //go:embed scripts/probe.c
 var probeSource string
@@ -76,13 +90,17 @@ func Build(p images.Plan, caps Capabilities, opt Options) (Graph, error) {
 		return Graph{}, err
 	}
 	b := builder{plan: p, caps: caps, opt: opt, platform: platform}
-	toolchain := b.toolchain()
-	compiled := b.compile(toolchain, b.source())
 	config, err := imageConfig(p, platform)
 	if err != nil {
 		return Graph{}, err
 	}
-	return Graph{Image: b.image(compiled, b.probe(toolchain)), Config: config}, nil
+	toolchain := b.toolchain()
+	tree := b.selected(b.source())
+	compiled := map[string]bkllb.State{}
+	for _, part := range p.Parts {
+		compiled[part.Name] = b.compile(toolchain, tree, part, compiled)
+	}
+	return Graph{Image: b.image(tree, compiled, b.probe(toolchain)), Config: config}, nil
 }
 
 // SourceTree is the state of a plan's tree alone, for whoever has to read it
@@ -140,9 +158,20 @@ func (b builder) base(f images.BaseFacts, name string) bkllb.State {
 	return st
 }
 
-// script mounts one of our scripts, so that its text is keyed like any source.
-func (b builder) script(name, text string) bkllb.RunOption {
-	st := bkllb.Scratch().Platform(b.platform).File(bkllb.Mkfile("/"+name, 0o755, []byte(text)), bkllb.WithCustomName("[script] "+name))
+// script is one of our files inside a step.
+type script struct{ name, text string }
+
+// scripts mounts some of our scripts, so that their text is keyed like any source.
+func (b builder) scripts(all ...script) bkllb.RunOption {
+	var files *bkllb.FileAction
+	for _, s := range all {
+		if files == nil {
+			files = bkllb.Mkfile("/"+s.name, 0o755, []byte(s.text))
+			continue
+		}
+		files = files.Mkfile("/"+s.name, 0o755, []byte(s.text))
+	}
+	st := bkllb.Scratch().Platform(b.platform).File(files, bkllb.WithCustomName("[script] "+all[0].name))
 	return bkllb.AddMount("/llorch", st, bkllb.Readonly)
 }
 
@@ -168,7 +197,7 @@ func (b builder) toolchain() bkllb.State {
 	id := "llorch-apt-" + b.cacheScope()
 	return b.base(b.plan.Build, "base").Run(
 		bkllb.Args(args),
-		b.script("packages.sh", packagesScript),
+		b.scripts(script{"packages.sh", packagesScript}),
 		// apt locks its folders, so two builds must take turns.
 		bkllb.AddMount("/var/cache/apt", bkllb.Scratch(), bkllb.AsPersistentCacheDir(id+"-archives", bkllb.CacheMountLocked)),
 		bkllb.AddMount("/var/lib/apt/lists", bkllb.Scratch(), bkllb.AsPersistentCacheDir(id+"-lists", bkllb.CacheMountLocked)),
@@ -186,43 +215,86 @@ func (b builder) cacheScope() string {
 
 var unsafeInID = regexp.MustCompile(`[^a-z0-9._-]+`)
 
-// compile is llama.cpp's configure, compile and layout, without a network. Its
-// result has bin, lib and licenses at the top.
-func (b builder) compile(toolchain, source bkllb.State) bkllb.State {
+// selected sorts a tree's files by the part that compiles them, into a folder for
+// each, with the licences in one of their own. It runs for every commit and takes
+// a moment; what comes after is keyed by the files that it is given. Its shell is
+// the build base's own, so that it waits for no package.
+func (b builder) selected(source bkllb.State) bkllb.State {
+	args := []string{"sh", "/llorch/select.sh"}
+	for _, part := range b.plan.Parts {
+		// A part that takes all of the tree is given the tree itself.
+		if len(part.Files) > 0 {
+			args = append(append(args, "--", part.Name), part.Files...)
+		}
+	}
+	// Later trees keep the licences of what they bundle in a folder.
+	args = append(append(args, "--", licences+"/llama.cpp"), b.plan.Source.Licences...)
+	args = append(args, "licenses/*")
+	return b.base(b.plan.Build, "base").Run(
+		bkllb.Args(args),
+		b.scripts(script{"select.sh", selectScript}),
+		bkllb.AddMount("/src", source, bkllb.Readonly),
+		bkllb.Network(bkllb.NetModeNone),
+		bkllb.WithCustomName("[source] sort the files by step"),
+	).AddMount("/out", bkllb.Scratch().Platform(b.platform))
+}
+
+// licences is the folder of licences in what selected gives, and in an image.
+const licences = "licenses"
+
+// compile is the configure, compile and layout of one part, without a network.
+// Its result has lib, bin and lend at the top, as far as there is anything to
+// put there.
+func (b builder) compile(toolchain, tree bkllb.State, part images.Part, compiled map[string]bkllb.State) bkllb.State {
 	p := b.plan
 	args := append([]string{"sh", "/llorch/compile.sh", p.CMake.Generator}, p.CMake.Flags...)
-	run := toolchain.Run(
+	args = append(args, part.Flags...)
+	opts := []bkllb.RunOption{
 		bkllb.Args(args),
-		b.script("compile.sh", compileScript),
-		// Writable, because trees of 2025 generate a file beside their
-		// sources; without an output, so that the tree is keyed by its content.
-		bkllb.AddMount("/src", source, bkllb.ForceNoOutput),
+		b.scripts(script{"compile.sh", compileScript}, script{"lend.sh", lendScript}, script{"project.cmake", projectScript}, script{"std.hpp", stdHeader}),
+		b.partFiles(tree, part),
 		bkllb.AddMount("/build", bkllb.Scratch(), bkllb.ForceNoOutput),
 		bkllb.AddMount("/ccache", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-ccache-"+b.cacheScope(), bkllb.CacheMountShared)),
 		bkllb.AddSecret("/run/llorch/jobs", bkllb.SecretID(JobsSecret), bkllb.SecretOptional),
-		bkllb.AddEnv("TARGET", p.CMake.Target),
-		bkllb.AddEnv("LIBRARIES", strings.Join(p.CMake.Libraries, " ")),
-		bkllb.AddEnv("LICENCES", strings.Join(p.Source.Licences, " ")),
-		bkllb.AddEnv("CCACHE_DIR", "/ccache"),
-		// Packages give the same compiler new time stamps; its content is what counts.
-		bkllb.AddEnv("CCACHE_COMPILERCHECK", "content"),
-		bkllb.AddEnv("CCACHE_NOHASHDIR", "1"),
-		bkllb.AddEnv("CCACHE_MAXSIZE", "5G"),
-		bkllb.AddEnv("CMAKE_C_COMPILER_LAUNCHER", "ccache"),
-		bkllb.AddEnv("CMAKE_CXX_COMPILER_LAUNCHER", "ccache"),
-		bkllb.AddEnv("CMAKE_CUDA_COMPILER_LAUNCHER", "ccache"),
+		bkllb.AddEnv("LENT", strings.Join(part.Lent, ";")),
+		bkllb.AddEnv("PRECOMPILE", strings.Join(part.Precompile, ";")),
+		bkllb.AddEnv("TARGETS", strings.Join(part.Targets, " ")),
+	}
+	if part.Link {
+		opts = append(opts, bkllb.AddEnv("LIBRARIES", strings.Join(p.CMake.Libraries, " ")))
+	}
+	for _, need := range part.Needs {
+		opts = append(opts, bkllb.AddMount("/lent/"+need, compiled[need], bkllb.Readonly))
+	}
+	opts = append(opts,
 		bkllb.Network(bkllb.NetModeNone),
 		b.fresh(),
-		bkllb.WithCustomName(fmt.Sprintf("[compile] %s %s for %s", p.CMake.Target, p.Source.Short, b.what())),
+		bkllb.WithCustomName(strings.TrimSpace("[compile] "+part.Name+" "+b.what(part))),
 	)
-	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform))
+	return toolchain.Run(opts...).AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }
 
-func (b builder) what() string {
-	if b.plan.CUDA != nil {
-		return b.plan.CPU.Level + ", CUDA " + strings.Join(b.plan.CUDA.Archs, " ")
+// partFiles mounts what a part compiles. It is writable, because trees of 2025
+// generate a file beside their sources; without an output, so that it is keyed
+// by its content.
+func (b builder) partFiles(tree bkllb.State, part images.Part) bkllb.RunOption {
+	if len(part.Files) == 0 {
+		return bkllb.AddMount("/src", b.source(), bkllb.ForceNoOutput)
 	}
-	return b.plan.CPU.Level
+	return bkllb.AddMount("/src", tree, bkllb.SourcePath("/"+part.Name), bkllb.ForceNoOutput)
+}
+
+// what says for a person what is special about a part.
+func (b builder) what(part images.Part) string {
+	switch {
+	case part.Link:
+		return b.plan.Source.Short
+	case part.Name == images.CPUBackend.Name:
+		return "for " + b.plan.CPU.Level
+	case b.plan.CUDA != nil && part.Name == "ggml-cuda":
+		return "for CUDA " + strings.Join(b.plan.CUDA.Archs, " ")
+	}
+	return ""
 }
 
 // probe is the static health probe. It depends on nothing of llama.cpp, so it is
@@ -231,7 +303,7 @@ func (b builder) probe(toolchain bkllb.State) bkllb.State {
 	out := "/out/" + path.Base(images.Probe)
 	run := toolchain.Run(
 		bkllb.Args([]string{"gcc", "-Os", "-static", "-s", "-o", out, "/llorch/probe.c"}),
-		b.script("probe.c", probeSource),
+		b.scripts(script{"probe.c", probeSource}),
 		bkllb.Network(bkllb.NetModeNone),
 		bkllb.WithCustomName("[probe] compile the health probe"),
 	)
@@ -239,20 +311,45 @@ func (b builder) probe(toolchain bkllb.State) bkllb.State {
 }
 
 // image assembles the runtime image, one layer for each thing that changes at
-// its own pace, the stablest first. A copy in a layer of its own is not written
-// again when only a later one changes.
-func (b builder) image(compiled, probe bkllb.State) bkllb.State {
-	dir := &bkllb.CopyInfo{CopyDirContentsOnly: true, CreateDestPath: true}
-	return b.base(b.plan.Runtime, "runtime base").
+// its own pace: the backends first, of which some weigh hundreds of megabytes,
+// and the server last. A copy in a layer of its own is not written again when
+// only a later one changes.
+func (b builder) image(tree bkllb.State, compiled map[string]bkllb.State, probe bkllb.State) bkllb.State {
+	dir := &bkllb.CopyInfo{CopyDirContentsOnly: true, CreateDestPath: true, AllowWildcard: true, AllowEmptyWildcard: true}
+	st := b.base(b.plan.Runtime, "runtime base")
+	for _, part := range b.byWeight() {
+		st = st.File(bkllb.Copy(compiled[part.Name], "/lib", images.AppDir+"/", dir), bkllb.WithCustomName("[image] "+part.Name))
+	}
+	last := compiled[b.plan.Parts[len(b.plan.Parts)-1].Name]
+	return st.
 		File(bkllb.Copy(probe, "/", images.AppDir+"/", dir), bkllb.WithCustomName("[image] health probe")).
-		File(bkllb.Copy(compiled, "/licenses", "/usr/share/licenses/", dir), bkllb.WithCustomName("[image] licences")).
-		File(bkllb.Copy(compiled, "/lib", images.AppDir+"/", dir), bkllb.WithCustomName("[image] libraries")).
-		File(bkllb.Copy(compiled, "/bin", images.AppDir+"/", dir), bkllb.WithCustomName("[image] server"))
+		File(bkllb.Copy(tree, "/"+licences, "/usr/share/licenses/", dir), bkllb.WithCustomName("[image] licences")).
+		File(bkllb.Copy(last, "/bin", images.AppDir+"/", dir), bkllb.WithCustomName("[image] llama-server"))
+}
+
+// byWeight are the parts in the order of their layers: backends, then ggml's
+// core, then the rest as they are.
+func (b builder) byWeight() []images.Part {
+	parts := slices.Clone(b.plan.Parts)
+	slices.SortStableFunc(parts, func(x, y images.Part) int { return cmp.Compare(weight(x), weight(y)) })
+	return parts
+}
+
+func weight(p images.Part) int {
+	switch {
+	case p.Name == images.CPUBackend.Name:
+		return 1
+	case strings.HasPrefix(p.Name, "ggml-"):
+		return 0
+	case p.Name == "ggml":
+		return 2
+	}
+	return 3
 }
 
 // ScriptsDigest identifies the scripts that carry a plan out.
 func ScriptsDigest() string {
-	return digest.FromString(packagesScript + "\x00" + compileScript + "\x00" + probeSource).String()
+	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, lendScript, projectScript, stdHeader, probeSource}, "\x00")).String()
 }
 
 // Digest identifies a definition: the digest of its vertex chain's head. Equal

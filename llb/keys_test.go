@@ -16,7 +16,10 @@ import (
 // What must not make anything compile again, and what must.
 func TestWhatEntersTheKeys(t *testing.T) {
 	t.Parallel()
-	all := []string{"[toolchain]", "[compile]", "[probe]", "image"}
+	server, cpuPart := "[compile] llama-server", "[compile] ggml-cpu"
+	compiles := []string{"[compile] common", "[compile] ggml", cpuPart, "[compile] llama", server, "[compile] mtmd"}
+	all := slices.Concat(compiles, []string{"[probe]", "[source]", "[toolchain]", "image"})
+	withCUDA := slices.Insert(slices.Clone(compiles), 3, "[compile] ggml-cuda")
 	for name, c := range map[string]struct {
 		from    subject
 		change  change
@@ -25,18 +28,18 @@ func TestWhatEntersTheKeys(t *testing.T) {
 		"the image's name":         {cpu(), func(s *subject) { s.Tags = []string{"me/llama:1"} }, nil},
 		"the name of the ref":      {cpu(), func(s *subject) { s.Ref = "master" }, nil},
 		"the commit's time":        {cpu(), func(s *subject) { s.Facts.Source.Time = time.Time{} }, nil},
-		"a tag of the commit":      {cpu(), func(s *subject) { s.Facts.Source.Tag = "" }, nil},
+		"a release or not":         {cpu(), func(s *subject) { s.Facts.Source.Tag = "" }, []string{"[compile] llama", server, "image"}},
 		"where a folder is":        {cpu().with(local), func(s *subject) { s.Source = "/elsewhere" }, nil},
 		"a folder or its commit":   {cpu().with(local), func(s *subject) { s.Facts.Source.Kind = images.SourceCommit }, nil},
-		"a commit":                 {cpu(), func(s *subject) { s.Facts.Source.Commit = strings.Repeat("1", 40) }, []string{"[compile]", "image"}},
-		"a CMake flag":             {cpu(), func(s *subject) { s.CMakeFlags = []string{"-DGGML_LTO=ON"} }, []string{"[compile]", "image"}},
-		"a CPU level":              {cpu(), func(s *subject) { s.CPU = "x86-64-v3" }, []string{"[compile]", "image"}},
-		"a CUDA architecture":      {cpu().with(cuda), func(s *subject) { s.CUDAArch = []string{"86", "90"} }, []string{"[compile]", "image"}},
+		"a commit":                 {cpu(), func(s *subject) { s.Facts.Source.Commit = strings.Repeat("1", 40) }, slices.Concat(compiles, []string{"[source]", "image"})},
+		"a CMake flag":             {cpu(), func(s *subject) { s.CMakeFlags = []string{"-DGGML_LTO=ON"} }, slices.Concat(compiles, []string{"image"})},
+		"a CPU level":              {cpu(), func(s *subject) { s.CPU = "x86-64-v3" }, []string{cpuPart, "image"}},
+		"a CUDA architecture":      {cpu().with(cuda), func(s *subject) { s.CUDAArch = []string{"86", "90"} }, []string{"[compile] ggml-cuda", "image"}},
 		"the runtime base":         {cpu(), func(s *subject) { s.Facts.Runtime.Digest = sha("c") }, []string{"image"}},
 		"the build base":           {cpu(), func(s *subject) { s.Facts.Build.Digest = sha("c") }, all},
 		"the build base' settings": {cpu(), func(s *subject) { s.Facts.Build.Env = []string{"PATH=/bin"} }, all},
 		"the architecture":         {cpu(), func(s *subject) { s.Platform = "linux/arm64" }, all},
-		"a fresh build":            {cpu(), func(s *subject) { s.opt.Fresh = "once" }, all},
+		"a fresh build":            {cpu(), func(s *subject) { s.opt.Fresh = "once" }, slices.Concat(compiles, []string{"[probe]", "[toolchain]", "image"})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -50,7 +53,7 @@ func TestWhatEntersTheKeys(t *testing.T) {
 			}
 			before, after := digests(c.from), digests(c.from.with(c.change))
 			var changed []string
-			for _, name := range all {
+			for _, name := range slices.Concat(withCUDA, []string{"[probe]", "[source]", "[toolchain]", "image"}) {
 				if before[name] != after[name] {
 					changed = append(changed, name)
 				}
@@ -98,7 +101,7 @@ func TestSecrets(t *testing.T) {
 				}
 			}
 			var want []string
-			if step == "[compile]" {
+			if strings.HasPrefix(step, "[compile]") {
 				want = []string{llb.JobsSecret}
 			}
 			if diff := cmp.Diff(want, ids); diff != "" {
@@ -114,15 +117,34 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
-// Sources and results of earlier steps are keyed by their content: no mount of
-// the compile but its root and its result is an output.
-func TestCompileIsKeyedByContent(t *testing.T) {
+// Sources and results of earlier steps are keyed by their content: no mount of a
+// compile but its root and its result is an output.
+func TestCompilesAreKeyedByContent(t *testing.T) {
 	t.Parallel()
 	for name, s := range subjects {
-		for _, m := range s.execs(t)["[compile]"].Op.GetExec().Mounts {
-			output := m.Output != int64(pb.SkipOutput)
-			if want := m.Dest == "/" || m.Dest == "/out"; output != want && m.MountType == pb.MountType_BIND {
-				t.Errorf("%s: mount %s is an output: %v", name, m.Dest, output)
+		for step, o := range s.execs(t) {
+			if !strings.HasPrefix(step, "[compile]") && step != "[source]" {
+				continue
+			}
+			for _, m := range o.Op.GetExec().Mounts {
+				output := m.Output != int64(pb.SkipOutput)
+				if want := m.Dest == "/" || m.Dest == "/out"; output != want && m.MountType == pb.MountType_BIND {
+					t.Errorf("%s: %s: mount %s is an output: %v", name, step, m.Dest, output)
+				}
+			}
+		}
+	}
+}
+
+// A step that names the commit is another one with each commit: only the server,
+// and what sorts the files, may.
+func TestOnlyTheServerKnowsTheCommit(t *testing.T) {
+	t.Parallel()
+	for name, s := range subjects {
+		for step, o := range s.execs(t) {
+			knows := slices.ContainsFunc(o.Op.GetExec().Meta.Args, func(a string) bool { return strings.Contains(a, commit[:7]) })
+			if knows != (step == "[compile] llama-server") {
+				t.Errorf("%s: %s knows the commit: %v", name, step, knows)
 			}
 		}
 	}

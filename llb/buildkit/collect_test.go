@@ -127,7 +127,7 @@ func TestCollect(t *testing.T) {
 			if diff := cmp.Diff([]images.BaseFacts{c.want, c.want}, []images.BaseFacts{f.Build, f.Runtime}); diff != "" {
 				t.Error(diff)
 			}
-			if diff := cmp.Diff(&images.Tree{ServerDir: "tools/server", Licences: []string{"LICENSE"}}, f.Source.Tree); diff != "" {
+			if diff := cmp.Diff(&images.Tree{ServerDir: "tools/server", Licences: []string{"LICENSE"}, Layout: images.LayoutWhole, LayoutWhy: "it has no ggml/src/CMakeLists.txt"}, f.Source.Tree); diff != "" {
 				t.Error(diff)
 			}
 			if f.Source.Commit != commit || len(notices) != c.notices {

@@ -1,16 +1,16 @@
-# Configures and compiles the target, then lays out what the image gets:
-#   /out/lib      shared libraries and backends, each once, under its soname
-#   /out/bin      the server
-#   /out/licenses licence files
-# Arguments are CMake's. TARGET, LIBRARIES and LICENCES come from the plan; how
-# many compilers run at once comes from a file, because it must not be a key.
+# Configures and compiles one part, then lays out what it gives:
+#   /out/lib   shared libraries and backends, each once, under its soname
+#   /out/bin   the server, from the part that links it
+#   /out/lend  static libraries that another part links
+# Arguments are CMake's. TARGETS, LENT, PRECOMPILE and LIBRARIES come
+# from the plan; how many compilers run at once comes from a file, because it must
+# not be a key. Results of other parts are in /lent.
 set -eu
-src=/src
 build=/build
 generator=$1
 shift
 
-# Two gigabytes for each compiler: the server's largest sources take more than one.
+# Two gigabytes for each compiler: the largest sources take more than one.
 jobs=$(cat /run/llorch/jobs 2>/dev/null || true)
 if [ -z "$jobs" ] || [ "$jobs" = 0 ]; then
   jobs=$(nproc)
@@ -19,32 +19,51 @@ if [ -z "$jobs" ] || [ "$jobs" = 0 ]; then
   [ "$jobs" -le "$fits" ] || jobs=$fits
 fi
 
-ccache --zero-stats >/dev/null
-cmake -S "$src" -B "$build" -G "$generator" "$@"
-cmake --build "$build" --target "$TARGET" --parallel "$jobs"
-ccache --show-stats
+# What has no time stamp inside has the same content each time it is made.
+export CCACHE_DIR=/ccache CCACHE_COMPILERCHECK=content CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=5G
+export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_ctime,include_file_mtime
+export CMAKE_C_COMPILER_LAUNCHER=ccache CMAKE_CXX_COMPILER_LAUNCHER=ccache CMAKE_CUDA_COMPILER_LAUNCHER=ccache
 
-mkdir -p /out/lib /out/bin /out/licenses/llama.cpp
-install -m 0755 "$build/bin/$TARGET" /out/bin/
+# ggml alone is no project: it wants to be a folder of one.
+if [ ! -e /src/CMakeLists.txt ]; then
+  cat >/src/CMakeLists.txt <<'END'
+cmake_minimum_required(VERSION 3.14...3.28)
+project(ggml-alone C CXX)
+include(GNUInstallDirs)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+add_subdirectory(ggml)
+END
+fi
+
+# Other parts count in the same cache: a log of its own tells this part's hits.
+export CCACHE_STATSLOG=/tmp/ccache.log
+cmake -S /src -B "$build" -G "$generator" -DGGML_CCACHE=OFF -DCMAKE_PROJECT_INCLUDE=/llorch/project.cmake \
+  "-DLLORCH_LENT=$LENT" "-DLLORCH_PRECOMPILE=$PRECOMPILE" "$@"
+# Unquoted, to be words.
+cmake --build "$build" --parallel "$jobs" ${TARGETS:+--target $TARGETS}
+ccache --show-log-stats
+
+soname() { objdump -p "$1" | awk '$1 == "SONAME" {print $2}'; }
+
+mkdir -p /out/lib /out/bin /out/lend
 for f in "$build"/bin/*.so "$build"/bin/*.so.*; do
   [ -f "$f" ] && [ ! -L "$f" ] || continue
-  soname=$(objdump -p "$f" | awk '$1 == "SONAME" {print $2}')
-  install -m 0755 "$f" "/out/lib/${soname:-${f##*/}}"
+  # What was lent is the other part's to give.
+  ! grep -qxF "$f" "$build/lent" 2>/dev/null || continue
+  name=$(soname "$f")
+  install -m 0755 "$f" "/out/lib/${name:-${f##*/}}"
 done
-for lib in $LIBRARIES; do
+if [ -n "${LIBRARIES+set}" ]; then
+  install -m 0755 "$build/bin/llama-server" /out/bin/
+else
+  find "$build/vendor" -name '*.a' -exec cp {} /out/lend/ ';' 2>/dev/null || true
+fi
+for lib in ${LIBRARIES-}; do
   f=$(gcc -print-file-name="$lib")
   [ -e "$f" ] || { echo "the toolchain has no $lib" >&2; exit 1; }
   install -m 0755 "$(readlink -f "$f")" "/out/lib/$lib"
-  pkg=$(dpkg -S "$(readlink -f "$f")" | cut -d: -f1)
-  if [ -e "/usr/share/doc/$pkg/copyright" ]; then
-    install -D -m 0644 "/usr/share/doc/$pkg/copyright" "/out/licenses/$pkg/copyright"
-  fi
 done
-strip --strip-unneeded /out/lib/* /out/bin/*
-for f in $LICENCES; do
-  install -m 0644 "$src/$f" /out/licenses/llama.cpp/
-done
-# Later trees keep the licences of what they bundle beside their own.
-for f in "$src"/licenses/*; do
-  [ ! -f "$f" ] || install -m 0644 "$f" /out/licenses/llama.cpp/
+for f in /out/lib/* /out/bin/*; do
+  [ ! -f "$f" ] || strip --strip-unneeded "$f"
 done

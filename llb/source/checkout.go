@@ -30,6 +30,10 @@ func (r Resolver) kept(commit string) (Checkout, bool) {
 		return Checkout{}, false
 	}
 	c.Dir = filepath.Join(home, "tree")
+	// The program that checked it out may have known less of what to look for.
+	if c.Facts.Tree, err = readTree(c.Dir); err != nil {
+		return Checkout{}, false
+	}
 	return c, true
 }
 

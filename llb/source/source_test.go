@@ -147,7 +147,7 @@ func files(t *testing.T, dir string) []string {
 
 var (
 	committed = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	llamaTree = &images.Tree{Version: "0.5.0", ServerDir: "tools/server", Licences: []string{"LICENSE"}}
+	llamaTree = &images.Tree{Version: "0.5.0", ServerDir: "tools/server", Licences: []string{"LICENSE"}, Layout: images.LayoutWhole, LayoutWhy: "it has no ggml/src/CMakeLists.txt"}
 	oldFiles  = []string{".gitignore", "CMakeLists.txt", "LICENSE", "ggml/CMakeLists.txt", "tools/server/CMakeLists.txt"}
 )
 

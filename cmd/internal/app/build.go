@@ -184,6 +184,13 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 	if err != nil {
 		return Built{}, fault.New(fault.Build, "the image was built, but the engine does not have it", err, "check that --builder and DOCKER_HOST belong together")
 	}
+	// An exporter names an image without a note of when, and a bare run is of the
+	// newest: the image's own time is its commit's.
+	for _, tag := range plan.Image.Tags {
+		if err := docker.ImageTag(ctx, info.ID, tag); err != nil {
+			return Built{}, fault.New(fault.Build, "the image was built, but cannot be named "+tag, err, "look at the engine's log")
+		}
+	}
 	return Built{ID: info.ID, Tags: familiarAll(plan.Image.Tags), Plan: plan}, nil
 }
 

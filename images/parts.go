@@ -1,0 +1,200 @@
+package images
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Layout says into how many steps a tree can be taken apart.
+type Layout string
+
+// The layouts, from the one that reuses most.
+const (
+	// LayoutParts: ggml's core, each backend, llama, common, mtmd and the server
+	// are compiled apart, as the trees of 2026 allow.
+	LayoutParts Layout = "parts"
+	// LayoutGGML: ggml's core and its backends are compiled apart from the rest.
+	LayoutGGML Layout = "ggml"
+	// LayoutWhole: one step compiles it all.
+	LayoutWhole Layout = "whole"
+)
+
+// LendMissing stands for every target that a part has no sources of.
+const LendMissing = "*"
+
+// Part is one step of the compile: some targets of a tree, and the files that
+// they are made of. A part is compiled again when those files change, or what
+// its needs gave, and not otherwise. What it compiles is configured by the
+// tree's own CMake files.
+type Part struct {
+	Name string `json:"name"`
+	// Files are what the part gets to see of the tree: paths and shell patterns
+	// from its top. None means all of it.
+	Files []string `json:"files,omitempty"`
+	// Flags are CMake definitions beside those of all parts.
+	Flags []string `json:"flags,omitempty"`
+	// Targets are the CMake targets to build; none means the project's default.
+	Targets []string `json:"targets,omitempty"`
+	// Lent are targets that this part's own link against and that it does not
+	// compile: of these the part sees CMake's description and no sources.
+	// LendMissing stands for all that have none. One that a part in Needs has
+	// built takes that part's library; another is a library with nothing
+	// inside, which is all that linking a shared library takes.
+	Lent []string `json:"lent,omitempty"`
+	// Needs are the parts whose results this one links against.
+	Needs []string `json:"needs,omitempty"`
+	// Precompile are targets whose C++ sources start from a precompiled standard library.
+	Precompile []string `json:"precompile,omitempty"`
+	// Link is true for the part whose executable is the server.
+	Link bool `json:"link,omitempty"`
+}
+
+// Backend is a backend of ggml with a folder of its own.
+type Backend struct {
+	// Name is its part's name, and the name of its folder below ggml/src.
+	Name string
+	// Flag is the CMake option that compiles it.
+	Flag string
+}
+
+// CPUBackend is what every image has.
+var CPUBackend = Backend{Name: "ggml-cpu", Flag: "GGML_CPU"}
+
+// The files that every part sees which configures ggml, or the whole project.
+var (
+	ggmlCMake = []string{"ggml/CMakeLists.txt", "ggml/cmake", "ggml/include", "ggml/src/CMakeLists.txt", "ggml/src/*.in"}
+	topCMake  = slices.Concat([]string{"CMakeLists.txt", "LICENSE", "cmake", "include", "vendor"}, ggmlCMake)
+	llamaAPI  = []string{"src/CMakeLists.txt", "src/*.h", "src/*.in"}
+)
+
+// ggmlTargets are what everything links against.
+var ggmlTargets = []string{"ggml-base", "ggml"}
+
+// without are the definitions of a part that does not compile these backends.
+func without(backends []Backend) []string {
+	var out []string
+	for _, b := range backends {
+		out = append(out, "-D"+b.Flag+"=OFF")
+	}
+	return out
+}
+
+// The server's own code and what it is made of do not compute: what counts there
+// is how long it takes to compile (a quarter less than at -O3). What touches
+// pixels and samples stays at the level that makes loops fast.
+const (
+	plain = "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG"
+	brisk = "-DCMAKE_CXX_FLAGS_RELEASE=-O2 -DNDEBUG"
+)
+
+// makeParts takes a tree apart. backendFlags are what only one backend has to
+// know, build what names the build, and dev says whether it is a release.
+func makeParts(layout Layout, backends []Backend, backendFlags map[string][]string, build []string, dev string) []Part {
+	if layout != LayoutParts && layout != LayoutGGML {
+		flags := append(slices.Clone(build), dev)
+		for _, b := range backends {
+			flags = append(append(flags, "-D"+b.Flag+"=ON"), backendFlags[b.Name]...)
+		}
+		return []Part{{Name: target, Flags: flags, Targets: []string{target}, Link: true}}
+	}
+	none := without(backends)
+	parts := []Part{{
+		Name: "ggml", Targets: ggmlTargets, Flags: none,
+		// ggml's quantisation looks into the CPU backend's headers.
+		Files: slices.Concat(ggmlCMake, []string{"ggml/src/*.c", "ggml/src/*.cpp", "ggml/src/*.h", "ggml/src/ggml-cpu/*.h"}),
+	}}
+	for _, b := range backends {
+		flags := []string{"-D" + b.Flag + "=ON"}
+		for _, other := range backends {
+			if other != b {
+				flags = append(flags, "-D"+other.Flag+"=OFF")
+			}
+		}
+		parts = append(parts, Part{
+			Name: b.Name, Lent: ggmlTargets, Flags: append(flags, backendFlags[b.Name]...),
+			Files: slices.Concat(ggmlCMake, []string{"ggml/src/*.h", "ggml/src/" + b.Name, "ggml/src/ggml-cpu/*.h"}),
+		})
+	}
+	if layout == LayoutGGML {
+		return append(parts, Part{
+			Name: target, Targets: []string{target}, Flags: slices.Concat(none, build, []string{dev}), Lent: ggmlTargets, Needs: []string{"ggml"}, Link: true,
+			Files: slices.Concat(topCMake, []string{"src", "common", "tools", "examples", "scripts", "licenses", "pocs"}),
+		})
+	}
+	// Nothing but the last part may know the commit, or each would be another
+	// one with every commit.
+	nameless := slices.Concat(none, []string{"-DLLAMA_BUILD_COMMIT=unknown", "-DLLAMA_BUILD_NUMBER=0"})
+	return append(parts,
+		Part{
+			Name: "llama", Targets: []string{"llama"}, Lent: ggmlTargets,
+			Flags:      slices.Concat(nameless, []string{dev, "-DLLAMA_BUILD_COMMON=OFF", brisk}),
+			Files:      slices.Concat(topCMake, []string{"src"}),
+			Precompile: []string{"llama"},
+		},
+		Part{
+			Name: "common", Targets: []string{"llama-common"}, Lent: slices.Concat(ggmlTargets, []string{"llama"}),
+			Flags:      slices.Concat(nameless, []string{"-DLLAMA_BUILD_TOOLS=OFF", plain}),
+			Files:      slices.Concat(topCMake, llamaAPI, []string{"common"}),
+			Precompile: []string{"llama-common"},
+		},
+		Part{
+			Name: "mtmd", Targets: []string{"mtmd"}, Lent: slices.Concat(ggmlTargets, []string{"llama"}),
+			Flags:      slices.Concat(nameless, []string{"-DLLAMA_BUILD_COMMON=OFF", "-DLLAMA_BUILD_MTMD=ON", "-DLLAMA_BUILD_TOOLS=OFF", brisk}),
+			Files:      slices.Concat(topCMake, llamaAPI, []string{"tools/mtmd"}),
+			Precompile: []string{"mtmd"},
+		},
+		Part{
+			Name: target, Targets: []string{target}, Link: true,
+			Flags: slices.Concat(none, build, []string{plain}),
+			Files: slices.Concat(topCMake, llamaAPI, []string{
+				"common/CMakeLists.txt", "common/*/*.cmake", "common/*.in", "common/build-info.*", "common/*.h", "common/*.hpp", "common/*/*.h",
+				"tools/CMakeLists.txt", "tools/*/CMakeLists.txt", "tools/server/*.cpp", "tools/server/*.h", "tools/server/*.c", "tools/server/*.hpp",
+				"tools/mtmd/*.h", "tools/ui/*.in", "tools/ui/*.cmake", "tools/ui/*.cpp", "scripts/ui-assets.cmake", "licenses",
+			}),
+			Lent:       []string{"cpp-httplib", LendMissing},
+			Needs:      []string{"ggml", "llama", "common", "mtmd"},
+			Precompile: []string{"server-context", "llama-server-impl"},
+		},
+	)
+}
+
+var (
+	hasCore   = regexp.MustCompile(`add_library\s*\(\s*ggml-base\b`)
+	hasLlama  = regexp.MustCompile(`add_library\s*\(\s*llama\b`)
+	hasCommon = regexp.MustCompile(`\bllama-common-base\b`)
+	hasMTMD   = regexp.MustCompile(`\bLLAMA_BUILD_MTMD\b`)
+)
+
+// layoutOf looks at a tree's CMake files for what taking it apart relies on,
+// and says in words what is missing for the best layout.
+func layoutOf(files map[string][]byte) (Layout, string) {
+	lacks := func(name string, mark *regexp.Regexp) string {
+		switch text, ok := files[name]; {
+		case !ok:
+			return "it has no " + name
+		case mark != nil && !mark.Match(text):
+			return fmt.Sprintf("its %s has no %s", name, strings.Trim(mark.String(), `\b`))
+		}
+		return ""
+	}
+	first := func(whys ...string) string {
+		for _, w := range whys {
+			if w != "" {
+				return w
+			}
+		}
+		return ""
+	}
+	if why := first(lacks("ggml/src/CMakeLists.txt", hasCore), lacks("ggml/src/ggml-cpu/CMakeLists.txt", nil)); why != "" {
+		return LayoutWhole, why
+	}
+	if why := first(
+		lacks("CMakeLists.txt", hasMTMD), lacks("src/CMakeLists.txt", hasLlama), lacks("common/CMakeLists.txt", hasCommon),
+		lacks("vendor/CMakeLists.txt", nil), lacks("tools/CMakeLists.txt", nil), lacks("tools/mtmd/CMakeLists.txt", nil),
+	); why != "" {
+		return LayoutGGML, why
+	}
+	return LayoutParts, ""
+}
