@@ -20,6 +20,8 @@ type buildFlags struct {
 	tls      buildkit.TLS
 	jobs     int
 	noCache  bool
+
+	cacheFrom, cacheTo []string
 }
 
 // add declares the flags. cpu is the command's default for --cpu.
@@ -40,6 +42,8 @@ func (f *buildFlags) add(cmd *cobra.Command, cpu string) {
 	fs.StringVar(&f.tls.Cert, "builder-cert", "", "client certificate `file` for a tcp:// builder")
 	fs.StringVar(&f.tls.Key, "builder-key", "", "client key `file` for a tcp:// builder")
 	fs.IntVar(&f.jobs, "jobs", 0, "compilers at once (default: what the builder's cores and memory allow)")
+	fs.StringArrayVar(&f.cacheFrom, "cache-from", nil, "layer `cache` to look in: an image's name, or type=local,src=DIR and the like (repeatable)")
+	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, "layer `cache` to keep every step in: a name, or type=local,dest=DIR and the like (repeatable)")
 	fs.BoolVar(&f.noCache, "no-cache", false, "compile again whatever is cached")
 }
 
@@ -55,7 +59,7 @@ func (f *buildFlags) options(cmd *cobra.Command) app.BuildOptions {
 	}
 	return app.BuildOptions{
 		Request: r, CPUChosen: cmd.Flags().Changed("cpu"),
-		Builder: f.builder, TLS: f.tls, Jobs: f.jobs, NoCache: f.noCache,
+		Builder: f.builder, TLS: f.tls, Jobs: f.jobs, NoCache: f.noCache, CacheFrom: f.cacheFrom, CacheTo: f.cacheTo,
 	}
 }
 

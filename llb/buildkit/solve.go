@@ -50,6 +50,8 @@ type Job struct {
 	Fresh bool
 	// Engine takes the image from a builder that is not its own.
 	Engine Loader
+	// Caches are where layers are looked up and kept beyond this builder.
+	Caches Caches
 	// Status receives the builder's progress.
 	Status func(*client.SolveStatus)
 }
@@ -99,9 +101,13 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 		}
 		solve.OCIStores = map[string]content.Store{llb.BaseStore: j.Local.Store}
 	}
+	if err := b.takesCaches(ctx, j.Caches); err != nil {
+		return Result{}, err
+	}
+	solve.CacheImports, solve.CacheExports = j.Caches.Imports, j.Caches.Exports
 	tail := newTail(j.Status)
 	resp, err := b.export(ctx, j, solve, tail.update, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-		return solveGraph(ctx, gw, def, graph.Config)
+		return solveGraph(ctx, gw, def, graph.Config, j.Caches.requests())
 	})
 	if err != nil {
 		return Result{}, b.explain(ctx, "the build failed", err, tail)
@@ -114,8 +120,8 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 
 // solveGraph solves a definition and attaches the image's config, which is the
 // one way that the exporters of every engine read it from.
-func solveGraph(ctx context.Context, gw gateway.Client, def *bkllb.Definition, config []byte) (*gateway.Result, error) {
-	res, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
+func solveGraph(ctx context.Context, gw gateway.Client, def *bkllb.Definition, config []byte, caches []gateway.CacheOptionsEntry) (*gateway.Result, error) {
+	res, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true, CacheImports: caches})
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,8 @@ type BuildOptions struct {
 	Jobs int
 	// NoCache compiles again whatever is cached.
 	NoCache bool
+	// CacheFrom and CacheTo are layer caches as buildkit.ParseCaches reads them.
+	CacheFrom, CacheTo []string
 }
 
 // Built is an image that is in the engine.
@@ -94,6 +96,7 @@ type wanted struct {
 	checkout source.Checkout
 	// cpuLevel is the best level of the engine's machine, empty where it cannot be told.
 	cpuLevel string
+	caches   buildkit.Caches
 }
 
 // plan is what can be planned without a builder.
@@ -110,6 +113,9 @@ func (a *App) resolve(ctx context.Context, d *Display, local bool, opt BuildOpti
 	}
 	if opt.Jobs < 0 {
 		return w, fault.New(fault.Usage, "--jobs must not be negative", nil, "leave it out, or give how many compilers may run at once")
+	}
+	if w.caches, err = buildkit.ParseCaches(opt.CacheFrom, opt.CacheTo); err != nil {
+		return w, err
 	}
 	if local {
 		w.cpuLevel = machineLevel(w.Request.Arch())
@@ -166,7 +172,7 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 	}
 	job := buildkit.Job{
 		Plan: plan, Capabilities: facts.Capabilities, SourceDir: w.checkout.Dir, Ignored: w.checkout.Ignored, Local: local,
-		Jobs: w.Jobs, Fresh: w.NoCache, Engine: docker, Status: d.Update,
+		Jobs: w.Jobs, Fresh: w.NoCache, Engine: docker, Caches: w.caches, Status: d.Update,
 	}
 	if b.OneAtATime(facts.Capabilities) {
 		unlock, err := a.takeTurn(ctx, d, docker.DaemonHost())

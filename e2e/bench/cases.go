@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// aCase is one row, or a few, of the table.
+type aCase struct {
+	name, what string
+	run        func(ctx context.Context, b *bench) error
+}
+
+var cases = []aCase{
+	{"official", "llama.cpp's own steps, cold, all of them and the server alone", officialCold},
+	{"native", "ours, cold, this machine's CPU level", func(ctx context.Context, b *bench) error {
+		return b.cold(ctx, "cold, --cpu native", "native", nil)
+	}},
+	{"portable", "ours, cold, every CPU backend", func(ctx context.Context, b *bench) error {
+		return b.cold(ctx, "cold, all CPU variants", "portable", nil)
+	}},
+	{"warm", "ours, on the same machine: nothing changed, then one line in each part", warm},
+	{"runner", "ours, one line in each part on an empty builder with a registry", runner},
+}
+
+// parts are the files in which a line is changed, by what they belong to.
+var parts = []struct{ name, file string }{
+	{"tools/server", "tools/server/server.cpp"},
+	{"common/", "common/log.cpp"},
+	{"src/", "src/llama-sampler.cpp"},
+	{"the CPU backend", "ggml/src/ggml-cpu/vec.cpp"},
+}
+
+func officialCold(ctx context.Context, b *bench) error {
+	if err := errors.Join(b.restore(ctx), b.builder.empty(ctx)); err != nil {
+		return err
+	}
+	var size int64
+	all, packages, err := b.official(ctx, false, &size)
+	if err != nil {
+		return err
+	}
+	b.table.set("official, cold", all)
+	b.table.set("official, again after any change", all-packages)
+	b.table.setBytes("official image, compressed", size)
+	// The packages are there now; they count as they did.
+	server, _, err := b.official(ctx, true, nil)
+	if err != nil {
+		return err
+	}
+	b.table.set("official, cold, server only", server+packages)
+	return nil
+}
+
+// ours runs llorch-bk on the bench's builder and returns how long it took and
+// which steps compiled.
+func (b *bench) ours(ctx context.Context, cpu string, extra ...string) (time.Duration, []string, error) {
+	args := append([]string{"build", "--builder", b.builder.addr, "--source", b.repo, "--ref", "HEAD", "--cpu", cpu, "--tag", "llorch-bench:ours", "--progress", "plain"}, extra...)
+	cmd := exec.CommandContext(ctx, "bin/llorch-bk", args...)
+	began := time.Now()
+	out, err := cmd.CombinedOutput()
+	took := time.Since(began)
+	if err != nil {
+		return took, nil, fmt.Errorf("llorch-bk %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	var compiled []string
+	for _, m := range regexp.MustCompile(`(?m)^#(\d+) \[compile\] (\S+)`).FindAllStringSubmatch(string(out), -1) {
+		if !slices.Contains(compiled, m[2]) && !strings.Contains(string(out), "\n#"+m[1]+" CACHED") {
+			compiled = append(compiled, m[2])
+		}
+	}
+	fmt.Printf("   %.1f s, compiled: %s\n", took.Seconds(), strings.Join(compiled, " "))
+	return took, compiled, nil
+}
+
+func (b *bench) cold(ctx context.Context, row, cpu string, extra []string) error {
+	if err := errors.Join(b.restore(ctx), b.builder.empty(ctx)); err != nil {
+		return err
+	}
+	took, _, err := b.ours(ctx, cpu, extra...)
+	if err != nil {
+		return err
+	}
+	b.table.set(row, took)
+	return nil
+}
+
+// warm follows portable, whose builder has everything.
+func warm(ctx context.Context, b *bench) error {
+	var times []time.Duration
+	for range 3 {
+		took, _, err := b.ours(ctx, "portable")
+		if err != nil {
+			return err
+		}
+		times = append(times, took)
+	}
+	slices.Sort(times)
+	b.table.set("nothing changed", times[1])
+	for i, p := range parts {
+		if err := errors.Join(b.restore(ctx), b.edit(ctx, p.file, i)); err != nil {
+			return err
+		}
+		took, compiled, err := b.ours(ctx, "portable")
+		if err != nil {
+			return err
+		}
+		b.table.set("one line in "+p.name+", same machine", took)
+		b.table.note("one line in "+p.name+", same machine", strings.Join(compiled, " "))
+	}
+	return b.restore(ctx)
+}
+
+func runner(ctx context.Context, b *bench) error {
+	if err := b.restore(ctx); err != nil {
+		return err
+	}
+	took, _, err := b.ours(ctx, "portable", "--cache-to", b.registry.cache())
+	if err != nil {
+		return err
+	}
+	b.table.set("filling the registry's cache", took)
+	for i, p := range parts {
+		if err := errors.Join(b.restore(ctx), b.edit(ctx, p.file, 100+i), b.builder.empty(ctx)); err != nil {
+			return err
+		}
+		took, compiled, err := b.ours(ctx, "portable", "--cache-from", b.registry.cache())
+		if err != nil {
+			return err
+		}
+		b.table.set("one line in "+p.name+", empty builder", took)
+		b.table.note("one line in "+p.name+", empty builder", strings.Join(compiled, " "))
+	}
+	return b.restore(ctx)
+}

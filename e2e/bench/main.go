@@ -1,0 +1,125 @@
+// Command bench builds llama.cpp side by side: with llorch-bk, and with the
+// steps of llama.cpp's own Dockerfile on the same base, commit, builder and cores.
+// It writes a table of the times and their ratios. It needs root, Linux and runc,
+// and takes about half an hour on two cores.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/llorch/llorch-bk/fixtures/llamasrc"
+)
+
+func main() {
+	out := flag.String("o", "bin/bench-build.md", "file for the table")
+	only := flag.String("only", "", "cases to run, by comma; the others keep the times of the last table")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, *out, *only)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out, only string) error {
+	dir, err := os.MkdirTemp("", "llorch-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	b := &bench{dir: dir, table: newTable(out)}
+	defer b.close()
+	if err := b.prepare(ctx); err != nil {
+		return err
+	}
+	for _, c := range cases {
+		if only != "" && !strings.Contains(","+only+",", ","+c.name+",") {
+			continue
+		}
+		fmt.Printf("== %s: %s\n", c.name, c.what)
+		if err := c.run(ctx, b); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		if err := b.table.write(); err != nil {
+			return err
+		}
+	}
+	b.table.print(os.Stdout)
+	return nil
+}
+
+// bench is one run: a source to edit, a builder that can be emptied, a registry.
+type bench struct {
+	dir      string
+	repo     string
+	builder  *builder
+	registry *registryServer
+	table    *table
+}
+
+func (b *bench) prepare(ctx context.Context) error {
+	bundle, err := sourceBundle(ctx)
+	if err != nil {
+		return err
+	}
+	b.repo = filepath.Join(b.dir, "llama.cpp")
+	if err := command(ctx, "", "git", "clone", "--quiet", bundle, b.repo); err != nil {
+		return err
+	}
+	if b.registry, err = serveRegistry(filepath.Join(b.dir, "registry")); err != nil {
+		return err
+	}
+	b.builder, err = newBuilder(ctx, b.dir)
+	return err
+}
+
+func (b *bench) close() {
+	if b.builder != nil {
+		b.builder.stop()
+	}
+	if b.registry != nil {
+		b.registry.close()
+	}
+}
+
+// edit changes one line of code in a file and commits it; the line is another
+// one each time.
+func (b *bench) edit(ctx context.Context, file string, n int) error {
+	path := filepath.Join(b.repo, filepath.FromSlash(file))
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	line := fmt.Sprintf("extern \"C\" int llorch_bench_%d(void); int llorch_bench_%d(void) { return %d; }\n", n, n, n)
+	if strings.HasSuffix(file, ".c") {
+		line = fmt.Sprintf("int llorch_bench_%d(void); int llorch_bench_%d(void) { return %d; }\n", n, n, n)
+	}
+	if err := os.WriteFile(path, append(data, line...), 0o644); err != nil {
+		return err
+	}
+	return command(ctx, b.repo, "git", "-c", "user.name=bench", "-c", "user.email=bench@example.com", "commit", "--quiet", "-am", "change "+file)
+}
+
+// restore goes back to the release.
+func (b *bench) restore(ctx context.Context) error {
+	return command(ctx, b.repo, "git", "reset", "--quiet", "--hard", llamasrc.Commit)
+}
+
+func command(ctx context.Context, dir, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}

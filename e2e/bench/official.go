@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/llorch/llorch-bk/fixtures/llamasrc"
+	"github.com/llorch/llorch-bk/llb/base"
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/tonistiigi/fsutil"
+)
+
+// sourceBundle is llama.cpp's release as a git bundle.
+func sourceBundle(ctx context.Context) (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	return llamasrc.Bundle(ctx, filepath.Join(cache, "llorch-bk", "demo"))
+}
+
+// The commands of llama.cpp's .devops/cpu.Dockerfile, on Debian in place of
+// Ubuntu, as this bench's base is Debian. Left out is its stage for the web UI,
+// which neither side builds here, and ffmpeg, without which the image's size is
+// the more flattering one to it.
+const (
+	officialPackages = "apt-get update && apt-get install -y gcc-14 g++-14 build-essential git cmake libssl-dev"
+	officialConfig   = "cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=OFF -DLLAMA_BUILD_TESTS=OFF -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON -DLLAMA_USE_PREBUILT_UI=OFF"
+	officialBuild    = "cmake --build build -j $(nproc)"
+	officialLibs     = `mkdir -p /app/lib /app/full && find build -name "*.so*" -exec cp -P {} /app/lib ';' && cp build/bin/llama-server /app/full`
+	officialRuntime  = "apt-get update && apt-get install -y libgomp1 curl && apt-get autoremove -y && apt-get clean -y && rm -rf /tmp/* /var/tmp/* /var/lib/apt/lists/*"
+)
+
+// official builds with llama.cpp's own steps and returns how long that took, and
+// how much of it the toolchain's packages were.
+func (b *bench) official(ctx context.Context, serverOnly bool, size *int64) (all, packages time.Duration, err error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return 0, 0, err
+	}
+	found, ok, err := base.Find(filepath.Join(cache, "llorch-bk", "bases"), base.DefaultSuite, runtime.GOARCH)
+	if err != nil || !ok {
+		return 0, 0, errors.Join(err, errors.New("there is no bootstrapped base: run make setup"))
+	}
+	store, err := found.Store()
+	if err != nil {
+		return 0, 0, err
+	}
+	ref := found.Ref[:strings.LastIndex(found.Ref, ":")] + "@" + found.Manifest.Digest.String()
+	debian := llb.OCILayout(ref, llb.OCIStore("", "base")).AddEnv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").AddEnv("DEBIAN_FRONTEND", "noninteractive")
+	sh := func(st llb.State, name, script string) llb.State {
+		return st.Run(llb.Args([]string{"/bin/sh", "-c", script}), llb.WithCustomName(name)).Root()
+	}
+	target := officialBuild
+	if serverOnly {
+		target += " --target llama-server"
+	}
+	toolchain := sh(debian, "packages", officialPackages).AddEnv("CC", "gcc-14").AddEnv("CXX", "g++-14").Dir("/app")
+	tree := toolchain.File(llb.Copy(llb.Local("source", llb.ExcludePatterns([]string{".git"})), "/", "/app/", &llb.CopyInfo{CopyDirContentsOnly: true}))
+	built := sh(sh(tree, "compile", officialConfig+" && "+target), "lay out", officialLibs)
+	image := sh(debian, "runtime", officialRuntime).
+		File(llb.Copy(built, "/app/lib/", "/app/", &llb.CopyInfo{CopyDirContentsOnly: true, CreateDestPath: true})).
+		File(llb.Copy(built, "/app/full/llama-server", "/app/"))
+	def, err := image.Marshal(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	fs, err := fsutil.NewFS(b.repo)
+	if err != nil {
+		return 0, 0, err
+	}
+	c, err := client.New(ctx, b.builder.addr)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer c.Close()
+	ch := make(chan *client.SolveStatus)
+	var done sync.WaitGroup
+	done.Go(func() {
+		for s := range ch {
+			for _, v := range s.Vertexes {
+				if v.Name == "packages" && v.Completed != nil && v.Started != nil {
+					packages = v.Completed.Sub(*v.Started)
+				}
+			}
+		}
+	})
+	out := &counter{}
+	began := time.Now()
+	_, err = c.Solve(ctx, def, client.SolveOpt{
+		LocalMounts: map[string]fsutil.FS{"source": fs},
+		OCIStores:   map[string]content.Store{"base": store},
+		Exports: []client.ExportEntry{{
+			Type: client.ExporterDocker, Attrs: map[string]string{"name": "bench/official"},
+			Output: func(map[string]string) (io.WriteCloser, error) { return out, nil },
+		}},
+	}, ch)
+	done.Wait()
+	if size != nil {
+		*size = out.n
+	}
+	return time.Since(began), packages, err
+}
+
+// counter counts what it is given.
+type counter struct{ n int64 }
+
+func (c *counter) Write(p []byte) (int, error) { c.n += int64(len(p)); return len(p), nil }
+func (c *counter) Close() error                { return nil }

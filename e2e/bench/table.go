@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/llorch/llorch-bk/fixtures/llamasrc"
+)
+
+// table collects figures by row and knows which ones are compared.
+type table struct {
+	path  string
+	times map[string]time.Duration
+	bytes map[string]int64
+	notes map[string]string
+	order []string
+}
+
+func newTable(path string) *table {
+	return &table{path: path, times: map[string]time.Duration{}, bytes: map[string]int64{}, notes: map[string]string{}}
+}
+
+func (t *table) set(row string, d time.Duration) {
+	if _, ok := t.times[row]; !ok {
+		t.order = append(t.order, row)
+	}
+	t.times[row] = d
+}
+
+func (t *table) setBytes(row string, n int64) { t.bytes[row] = n }
+func (t *table) note(row, text string)        { t.notes[row] = text }
+
+// against is what a row of ours is compared with, and the ratio it is to stay below.
+var against = []struct {
+	row, official string
+	bar           float64
+}{
+	{"cold, all CPU variants", "official, cold", 0.70},
+	{"cold, all CPU variants", "official, cold, server only", 0.85},
+	{"cold, --cpu native", "official, cold", 0.35},
+	{"one line in tools/server, same machine", "official, again after any change", 0.05},
+	{"one line in common/, same machine", "official, again after any change", 0.35},
+	{"one line in src/, same machine", "official, again after any change", 0.35},
+	{"one line in the CPU backend, same machine", "official, again after any change", 0.35},
+	{"one line in tools/server, empty builder", "official, cold", 0.10},
+	{"one line in common/, empty builder", "official, cold", 0.35},
+	{"one line in src/, empty builder", "official, cold", 0.35},
+	{"one line in the CPU backend, empty builder", "official, cold", 0.35},
+}
+
+func (t *table) print(w io.Writer) {
+	fmt.Fprintf(w, "llama.cpp %s (%s), %d cores, %s, buildkitd %s, %s\n\n", llamasrc.Release, llamasrc.Commit[:7], runtime.NumCPU(), cpuModel(), buildkitVersion(), time.Now().UTC().Format(time.DateOnly))
+	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(tw, "case\tours\tllama.cpp's own\tratio\tbar\tcompiled")
+	for _, c := range against {
+		ours, ok := t.times[c.row]
+		theirs, ok2 := t.times[c.official]
+		if ok && ok2 {
+			fmt.Fprintf(tw, "%s\t%.1f s\t%.1f s (%s)\t%.3f\t%.2f\t%s\n", c.row, ours.Seconds(), theirs.Seconds(), strings.TrimPrefix(c.official, "official, "), ours.Seconds()/theirs.Seconds(), c.bar, t.notes[c.row])
+		}
+	}
+	for _, row := range t.order {
+		if strings.HasPrefix(row, "nothing") || strings.HasPrefix(row, "filling") {
+			fmt.Fprintf(tw, "%s\t%.1f s\n", row, t.times[row].Seconds())
+		}
+	}
+	for row, n := range t.bytes {
+		fmt.Fprintf(tw, "%s\t%.1f MB\n", row, float64(n)/1e6)
+	}
+	_ = tw.Flush()
+}
+
+func (t *table) write() error {
+	var b bytes.Buffer
+	t.print(&b)
+	if err := os.MkdirAll(filepath.Dir(t.path), 0o755); err != nil {
+		return err
+	}
+	return renameio.WriteFile(t.path, b.Bytes(), 0o644)
+}
+
+func cpuModel() string {
+	data, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(data)) {
+		if name, ok := strings.CutPrefix(line, "model name"); ok {
+			return strings.Trim(name, " \t:\n")
+		}
+	}
+	return runtime.GOARCH
+}
+
+func buildkitVersion() string {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", "github.com/moby/buildkit").Output()
+	if err != nil {
+		return "?"
+	}
+	return strings.TrimSpace(string(out))
+}

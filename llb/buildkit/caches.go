@@ -1,0 +1,91 @@
+package buildkit
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/moby/buildkit/client"
+	buildctl "github.com/moby/buildkit/cmd/buildctl/build"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+)
+
+// Caches are layer caches beside the builder's own. Cache mounts, and with them
+// ccache's objects, are in none of them.
+type Caches struct {
+	Imports []client.CacheOptionsEntry
+	Exports []client.CacheOptionsEntry
+}
+
+// ParseCaches reads cache specifications as buildctl and buildx have them: an
+// image's name, or type=registry|local|gha|s3|azblob|inline with the type's own
+// attributes. Exports of a registry or folder keep every step (mode=max) where
+// nothing else is said: a step's compile is what a cache is for. A wrong one is
+// a fault.Usage.
+func ParseCaches(from, to []string) (Caches, error) {
+	var c Caches
+	var err error
+	wrong := func(flag string, err error) error {
+		return fault.New(fault.Usage, flag+" cannot be understood", err,
+			"write it as a name such as registry.example.com/cache:llama, or as type=local,src=DIR (for --cache-to: dest=DIR)")
+	}
+	if c.Imports, err = buildctl.ParseImportCache(from); err != nil {
+		return c, wrong("--cache-from", err)
+	}
+	if c.Exports, err = buildctl.ParseExportCache(full(to)); err != nil {
+		return c, wrong("--cache-to", err)
+	}
+	return c, nil
+}
+
+// full adds the mode to exports that do not name one, and the type to names.
+func full(to []string) []string {
+	out := slices.Clone(to)
+	for i, spec := range out {
+		if !strings.Contains(spec, "=") {
+			spec = "type=registry,ref=" + spec
+		}
+		if !strings.Contains(spec, "mode=") && !strings.Contains(spec, "type=inline") {
+			spec += ",mode=max"
+		}
+		out[i] = spec
+	}
+	return out
+}
+
+func (c Caches) requests() []gateway.CacheOptionsEntry {
+	out := make([]gateway.CacheOptionsEntry, len(c.Imports))
+	for i, e := range c.Imports {
+		out[i] = gateway.CacheOptionsEntry{Type: e.Type, Attrs: e.Attrs}
+	}
+	return out
+}
+
+// snapshotterLabel is on the worker of an engine whose images are containerd's.
+const snapshotterLabel = "org.mobyproject.buildkit.worker.snapshotter"
+
+// takesCaches says before anything is built that a builder cannot do what is
+// asked: inside an engine with graphdrivers it knows inline caches only, and an
+// old one fails at the very end.
+func (b *Builder) takesCaches(ctx context.Context, c Caches) error {
+	other := func(e client.CacheOptionsEntry) bool { return e.Type != "inline" && e.Type != "registry" }
+	if !b.Embedded || len(c.Exports) == 0 && !slices.ContainsFunc(c.Imports, other) {
+		return nil
+	}
+	workers, err := b.client.ListWorkers(ctx)
+	if err != nil {
+		return unreachable(b, err)
+	}
+	for _, w := range workers {
+		if w.Labels[snapshotterLabel] != "" {
+			return nil
+		}
+	}
+	if !slices.ContainsFunc(c.Exports, func(e client.CacheOptionsEntry) bool { return e.Type != "inline" }) && !slices.ContainsFunc(c.Imports, other) {
+		return nil
+	}
+	return fault.New(fault.Machine, "the Docker engine's BuildKit cannot keep such a cache", errors.New("its images are in a graphdriver, which has inline caches only"),
+		"use a builder of its own: --builder unix://… or docker-container://…; or switch the engine to containerd's image store")
+}
