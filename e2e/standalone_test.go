@@ -1,15 +1,21 @@
 package e2e
 
 import (
+	"encoding/json"
+	"io"
+	"log"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/llorch/llorch-bk/fixtures/gitrepo"
 	"github.com/llorch/llorch-bk/fixtures/tinyengine"
 )
@@ -119,4 +125,62 @@ func TestFixtureStandaloneBuilder(t *testing.T) {
 	if _, err := p.api.ImageInspect(t.Context(), "llorch-e2e:slow"); err == nil {
 		t.Error("a build whose builder died left an image")
 	}
+}
+
+// TestFixtureEmptyRunner holds that a builder with nothing in it compiles, with
+// a registry's cache, only what a commit touched, as an ephemeral CI runner does.
+func TestFixtureEmptyRunner(t *testing.T) {
+	p := fixture(t)
+	reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(reg.Close)
+	cache := strings.TrimPrefix(reg.URL, "http://") + "/cache:tiny"
+	repo := gitrepo.New(t, tinyengine.Tree())
+	const tag = "llorch-e2e:runner"
+	t.Cleanup(func() { removeImages(t, p.api, tag) })
+
+	first := buildkitd(t)
+	p.must("build", "--builder", first.addr, "--source", repo.Dir, "--ref", "HEAD", "--tag", tag, "--cache-to", cache)
+	first.end(t, syscall.SIGTERM)
+
+	repo.Commit("change the server", map[string]string{"tools/server/server.c": edited(t, "tools/server/server.c", "changed")})
+	second := buildkitd(t)
+	metadata := filepath.Join(p.dir, "metadata.json")
+	p.must("build", "--builder", second.addr, "--source", repo.Dir, "--ref", "HEAD", "--tag", tag, "--cache-from", cache, "--metadata-file", metadata)
+	data, err := os.ReadFile(metadata)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var built struct {
+		Tags  []string
+		Steps []struct {
+			Name   string
+			Cached bool
+		}
+	}
+	if err := json.Unmarshal(data, &built); err != nil {
+		t.Fatal(err)
+	}
+	var ran []string
+	for _, s := range built.Steps {
+		if !s.Cached && strings.HasPrefix(s.Name, "[compile]") {
+			ran = append(ran, s.Name)
+		}
+	}
+	if want := []string{"[compile] llama-server " + repo.Head()[:7]}; !slices.Equal(ran, want) || !slices.Equal(built.Tags, []string{tag}) {
+		t.Errorf("%v: compiled %q, want %q", built.Tags, ran, want)
+	}
+	p.must("run", tag, "--model", p.model())
+	if h, _ := p.handoff("default"); h.Commit != repo.Head() {
+		t.Errorf("the handoff's commit is %s, want %s", h.Commit, repo.Head())
+	}
+
+	// An engine's own BuildKit that cannot says so before it builds.
+	info, err := p.api.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(info.DriverStatus, [2]string{"driver-type", "io.containerd.snapshotter.v1"}) {
+		return
+	}
+	p.run("build", "--source", repo.Dir, "--tag", "llorch-e2e:never", "--cache-to", "type=local,dest="+p.dir+"/cache").wants(t, 3, "inline caches only", "--builder")
 }

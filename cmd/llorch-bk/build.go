@@ -1,16 +1,21 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"strings"
 
+	"github.com/google/renameio/v2"
 	"github.com/llorch/llorch-bk/cmd/internal/app"
 	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/spf13/cobra"
 )
 
 func buildCommand(a *app.App) *cobra.Command {
 	var flags buildFlags
 	var asJSON bool
+	var metadata string
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build the image and load it into the engine",
@@ -27,14 +32,39 @@ next build compiles only what changed.`,
 			if err != nil {
 				return err
 			}
+			if metadata != "" {
+				if err := writeMetadata(metadata, built); err != nil {
+					return err
+				}
+			}
 			if asJSON {
 				return printJSON(a.Out, built)
 			}
 			fmt.Fprintf(a.Out, "built %s\n", built)
+			ran, cached := built.Compiled()
+			if len(ran) > 0 {
+				fmt.Fprintf(a.Out, "  compiled  %s\n", strings.Join(ran, ", "))
+			}
+			if len(cached) > 0 {
+				fmt.Fprintf(a.Out, "  cached    %s\n", strings.Join(cached, ", "))
+			}
 			return nil
 		},
 	}
 	flags.add(cmd, images.CPUPortable)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	cmd.Flags().StringVar(&metadata, "metadata-file", "", "`file` for the result as JSON: digest, tags, steps with their times, plan")
 	return cmd
+}
+
+// writeMetadata makes the file appear whole or not at all.
+func writeMetadata(path string, built app.Built) error {
+	var b bytes.Buffer
+	if err := printJSON(&b, built); err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(path, b.Bytes(), 0o644); err != nil {
+		return fault.New(fault.Usage, "the image was built, but its metadata cannot be written", err, "check --metadata-file")
+	}
+	return nil
 }

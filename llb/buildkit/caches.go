@@ -31,6 +31,11 @@ func ParseCaches(from, to []string) (Caches, error) {
 		return fault.New(fault.Usage, flag+" cannot be understood", err,
 			"write it as a name such as registry.example.com/cache:llama, or as type=local,src=DIR (for --cache-to: dest=DIR)")
 	}
+	for _, spec := range slices.Concat(from, to) {
+		if strings.Contains(spec, "=") && !strings.Contains(spec, "type=") {
+			return c, wrong("the cache "+spec, errors.New("it has no type="))
+		}
+	}
 	if c.Imports, err = buildctl.ParseImportCache(from); err != nil {
 		return c, wrong("--cache-from", err)
 	}

@@ -26,7 +26,7 @@ func TestParseCaches(t *testing.T) {
 			{Type: "registry", Attrs: map[string]string{"ref": "registry.example.com/cache:llama", "mode": "max"}},
 			{Type: "local", Attrs: map[string]string{"dest": "/cache", "mode": "max"}},
 			{Type: "registry", Attrs: map[string]string{"ref": "me/x", "mode": "min"}},
-			{Type: "inline", Attrs: map[string]string{}},
+			{Type: "inline", Attrs: map[string]string{"mode": "min"}},
 		},
 	}
 	if diff := cmp.Diff(want, c); diff != "" {

@@ -29,17 +29,20 @@ type tail struct {
 	names  map[digest.Digest]string
 	lines  map[digest.Digest][]string
 	rest   map[digest.Digest]string
+	steps  map[digest.Digest]Step
+	killed map[digest.Digest]bool
 	failed digest.Digest
 }
 
 func newTail(next func(*client.SolveStatus)) *tail {
-	return &tail{next: next, names: map[digest.Digest]string{}, lines: map[digest.Digest][]string{}, rest: map[digest.Digest]string{}}
+	return &tail{next: next, names: map[digest.Digest]string{}, lines: map[digest.Digest][]string{}, rest: map[digest.Digest]string{}, steps: map[digest.Digest]Step{}, killed: map[digest.Digest]bool{}}
 }
 
 func (t *tail) update(s *client.SolveStatus) {
 	t.mu.Lock()
 	for _, v := range s.Vertexes {
 		t.names[v.Digest] = v.Name
+		t.step(v)
 		// Steps that were cancelled because of another's failure fail as well.
 		if v.Error != "" && t.failed == "" && !strings.HasSuffix(v.Error, context.Canceled.Error()) {
 			t.failed = v.Digest
@@ -49,6 +52,7 @@ func (t *tail) update(s *client.SolveStatus) {
 		parts := strings.Split(t.rest[l.Vertex]+string(l.Data), "\n")
 		t.rest[l.Vertex] = parts[len(parts)-1]
 		lines := slices.Concat(t.lines[l.Vertex], parts[:len(parts)-1])
+		t.killed[l.Vertex] = t.killed[l.Vertex] || slices.ContainsFunc(parts, killedCompiler)
 		if len(lines) > tailLines {
 			lines = lines[len(lines)-tailLines:]
 		}
@@ -60,6 +64,13 @@ func (t *tail) update(s *client.SolveStatus) {
 	}
 }
 
+// killedCompiler recognises gcc's and clang's words for a compiler process that
+// got signal 9, which the kernel sends when memory runs out.
+func killedCompiler(line string) bool {
+	return strings.Contains(line, "Killed signal terminated program") ||
+		strings.Contains(line, "unable to execute command: Killed")
+}
+
 // failure is the name of the step that failed and the end of its log.
 func (t *tail) failure() (string, []string) {
 	t.mu.Lock()
@@ -69,6 +80,12 @@ func (t *tail) failure() (string, []string) {
 		lines = append(lines, rest)
 	}
 	return t.names[t.failed], lines
+}
+
+func (t *tail) outOfMemory() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.killed[t.failed]
 }
 
 // explain turns a failed solve into an error for a person.
@@ -96,6 +113,10 @@ func (b *Builder) explain(ctx context.Context, what string, err error, t *tail) 
 		return fault.New(fault.Build, what, errors.New(reason(err)), "")
 	}
 	do := "the lines above are the end of the step's log; --progress plain shows all of it"
+	if t.outOfMemory() {
+		return fault.New(fault.Build, what, fmt.Errorf("step %s: a compiler was killed, most likely by the kernel for lack of memory", name),
+			"let fewer run at once: --jobs 1; or give the builder more memory").WithLines(lines)
+	}
 	if strings.HasPrefix(name, "[toolchain]") {
 		do = "the packages could not be installed: check the builder's network and proxy"
 	}

@@ -64,6 +64,8 @@ type Result struct {
 	// ConfigDigest is the digest of the image's config, which is the image's id
 	// on every engine with graphdrivers; empty where the builder does not say.
 	ConfigDigest string
+	// Steps are what ran and what was there already, the slowest first.
+	Steps []Step
 }
 
 // Build solves a plan into an image and puts it where the job says. A compile
@@ -115,6 +117,7 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 	return Result{
 		Digest:       resp.ExporterResponse[exptypes.ExporterImageDigestKey],
 		ConfigDigest: resp.ExporterResponse[exptypes.ExporterImageConfigDigestKey],
+		Steps:        tail.finished(),
 	}, nil
 }
 

@@ -44,8 +44,27 @@ type Built struct {
 	// Tags are its names, as people type them.
 	Tags []string `json:"tags"`
 	// Reused is true where nothing was built because it was there.
-	Reused bool        `json:"reused,omitempty"`
-	Plan   images.Plan `json:"plan,omitzero"`
+	Reused bool `json:"reused,omitempty"`
+	// Digest is what the builder calls the image: its manifest's digest, or on an
+	// engine with graphdrivers its id.
+	Digest string `json:"digest,omitempty"`
+	// Steps are what the build ran and what it found done, the slowest first.
+	Steps []buildkit.Step `json:"steps,omitempty"`
+	Plan  images.Plan     `json:"plan,omitzero"`
+}
+
+// Compiled are the parts that were compiled, with their times, and those that
+// were there already.
+func (b Built) Compiled() (ran, cached []string) {
+	for _, s := range b.Steps {
+		switch part, ok := s.Compiles(); {
+		case ok && s.Cached:
+			cached = append(cached, part)
+		case ok:
+			ran = append(ran, fmt.Sprintf("%s %.1fs", part, s.Seconds))
+		}
+	}
+	return ran, cached
 }
 
 // String is the image as one would name it.
@@ -181,7 +200,8 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 		}
 		defer unlock()
 	}
-	if _, err := b.Build(ctx, job); err != nil {
+	result, err := b.Build(ctx, job)
+	if err != nil {
 		return Built{}, err
 	}
 	// The exporters name the image differently; its tag leads to the id that
@@ -197,7 +217,7 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 			return Built{}, fault.New(fault.Build, "the image was built, but cannot be named "+tag, err, "look at the engine's log")
 		}
 	}
-	return Built{ID: info.ID, Tags: familiarAll(plan.Image.Tags), Plan: plan}, nil
+	return Built{ID: info.ID, Tags: familiarAll(plan.Image.Tags), Digest: result.Digest, Steps: result.Steps, Plan: plan}, nil
 }
 
 // takeTurn waits until no other build of this user uses the engine.

@@ -1,0 +1,59 @@
+package buildkit
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/moby/buildkit/client"
+)
+
+// Step is one step of a finished build.
+type Step struct {
+	// Name is the step's as the progress display shows it.
+	Name string `json:"name"`
+	// Cached is true where the step did not run, because its result was there.
+	Cached bool `json:"cached,omitempty"`
+	// Seconds is how long it ran.
+	Seconds float64 `json:"seconds"`
+}
+
+// Compiles says whether the step compiles a part, and which.
+func (s Step) Compiles() (part string, ok bool) {
+	rest, ok := strings.CutPrefix(s.Name, "[compile] ")
+	part, _, _ = strings.Cut(rest, " ")
+	return part, ok
+}
+
+// step takes note of what a vertex says of itself.
+func (t *tail) step(v *client.Vertex) {
+	if v.Completed == nil || !strings.HasPrefix(v.Name, "[") {
+		return
+	}
+	s := t.steps[v.Digest]
+	// An old BuildKit may complete a step twice, and say only once that it came
+	// from the cache.
+	s.Name, s.Cached = v.Name, s.Cached || v.Cached
+	if v.Started != nil {
+		s.Seconds = max(s.Seconds, v.Completed.Sub(*v.Started).Round(10*time.Millisecond).Seconds())
+	}
+	if s.Cached {
+		s.Seconds = 0
+	}
+	t.steps[v.Digest] = s
+}
+
+// finished are the steps, the slowest first, and by name where they took as long.
+func (t *tail) finished() []Step {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []Step
+	for _, s := range t.steps {
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(x, y Step) int {
+		return cmp.Or(cmp.Compare(y.Seconds, x.Seconds), strings.Compare(x.Name, y.Name))
+	})
+	return out
+}

@@ -1,0 +1,49 @@
+package buildkit
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/moby/buildkit/client"
+	"github.com/opencontainers/go-digest"
+)
+
+func TestFinishedSteps(t *testing.T) {
+	t.Parallel()
+	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	after := func(s float64) *time.Time {
+		at := began.Add(time.Duration(s * float64(time.Second)))
+		return &at
+	}
+	vertex := func(name string, seconds float64, cached bool) *client.Vertex {
+		return &client.Vertex{Digest: digest.FromString(name), Name: name, Started: &began, Completed: after(seconds), Cached: cached}
+	}
+	tl := newTail(nil)
+	tl.update(&client.SolveStatus{Vertexes: []*client.Vertex{
+		{Digest: digest.FromString("[compile] llama-server de3ff81"), Name: "[compile] llama-server de3ff81", Started: &began},
+		vertex("[compile] ggml", 0.5, true),
+		vertex("load metadata", 9, false),
+	}})
+	tl.update(&client.SolveStatus{Vertexes: []*client.Vertex{
+		vertex("[compile] llama-server de3ff81", 22.129, false),
+		vertex("[compile] ggml-cpu for portable", 140, false),
+		// As BuildKit 0.8 does at times.
+		vertex("[compile] ggml", 0.5, false),
+	}})
+	want := []Step{
+		{Name: "[compile] ggml-cpu for portable", Seconds: 140},
+		{Name: "[compile] llama-server de3ff81", Seconds: 22.13},
+		{Name: "[compile] ggml", Cached: true},
+	}
+	got := tl.finished()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatal(diff)
+	}
+	if part, ok := got[0].Compiles(); part != "ggml-cpu" || !ok {
+		t.Errorf("the part is %q, %v", part, ok)
+	}
+	if _, ok := (Step{Name: "[image] ggml"}).Compiles(); ok {
+		t.Error("a copy compiles")
+	}
+}
