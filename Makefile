@@ -91,6 +91,10 @@ release: ## Static binaries of every platform into dist/
 bench: ## Benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
+.PHONY: bench-build
+bench-build: setup ## Build side by side with llama.cpp's own steps: a table of times and ratios; half an hour, root
+	$(GO) run ./e2e/bench -o bin/bench-build.md
+
 .PHONY: golden
 golden: ## Write the golden files anew; read the difference before you commit it
 	$(GO) test ./images ./llb -update

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -21,12 +23,13 @@ type table struct {
 	path  string
 	times map[string]time.Duration
 	bytes map[string]int64
+	rates map[string][2]float64
 	notes map[string]string
 	order []string
 }
 
 func newTable(path string) *table {
-	return &table{path: path, times: map[string]time.Duration{}, bytes: map[string]int64{}, notes: map[string]string{}}
+	return &table{path: path, times: map[string]time.Duration{}, bytes: map[string]int64{}, rates: map[string][2]float64{}, notes: map[string]string{}}
 }
 
 func (t *table) set(row string, d time.Duration) {
@@ -38,6 +41,9 @@ func (t *table) set(row string, d time.Duration) {
 
 func (t *table) setBytes(row string, n int64) { t.bytes[row] = n }
 func (t *table) note(row, text string)        { t.notes[row] = text }
+
+// rate keeps two speeds, of which more is better.
+func (t *table) rate(row string, ours, theirs float64) { t.rates[row] = [2]float64{ours, theirs} }
 
 // against is what a row of ours is compared with, and the ratio it is to stay below.
 var against = []struct {
@@ -73,8 +79,12 @@ func (t *table) print(w io.Writer) {
 			fmt.Fprintf(tw, "%s\t%.1f s\n", row, t.times[row].Seconds())
 		}
 	}
-	for row, n := range t.bytes {
-		fmt.Fprintf(tw, "%s\t%.1f MB\n", row, float64(n)/1e6)
+	for _, row := range slices.Sorted(maps.Keys(t.rates)) {
+		r := t.rates[row]
+		fmt.Fprintf(tw, "%s\t%.1f\t%.1f\t%.3f\tat least 0.98\n", row, r[0], r[1], r[0]/r[1])
+	}
+	for _, row := range slices.Sorted(maps.Keys(t.bytes)) {
+		fmt.Fprintf(tw, "%s\t%.1f MB\n", row, float64(t.bytes[row])/1e6)
 	}
 	_ = tw.Flush()
 }

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/client"
+	"github.com/docker/go-connections/nat"
+	"github.com/llorch/llorch-bk/fixtures/gguf"
+)
+
+// The images that are compared when both are in the engine.
+const (
+	officialTag = "bench/official:latest"
+	oursTag     = "llorch-bench:ours"
+)
+
+// speed compares what was built: the weight of the images, and how many tokens a
+// second the servers give, in turn, so that a machine that slows down does so for both.
+func speed(ctx context.Context, b *bench) error {
+	api, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	archive, err := os.Open(filepath.Join(b.dir, "official.tar"))
+	if err != nil {
+		return fmt.Errorf("run it together with the case official: %w", err)
+	}
+	defer archive.Close()
+	loaded, err := api.ImageLoad(ctx, archive)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, loaded.Body)
+	loaded.Body.Close()
+	if err != nil {
+		return err
+	}
+	for row, tag := range map[string]string{"image of llama.cpp's own steps, gzipped, without ffmpeg": officialTag, "image, gzipped": oursTag} {
+		size, err := gzipped(ctx, api, tag)
+		if err != nil {
+			return err
+		}
+		b.table.setBytes(row, size)
+	}
+	model := filepath.Join(b.dir, "weighty.gguf")
+	f, err := os.Create(model)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(gguf.WriteWeighty(f), f.Close(), os.Chmod(b.dir, 0o755)); err != nil {
+		return err
+	}
+	rates := map[string][]float64{}
+	for range 5 {
+		for _, tag := range []string{officialTag, oursTag} {
+			prompt, generated, err := tokens(ctx, api, tag, model)
+			if err != nil {
+				return fmt.Errorf("%s: %w", tag, err)
+			}
+			rates[tag+" prompt"] = append(rates[tag+" prompt"], prompt)
+			rates[tag+" generated"] = append(rates[tag+" generated"], generated)
+		}
+	}
+	for _, kind := range []string{"prompt", "generated"} {
+		b.table.rate(kind+" tokens per second, 227 MB model", median(rates[oursTag+" "+kind]), median(rates[officialTag+" "+kind]))
+	}
+	return nil
+}
+
+func median(v []float64) float64 {
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+// gzipped is the sum of an image's layers as a registry would have them.
+func gzipped(ctx context.Context, api *client.Client, tag string) (int64, error) {
+	saved, err := api.ImageSave(ctx, []string{tag})
+	if err != nil {
+		return 0, err
+	}
+	defer saved.Close()
+	sum := &counter{}
+	for r := tar.NewReader(saved); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return sum.n, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		if !strings.HasSuffix(h.Name, "layer.tar") && !strings.HasPrefix(h.Name, "blobs/") {
+			continue
+		}
+		z := gzip.NewWriter(sum)
+		if _, err := io.Copy(z, r); err != nil {
+			return 0, err
+		}
+		if err := z.Close(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// tokens starts an image's server with a model and asks it once.
+func tokens(ctx context.Context, api *client.Client, tag, model string) (prompt, generated float64, err error) {
+	made, err := api.ContainerCreate(ctx, &container.Config{
+		Image: tag, User: "0",
+		// Whatever the image names as its entry point; each side's own server.
+		Cmd:        []string{"--model", "/model.gguf", "--host", "0.0.0.0", "--port", "8080", "--threads", "2", "--ctx-size", "1024", "--parallel", "1"},
+		Entrypoint: []string{"/app/llama-server"},
+	}, &container.HostConfig{
+		Binds:        []string{model + ":/model.gguf:ro"},
+		PortBindings: nat.PortMap{"8080/tcp": {{HostIP: "127.0.0.1"}}},
+	}, nil, nil, "")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		_ = api.ContainerRemove(end, made.ID, container.RemoveOptions{Force: true})
+	}()
+	if err := api.ContainerStart(ctx, made.ID, container.StartOptions{}); err != nil {
+		return 0, 0, err
+	}
+	info, err := api.ContainerInspect(ctx, made.ID)
+	if err != nil {
+		return 0, 0, err
+	}
+	bound := info.NetworkSettings.Ports["8080/tcp"]
+	if len(bound) == 0 {
+		return 0, 0, errors.New("the server's port is not published")
+	}
+	url := "http://127.0.0.1:" + bound[0].HostPort
+	for deadline := time.Now().Add(time.Minute); ; {
+		if resp, err := http.Get(url + "/health"); err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				break
+			}
+		}
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return 0, 0, errors.New("the server did not get ready")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	body, err := json.Marshal(map[string]any{
+		"prompt": strings.Repeat("Once upon a time, one tiny model learned to speak. ", 30), "n_predict": 64, "temperature": 0, "ignore_eos": true, "cache_prompt": false,
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	resp, err := http.Post(url+"/completion", "application/json", bytes.NewReader(body))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Timings struct {
+			Prompt    float64 `json:"prompt_per_second"`
+			Generated float64 `json:"predicted_per_second"`
+		} `json:"timings"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return 0, 0, err
+	}
+	return answer.Timings.Prompt, answer.Timings.Generated, nil
+}
