@@ -30,6 +30,9 @@ var selectScript string
 //go:embed scripts/compile.sh
 var compileScript string
 
+//go:embed scripts/launch.sh
+var launchScript string
+
 //go:embed scripts/lend.sh
 var lendScript string
 
@@ -251,7 +254,7 @@ func (b builder) compile(toolchain, tree bkllb.State, part images.Part, compiled
 	args = append(args, part.Flags...)
 	opts := []bkllb.RunOption{
 		bkllb.Args(args),
-		b.scripts(script{"compile.sh", compileScript}, script{"lend.sh", lendScript}, script{"project.cmake", projectScript}, script{"std.hpp", stdHeader}),
+		b.scripts(script{"compile.sh", compileScript}, script{"launch.sh", launchScript}, script{"lend.sh", lendScript}, script{"project.cmake", projectScript}, script{"std.hpp", stdHeader}),
 		b.partFiles(tree, part),
 		bkllb.AddMount("/build", bkllb.Scratch(), bkllb.ForceNoOutput),
 		bkllb.AddMount("/ccache", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-ccache-"+b.cacheScope(), bkllb.CacheMountShared)),
@@ -349,7 +352,7 @@ func weight(p images.Part) int {
 
 // ScriptsDigest identifies the scripts that carry a plan out.
 func ScriptsDigest() string {
-	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, lendScript, projectScript, stdHeader, probeSource}, "\x00")).String()
+	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, lendScript, projectScript, stdHeader, probeSource}, "\x00")).String()
 }
 
 // Digest identifies a definition: the digest of its vertex chain's head. Equal

@@ -18,11 +18,14 @@ if [ -z "$jobs" ] || [ "$jobs" = 0 ]; then
   [ "${fits:-0}" -ge 1 ] || fits=1
   [ "$jobs" -le "$fits" ] || jobs=$fits
 fi
+echo "$jobs" >/tmp/jobs
+mkdir -p /ccache/slots
 
 # What has no time stamp inside has the same content each time it is made.
 export CCACHE_DIR=/ccache CCACHE_COMPILERCHECK=content CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=5G
 export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_ctime,include_file_mtime
-export CMAKE_C_COMPILER_LAUNCHER=ccache CMAKE_CXX_COMPILER_LAUNCHER=ccache CMAKE_CUDA_COMPILER_LAUNCHER=ccache
+launch="sh;/llorch/launch.sh"
+export CMAKE_C_COMPILER_LAUNCHER="$launch" CMAKE_CXX_COMPILER_LAUNCHER="$launch" CMAKE_CUDA_COMPILER_LAUNCHER="$launch"
 
 # ggml alone is no project: it wants to be a folder of one.
 if [ ! -e /src/CMakeLists.txt ]; then
