@@ -8,7 +8,6 @@ package llb
 
 import (
 	"cmp"
-	_ "embed"
 	"fmt"
 	"path"
 	"regexp"
@@ -20,30 +19,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
-
-//go:embed scripts/packages.sh
-var packagesScript string
-
-//go:embed scripts/select.sh
-var selectScript string
-
-//go:embed scripts/compile.sh
-var compileScript string
-
-//go:embed scripts/launch.sh
-var launchScript string
-
-//go:embed scripts/lend.sh
-var lendScript string
-
-//go:embed scripts/project.cmake
-var projectScript string
-
-//go:embed scripts/std.hpp
-var stdHeader string
-
-//go:embed scripts/probe.c
-var probeSource string
 
 const (
 	// SourceMount is the name under which a tree of this machine is sent to
@@ -161,23 +136,6 @@ func (b builder) base(f images.BaseFacts, name string) bkllb.State {
 	return st
 }
 
-// script is one of our files inside a step.
-type script struct{ name, text string }
-
-// scripts mounts some of our scripts, so that their text is keyed like any source.
-func (b builder) scripts(all ...script) bkllb.RunOption {
-	var files *bkllb.FileAction
-	for _, s := range all {
-		if files == nil {
-			files = bkllb.Mkfile("/"+s.name, 0o755, []byte(s.text))
-			continue
-		}
-		files = files.Mkfile("/"+s.name, 0o755, []byte(s.text))
-	}
-	st := bkllb.Scratch().Platform(b.platform).File(files, bkllb.WithCustomName("[script] "+all[0].name))
-	return bkllb.AddMount("/llorch", st, bkllb.Readonly)
-}
-
 // fresh makes a step run again without touching its cache mounts.
 func (b builder) fresh() bkllb.RunOption {
 	if b.opt.Fresh == "" {
@@ -217,88 +175,6 @@ func (b builder) cacheScope() string {
 }
 
 var unsafeInID = regexp.MustCompile(`[^a-z0-9._-]+`)
-
-// selected sorts a tree's files by the part that compiles them, into a folder for
-// each, with the licences in one of their own. It runs for every commit and takes
-// a moment; what comes after is keyed by the files that it is given. Its shell is
-// the build base's own, so that it waits for no package.
-func (b builder) selected(source bkllb.State) bkllb.State {
-	args := []string{"sh", "/llorch/select.sh"}
-	for _, part := range b.plan.Parts {
-		// A part that takes all of the tree is given the tree itself.
-		if len(part.Files) > 0 {
-			args = append(append(args, "--", part.Name), part.Files...)
-		}
-	}
-	// Later trees keep the licences of what they bundle in a folder.
-	args = append(append(args, "--", licences+"/llama.cpp"), b.plan.Source.Licences...)
-	args = append(args, "licenses/*")
-	return b.base(b.plan.Build, "base").Run(
-		bkllb.Args(args),
-		b.scripts(script{"select.sh", selectScript}),
-		bkllb.AddMount("/src", source, bkllb.Readonly),
-		bkllb.Network(bkllb.NetModeNone),
-		bkllb.WithCustomName("[source] sort the files by step"),
-	).AddMount("/out", bkllb.Scratch().Platform(b.platform))
-}
-
-// licences is the folder of licences in what selected gives, and in an image.
-const licences = "licenses"
-
-// compile is the configure, compile and layout of one part, without a network.
-// Its result has lib, bin and lend at the top, as far as there is anything to
-// put there.
-func (b builder) compile(toolchain, tree bkllb.State, part images.Part, compiled map[string]bkllb.State) bkllb.State {
-	p := b.plan
-	args := append([]string{"sh", "/llorch/compile.sh", p.CMake.Generator}, p.CMake.Flags...)
-	args = append(args, part.Flags...)
-	opts := []bkllb.RunOption{
-		bkllb.Args(args),
-		b.scripts(script{"compile.sh", compileScript}, script{"launch.sh", launchScript}, script{"lend.sh", lendScript}, script{"project.cmake", projectScript}, script{"std.hpp", stdHeader}),
-		b.partFiles(tree, part),
-		bkllb.AddMount("/build", bkllb.Scratch(), bkllb.ForceNoOutput),
-		bkllb.AddMount("/ccache", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-ccache-"+b.cacheScope(), bkllb.CacheMountShared)),
-		bkllb.AddSecret("/run/llorch/jobs", bkllb.SecretID(JobsSecret), bkllb.SecretOptional),
-		bkllb.AddEnv("LENT", strings.Join(part.Lent, ";")),
-		bkllb.AddEnv("PRECOMPILE", strings.Join(part.Precompile, ";")),
-		bkllb.AddEnv("TARGETS", strings.Join(part.Targets, " ")),
-	}
-	if part.Link {
-		opts = append(opts, bkllb.AddEnv("LIBRARIES", strings.Join(p.CMake.Libraries, " ")))
-	}
-	for _, need := range part.Needs {
-		opts = append(opts, bkllb.AddMount("/lent/"+need, compiled[need], bkllb.Readonly))
-	}
-	opts = append(opts,
-		bkllb.Network(bkllb.NetModeNone),
-		b.fresh(),
-		bkllb.WithCustomName(strings.TrimSpace("[compile] "+part.Name+" "+b.what(part))),
-	)
-	return toolchain.Run(opts...).AddMount("/out", bkllb.Scratch().Platform(b.platform))
-}
-
-// partFiles mounts what a part compiles. It is writable, because trees of 2025
-// generate a file beside their sources; without an output, so that it is keyed
-// by its content.
-func (b builder) partFiles(tree bkllb.State, part images.Part) bkllb.RunOption {
-	if len(part.Files) == 0 {
-		return bkllb.AddMount("/src", b.source(), bkllb.ForceNoOutput)
-	}
-	return bkllb.AddMount("/src", tree, bkllb.SourcePath("/"+part.Name), bkllb.ForceNoOutput)
-}
-
-// what says for a person what is special about a part.
-func (b builder) what(part images.Part) string {
-	switch {
-	case part.Link:
-		return b.plan.Source.Short
-	case part.Name == images.CPUBackend.Name:
-		return "for " + b.plan.CPU.Level
-	case b.plan.CUDA != nil && part.Name == "ggml-cuda":
-		return "for CUDA " + strings.Join(b.plan.CUDA.Archs, " ")
-	}
-	return ""
-}
 
 // probe is the static health probe. It depends on nothing of llama.cpp, so it is
 // compiled once per toolchain.
@@ -348,11 +224,6 @@ func weight(p images.Part) int {
 		return 2
 	}
 	return 3
-}
-
-// ScriptsDigest identifies the scripts that carry a plan out.
-func ScriptsDigest() string {
-	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, lendScript, projectScript, stdHeader, probeSource}, "\x00")).String()
 }
 
 // Digest identifies a definition: the digest of its vertex chain's head. Equal

@@ -1,0 +1,55 @@
+package llb
+
+import (
+	_ "embed"
+	"strings"
+
+	bkllb "github.com/moby/buildkit/client/llb"
+	"github.com/opencontainers/go-digest"
+)
+
+//go:embed scripts/packages.sh
+var packagesScript string
+
+//go:embed scripts/select.sh
+var selectScript string
+
+//go:embed scripts/compile.sh
+var compileScript string
+
+//go:embed scripts/launch.sh
+var launchScript string
+
+//go:embed scripts/lend.sh
+var lendScript string
+
+//go:embed scripts/project.cmake
+var projectScript string
+
+//go:embed scripts/std.hpp
+var stdHeader string
+
+//go:embed scripts/probe.c
+var probeSource string
+
+// script is one of our files inside a step.
+type script struct{ name, text string }
+
+// scripts mounts some of our scripts, so that their text is keyed like any source.
+func (b builder) scripts(all ...script) bkllb.RunOption {
+	var files *bkllb.FileAction
+	for _, s := range all {
+		if files == nil {
+			files = bkllb.Mkfile("/"+s.name, 0o755, []byte(s.text))
+			continue
+		}
+		files = files.Mkfile("/"+s.name, 0o755, []byte(s.text))
+	}
+	st := bkllb.Scratch().Platform(b.platform).File(files, bkllb.WithCustomName("[script] "+all[0].name))
+	return bkllb.AddMount("/llorch", st, bkllb.Readonly)
+}
+
+// ScriptsDigest identifies the scripts that carry a plan out.
+func ScriptsDigest() string {
+	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, lendScript, projectScript, stdHeader, probeSource}, "\x00")).String()
+}
