@@ -45,6 +45,20 @@ func TestPlanText(t *testing.T) {
 	}
 }
 
+func TestPlanDot(t *testing.T) {
+	t.Parallel()
+	for name, f := range map[string]func(*images.Facts){
+		"parts":   nil,
+		"pending": func(f *images.Facts) { *f = images.Facts{} },
+	} {
+		var out bytes.Buffer
+		if err := plan(t, nil, f).WriteDot(&out); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, "plan-"+name+".dot", out.Bytes())
+	}
+}
+
 // A base may be named by digest; it is written once.
 func TestPlanTextBaseByDigest(t *testing.T) {
 	t.Parallel()

@@ -2,12 +2,17 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/llorch/llorch-bk/cmd/internal/app"
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/spf13/cobra"
 )
+
+// planFormats are the values of --format.
+var planFormats = []string{"text", "json", "dot"}
 
 func planCommand(a *app.App) *cobra.Command {
 	var flags buildFlags
@@ -18,23 +23,27 @@ func planCommand(a *app.App) *cobra.Command {
 		Long: `Plan prints everything that build would make an image of. It needs neither a
 builder nor an engine: what only they can tell is listed as still to be looked up.`,
 		Example: `  llorch-bk plan --cuda
-  llorch-bk plan --source llama.bundle --cpu native --format json`,
+  llorch-bk plan --source llama.bundle --cpu native --format json
+  llorch-bk plan --format dot | dot -Tsvg > plan.svg`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if format != "text" && format != "json" {
-				return fault.New(fault.Usage, fmt.Sprintf("--format %q is not text or json", format), nil, "see llorch-bk plan --help")
+			if !slices.Contains(planFormats, format) {
+				return fault.New(fault.Usage, fmt.Sprintf("--format %q is not one of %s", format, strings.Join(planFormats, ", ")), nil, "see llorch-bk plan --help")
 			}
 			plan, err := a.Plan(cmd.Context(), flags.options(cmd))
 			if err != nil {
 				return err
 			}
-			if format == "json" {
+			switch format {
+			case "json":
 				return printJSON(a.Out, plan)
+			case "dot":
+				return plan.WriteDot(a.Out)
 			}
 			return plan.WriteText(a.Out)
 		},
 	}
 	flags.add(cmd, images.CPUPortable)
-	cmd.Flags().StringVar(&format, "format", "text", "text or json")
+	cmd.Flags().StringVar(&format, "format", "text", strings.Join(planFormats, ", "))
 	return cmd
 }

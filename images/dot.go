@@ -1,0 +1,54 @@
+package images
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// WriteDot prints a plan's steps as a graph in Graphviz' language: what each
+// comes after, and what ends up in the image.
+func (p Plan) WriteDot(w io.Writer) error {
+	var b strings.Builder
+	node := func(id, label string) { fmt.Fprintf(&b, "  %q [label=%q];\n", id, label) }
+	edge := func(from, to string) { fmt.Fprintf(&b, "  %q -> %q;\n", from, to) }
+	b.WriteString("digraph plan {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n")
+	node("source", known(p.Source.Short))
+	node("build base", p.Build.pinned())
+	node("toolchain", "toolchain")
+	node("files", "files by step")
+	node("probe", "health probe")
+	node("runtime base", p.Runtime.pinned())
+	node("image", strings.Join(familiars(p.Image.Tags), "\n"))
+	edge("build base", "toolchain")
+	edge("source", "files")
+	edge("toolchain", "probe")
+	edge("runtime base", "image")
+	edge("files", "image")
+	edge("probe", "image")
+	for _, part := range p.Parts {
+		from := "files"
+		if len(part.Files) == 0 {
+			from = "source"
+		}
+		id := "compile " + part.Name
+		node(id, part.Name)
+		edge("toolchain", id)
+		edge(from, id)
+		for _, need := range part.Needs {
+			edge("compile "+need, id)
+		}
+		edge(id, "image")
+	}
+	b.WriteString("}\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func familiars(refs []string) []string {
+	out := make([]string, len(refs))
+	for i, r := range refs {
+		out[i] = familiar(r)
+	}
+	return out
+}
