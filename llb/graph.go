@@ -30,6 +30,9 @@ const (
 	// JobsSecret is the id of the secret that says how many compilers may run
 	// at once. A secret's content is in no cache key, and it must not be in one.
 	JobsSecret = "llorch-jobs"
+	// CASecret is the id of the secret with the certificates of a network's own
+	// certificate authority.
+	CASecret = "llorch-ca"
 )
 
 // Capabilities are what a builder can do, asked of it once.
@@ -48,7 +51,13 @@ type Options struct {
 	// compile, so that they run again. BuildKit's own way to ignore the cache
 	// would empty the cache mounts as well.
 	Fresh string
+	// Proxy is for the step that needs a network. BuildKit keeps it out of keys,
+	// layers and the image.
+	Proxy Proxy
 }
+
+// Proxy is how a network is left, in the usual variables' own terms.
+type Proxy struct{ HTTP, HTTPS, FTP, No, All string }
 
 // Graph is a plan made ready for a builder.
 type Graph struct {
@@ -156,15 +165,20 @@ func (b builder) toolchain() bkllb.State {
 		args = append(args, p.Name)
 	}
 	id := "llorch-apt-" + b.cacheScope()
-	return b.base(b.plan.Build, "base").Run(
+	run := []bkllb.RunOption{
 		bkllb.Args(args),
 		b.scripts(script{"packages.sh", packagesScript}),
+		bkllb.AddSecret("/run/llorch/ca.crt", bkllb.SecretID(CASecret), bkllb.SecretOptional),
 		// apt locks its folders, so two builds must take turns.
 		bkllb.AddMount("/var/cache/apt", bkllb.Scratch(), bkllb.AsPersistentCacheDir(id+"-archives", bkllb.CacheMountLocked)),
 		bkllb.AddMount("/var/lib/apt/lists", bkllb.Scratch(), bkllb.AsPersistentCacheDir(id+"-lists", bkllb.CacheMountLocked)),
 		b.fresh(),
-		bkllb.WithCustomName("[toolchain] install "+strings.Join(args[2:], " ")),
-	).Root()
+		bkllb.WithCustomName("[toolchain] install " + strings.Join(args[2:], " ")),
+	}
+	if p := b.opt.Proxy; p != (Proxy{}) {
+		run = append(run, bkllb.WithProxy(bkllb.ProxyEnv{HTTPProxy: p.HTTP, HTTPSProxy: p.HTTPS, FTPProxy: p.FTP, NoProxy: p.No, AllProxy: p.All}))
+	}
+	return b.base(b.plan.Build, "base").Run(run...).Root()
 }
 
 // cacheScope names what may share a cache mount: the same base on the same

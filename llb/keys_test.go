@@ -101,6 +101,9 @@ func TestSecrets(t *testing.T) {
 				}
 			}
 			var want []string
+			if step == "[toolchain]" {
+				want = []string{llb.CASecret}
+			}
 			if strings.HasPrefix(step, "[compile]") {
 				want = []string{llb.JobsSecret}
 			}
@@ -113,6 +116,30 @@ func TestSecrets(t *testing.T) {
 					t.Errorf("%s: %s is keyed by %q", name, step, arg)
 				}
 			}
+		}
+	}
+}
+
+// What leads out of a network is for the one step that goes there. BuildKit leaves
+// it out of the key; that the op differs is what it is cleared from.
+func TestProxy(t *testing.T) {
+	t.Parallel()
+	const secret = "http://me:secret@proxy.example.com:3128"
+	for name, s := range subjects {
+		s := s.with(func(s *subject) { s.opt.Proxy = llb.Proxy{HTTP: secret, HTTPS: secret, No: "localhost"} })
+		for step, o := range s.execs(t) {
+			meta := o.Op.GetExec().Meta
+			if got := meta.ProxyEnv.GetHttpsProxy(); (got == secret) != (step == "[toolchain]") {
+				t.Errorf("%s: %s has the proxy %q", name, step, got)
+			}
+			for _, v := range slices.Concat(meta.Args, meta.Env) {
+				if strings.Contains(v, "secret") {
+					t.Errorf("%s: %s is keyed by %q", name, step, v)
+				}
+			}
+		}
+		if strings.Contains(string(s.graph(t).Config), "secret") {
+			t.Errorf("%s: the proxy is in the image's config", name)
 		}
 	}
 }

@@ -22,6 +22,7 @@ type buildFlags struct {
 	noCache  bool
 
 	cacheFrom, cacheTo []string
+	caCert             string
 }
 
 // add declares the flags. cpu is the command's default for --cpu.
@@ -44,6 +45,7 @@ func (f *buildFlags) add(cmd *cobra.Command, cpu string) {
 	fs.IntVar(&f.jobs, "jobs", 0, "compilers at once (default: what the builder's cores and memory allow)")
 	fs.StringArrayVar(&f.cacheFrom, "cache-from", nil, "layer `cache` to look in: an image's name, or type=local,src=DIR and the like (repeatable)")
 	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, "layer `cache` to keep every step in: a name, or type=local,dest=DIR and the like (repeatable)")
+	fs.StringVar(&f.caCert, "ca-cert", "", "`file` with the certificates of your network's own authority; it gets into no layer")
 	fs.BoolVar(&f.noCache, "no-cache", false, "compile again whatever is cached")
 }
 
@@ -59,7 +61,7 @@ func (f *buildFlags) options(cmd *cobra.Command) app.BuildOptions {
 	}
 	return app.BuildOptions{
 		Request: r, CPUChosen: cmd.Flags().Changed("cpu"),
-		Builder: f.builder, TLS: f.tls, Jobs: f.jobs, NoCache: f.noCache, CacheFrom: f.cacheFrom, CacheTo: f.cacheTo,
+		Builder: f.builder, TLS: f.tls, Jobs: f.jobs, NoCache: f.noCache, CacheFrom: f.cacheFrom, CacheTo: f.cacheTo, CACert: f.caCert,
 	}
 }
 

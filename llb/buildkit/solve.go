@@ -50,6 +50,9 @@ type Job struct {
 	Fresh bool
 	// Engine takes the image from a builder that is not its own.
 	Engine Loader
+	// Proxy and CACert (PEM) are how the steps that need a network reach it.
+	Proxy  llb.Proxy
+	CACert []byte
 	// Caches are where layers are looked up and kept beyond this builder.
 	Caches Caches
 	// Status receives the builder's progress.
@@ -71,7 +74,7 @@ type Result struct {
 // Build solves a plan into an image and puts it where the job says. A compile
 // that fails is a fault.Build with the last lines of its log.
 func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
-	opt := llb.Options{}
+	opt := llb.Options{Proxy: j.Proxy}
 	if j.Fresh {
 		opt.Fresh = identity.NewID()
 	}
@@ -86,7 +89,7 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 	solve := client.SolveOpt{
 		FrontendAttrs: map[string]string{},
 		Session: []session.Attachable{
-			secretsprovider.FromMap(map[string][]byte{llb.JobsSecret: []byte(strconv.Itoa(j.Jobs))}),
+			secretsprovider.FromMap(j.secrets()),
 			registryAuth(),
 		},
 	}
@@ -119,6 +122,15 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 		ConfigDigest: resp.ExporterResponse[exptypes.ExporterImageConfigDigestKey],
 		Steps:        tail.finished(),
 	}, nil
+}
+
+// secrets are what steps are given that must be in no key and no layer.
+func (j Job) secrets() map[string][]byte {
+	m := map[string][]byte{llb.JobsSecret: []byte(strconv.Itoa(j.Jobs))}
+	if len(j.CACert) > 0 {
+		m[llb.CASecret] = j.CACert
+	}
+	return m
 }
 
 // solveGraph solves a definition and attaches the image's config, which is the

@@ -2,9 +2,12 @@ package app
 
 import (
 	"context"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -35,6 +38,8 @@ type BuildOptions struct {
 	NoCache bool
 	// CacheFrom and CacheTo are layer caches as buildkit.ParseCaches reads them.
 	CacheFrom, CacheTo []string
+	// CACert is a file with certificates (PEM) that steps with a network trust.
+	CACert string
 }
 
 // Built is an image that is in the engine.
@@ -116,6 +121,7 @@ type wanted struct {
 	// cpuLevel is the best level of the engine's machine, empty where it cannot be told.
 	cpuLevel string
 	caches   buildkit.Caches
+	caCert   []byte
 }
 
 // plan is what can be planned without a builder.
@@ -134,6 +140,9 @@ func (a *App) resolve(ctx context.Context, d *Display, local bool, opt BuildOpti
 		return w, fault.New(fault.Usage, "--jobs must not be negative", nil, "leave it out, or give how many compilers may run at once")
 	}
 	if w.caches, err = buildkit.ParseCaches(opt.CacheFrom, opt.CacheTo); err != nil {
+		return w, err
+	}
+	if w.caCert, err = certificates(opt.CACert); err != nil {
 		return w, err
 	}
 	if local {
@@ -191,7 +200,7 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 	}
 	job := buildkit.Job{
 		Plan: plan, Capabilities: facts.Capabilities, SourceDir: w.checkout.Dir, Ignored: w.checkout.Ignored, Local: local,
-		Jobs: w.Jobs, Fresh: w.NoCache, Engine: docker, Caches: w.caches, Status: d.Update,
+		Jobs: w.Jobs, Fresh: w.NoCache, Engine: docker, Caches: w.caches, Proxy: a.proxy(), CACert: w.caCert, Status: d.Update,
 	}
 	if b.OneAtATime(facts.Capabilities) {
 		unlock, err := a.takeTurn(ctx, d, docker.DaemonHost())
@@ -218,6 +227,32 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 		}
 	}
 	return Built{ID: info.ID, Tags: familiarAll(plan.Image.Tags), Digest: result.Digest, Steps: result.Steps, Plan: plan}, nil
+}
+
+// certificates reads a file of certificates; an empty name has none.
+func certificates(file string) ([]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		err = errors.New("it has no certificate in PEM form")
+	}
+	if err != nil {
+		return nil, fault.New(fault.Usage, "--ca-cert "+file+" cannot be used", err, "give a file that begins with -----BEGIN CERTIFICATE-----")
+	}
+	return pem, nil
+}
+
+// proxy is what the environment says of the way out of this network.
+func (a *App) proxy() llb.Proxy {
+	get := func(name string) string {
+		if v := a.Getenv(strings.ToLower(name)); v != "" {
+			return v
+		}
+		return a.Getenv(name)
+	}
+	return llb.Proxy{HTTP: get("HTTP_PROXY"), HTTPS: get("HTTPS_PROXY"), FTP: get("FTP_PROXY"), No: get("NO_PROXY"), All: get("ALL_PROXY")}
 }
 
 // takeTurn waits until no other build of this user uses the engine.
