@@ -246,6 +246,8 @@ func planCPU(p *Plan, r Request, f Facts) error {
 //     server's folder, so that one image can carry many.
 //   - GGML_LLAMAFILE and GGML_CUDA_GRAPHS are what llama.cpp's own project
 //     switches on in ggml; where ggml is configured alone, nobody does.
+//   - The warnings of GGML_ALL_WARNINGS and LLAMA_ALL_WARNINGS are for those who
+//     write llama.cpp; here they only cost time.
 //   - LLAMA_USE_PREBUILT_UI would download the web UI during the compile.
 //   - LLAMA_CURL and LLAMA_OPENSSL are off because models are fetched and
 //     verified before the server starts; the former is ignored by trees of 2026
@@ -257,10 +259,12 @@ func baseFlags(p Plan) []string {
 		"-DCMAKE_BUILD_TYPE=Release",
 		"-DCMAKE_BUILD_WITH_INSTALL_RPATH=ON",
 		"-DCMAKE_INSTALL_RPATH=$ORIGIN",
+		"-DGGML_ALL_WARNINGS=OFF",
 		"-DGGML_BACKEND_DL=ON",
 		"-DGGML_CUDA_GRAPHS=ON",
 		"-DGGML_LLAMAFILE=ON",
 		"-DGGML_NATIVE=OFF",
+		"-DLLAMA_ALL_WARNINGS=OFF",
 		"-DLLAMA_BUILD_APP=OFF",
 		"-DLLAMA_BUILD_EXAMPLES=" + onOff(p.needsExamples()),
 		"-DLLAMA_BUILD_TESTS=OFF",
