@@ -119,7 +119,7 @@ func gzipped(ctx context.Context, api *client.Client, tag string) (int64, error)
 // tokens starts an image's server with a model and asks it once.
 func tokens(ctx context.Context, api *client.Client, tag, model string) (prompt, generated float64, err error) {
 	made, err := api.ContainerCreate(ctx, &container.Config{
-		Image: tag, User: "0",
+		Image: tag, User: "0", ExposedPorts: nat.PortSet{"8080/tcp": {}},
 		// Whatever the image names as its entry point; each side's own server.
 		Cmd:        []string{"--model", "/model.gguf", "--host", "0.0.0.0", "--port", "8080", "--threads", "2", "--ctx-size", "1024", "--parallel", "1"},
 		Entrypoint: []string{"/app/llama-server"},
