@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
-	"regexp"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -61,7 +63,8 @@ func officialCold(ctx context.Context, b *bench) error {
 // ours runs llorch-bk on the bench's builder and returns how long it took and
 // which steps compiled.
 func (b *bench) ours(ctx context.Context, cpu string, extra ...string) (time.Duration, []string, error) {
-	args := append([]string{"build", "--builder", b.builder.addr, "--source", b.repo, "--ref", "HEAD", "--cpu", cpu, "--tag", "llorch-bench:ours", "--progress", "plain"}, extra...)
+	metadata := filepath.Join(b.dir, "metadata.json")
+	args := append([]string{"build", "--metadata-file", metadata, "--builder", b.builder.addr, "--source", b.repo, "--ref", "HEAD", "--cpu", cpu, "--tag", "llorch-bench:ours", "--progress", "plain"}, extra...)
 	cmd := exec.CommandContext(ctx, "bin/llorch-bk", args...)
 	began := time.Now()
 	out, err := cmd.CombinedOutput()
@@ -69,10 +72,24 @@ func (b *bench) ours(ctx context.Context, cpu string, extra ...string) (time.Dur
 	if err != nil {
 		return took, nil, fmt.Errorf("llorch-bk %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
+	var built struct {
+		Steps []struct {
+			Name   string
+			Cached bool
+		}
+	}
+	data, err := os.ReadFile(metadata)
+	if err == nil {
+		err = json.Unmarshal(data, &built)
+	}
+	if err != nil {
+		return took, nil, err
+	}
 	var compiled []string
-	for _, m := range regexp.MustCompile(`(?m)^#(\d+) \[compile\] (\S+)`).FindAllStringSubmatch(string(out), -1) {
-		if !slices.Contains(compiled, m[2]) && !strings.Contains(string(out), "\n#"+m[1]+" CACHED") {
-			compiled = append(compiled, m[2])
+	for _, s := range built.Steps {
+		if part, ok := strings.CutPrefix(s.Name, "[compile] "); ok && !s.Cached {
+			part, _, _ = strings.Cut(part, " ")
+			compiled = append(compiled, part)
 		}
 	}
 	fmt.Printf("   %.1f s, compiled: %s\n", took.Seconds(), strings.Join(compiled, " "))
