@@ -85,8 +85,10 @@ func TestFixtureFromSourceToHandoff(t *testing.T) {
 			t.Errorf("%s is %v, want %v", field, raw[field], want)
 		}
 	}
-	if v, _ := raw["engine_version"].(string); v == "" {
-		t.Errorf("engine_version is %v", raw["engine_version"])
+	// What the server says of itself, which must be the commit that was compiled.
+	commit, _ := raw["commit"].(string)
+	if v, _ := raw["engine_version"].(string); len(commit) != 40 || !strings.HasSuffix(v, "-"+commit[:7]) {
+		t.Errorf("engine_version is %v of commit %q", raw["engine_version"], commit)
 	}
 	if !strings.HasPrefix(url, "http://127.0.0.1:") {
 		t.Errorf("url is %q", url)

@@ -134,7 +134,9 @@ func makeParts(layout Layout, backends []Backend, backendFlags map[string][]stri
 			Precompile: []string{"llama"},
 		},
 		Part{
-			Name: "common", Targets: []string{"llama-common"}, Lent: slices.Concat(ggmlTargets, []string{"llama"}),
+			// What names the build is left out of this library: the server's part has
+			// the true one.
+			Name: "common", Targets: []string{"llama-common"}, Lent: slices.Concat(ggmlTargets, []string{"llama", "llama-common-base"}),
 			Flags:      slices.Concat(nameless, []string{"-DLLAMA_BUILD_TOOLS=OFF", plain}),
 			Files:      slices.Concat(topCMake, llamaAPI, []string{"common"}),
 			Precompile: []string{"llama-common"},

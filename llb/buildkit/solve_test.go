@@ -247,7 +247,9 @@ func TestBuildExplains(t *testing.T) {
 		"no step": {nil, status.Error(codes.Unknown, "odd"), "the build failed: odd", nil, ""},
 		"a compiler that the kernel killed": {
 			progress(step, "g++: fatal error: Killed signal terminated program cc1plus\n"), status.Error(codes.Unknown, "exit code: 1"),
-			"a compiler was killed", []string{"g++: fatal error: Killed signal terminated program cc1plus"}, "--jobs 1",
+			"a compiler was killed",
+			[]string{"g++: fatal error: Killed signal terminated program cc1plus"},
+			"--jobs 1",
 		},
 		"a full disk": {
 			progress(step), status.Error(codes.Unknown, "write /x: no space left on device"), "the builder's disk is full", nil, "docker builder prune",
