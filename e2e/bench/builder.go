@@ -41,7 +41,8 @@ func (b *builder) start(ctx context.Context) error {
 		return err
 	}
 	defer out.Close()
-	b.cmd = exec.Command(b.bin, "--addr", b.addr, "--root", b.root(), "--containerd-worker=false", "--oci-worker=true")
+	// Not CommandContext, which would kill it: stop ends it in order.
+	b.cmd = exec.CommandContext(context.WithoutCancel(ctx), b.bin, "--addr", b.addr, "--root", b.root(), "--containerd-worker=false", "--oci-worker=true")
 	b.cmd.Stdout, b.cmd.Stderr = out, out
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := b.cmd.Start(); err != nil {
@@ -95,11 +96,11 @@ type registryServer struct {
 	server *http.Server
 }
 
-func serveRegistry(dir string) (*registryServer, error) {
+func serveRegistry(ctx context.Context, dir string) (*registryServer, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}

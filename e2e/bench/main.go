@@ -37,7 +37,7 @@ func run(ctx context.Context, out, only string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{dir: dir, table: newTable(out)}
+	b := &bench{dir: dir, table: newTable(ctx, out)}
 	defer b.close()
 	if err := b.prepare(ctx); err != nil {
 		return err
@@ -76,7 +76,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := command(ctx, "", "git", "clone", "--quiet", bundle, b.repo); err != nil {
 		return err
 	}
-	if b.registry, err = serveRegistry(filepath.Join(b.dir, "registry")); err != nil {
+	if b.registry, err = serveRegistry(ctx, filepath.Join(b.dir, "registry")); err != nil {
 		return err
 	}
 	b.builder, err = newBuilder(ctx, b.dir)

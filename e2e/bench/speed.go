@@ -148,11 +148,8 @@ func tokens(ctx context.Context, api *client.Client, tag, model string) (prompt,
 	}
 	url := "http://127.0.0.1:" + bound[0].HostPort
 	for deadline := time.Now().Add(time.Minute); ; {
-		if resp, err := http.Get(url + "/health"); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				break
-			}
+		if err := ask(ctx, http.MethodGet, url+"/health", nil, nil); err == nil {
+			break
 		}
 		if time.Now().After(deadline) || ctx.Err() != nil {
 			return 0, 0, errors.New("the server did not get ready")
@@ -165,19 +162,35 @@ func tokens(ctx context.Context, api *client.Client, tag, model string) (prompt,
 	if err != nil {
 		return 0, 0, err
 	}
-	resp, err := http.Post(url+"/completion", "application/json", bytes.NewReader(body))
-	if err != nil {
-		return 0, 0, err
-	}
-	defer resp.Body.Close()
 	var answer struct {
 		Timings struct {
 			Prompt    float64 `json:"prompt_per_second"`
 			Generated float64 `json:"predicted_per_second"`
 		} `json:"timings"`
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+	if err := ask(ctx, http.MethodPost, url+"/completion", body, &answer); err != nil {
 		return 0, 0, err
 	}
 	return answer.Timings.Prompt, answer.Timings.Generated, nil
+}
+
+// ask sends a request and decodes the answer, which has to be a 200.
+func ask(ctx context.Context, method, url string, body []byte, answer any) error {
+	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	if answer == nil {
+		return nil
+	}
+	return json.NewDecoder(resp.Body).Decode(answer)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -20,7 +21,8 @@ import (
 
 // table collects figures by row and knows which ones are compared.
 type table struct {
-	path  string
+	path, buildkit string
+
 	times map[string]time.Duration
 	bytes map[string]int64
 	rates map[string][2]float64
@@ -28,8 +30,8 @@ type table struct {
 	order []string
 }
 
-func newTable(path string) *table {
-	return &table{path: path, times: map[string]time.Duration{}, bytes: map[string]int64{}, rates: map[string][2]float64{}, notes: map[string]string{}}
+func newTable(ctx context.Context, path string) *table {
+	return &table{path: path, buildkit: buildkitVersion(ctx), times: map[string]time.Duration{}, bytes: map[string]int64{}, rates: map[string][2]float64{}, notes: map[string]string{}}
 }
 
 func (t *table) set(row string, d time.Duration) {
@@ -64,7 +66,7 @@ var against = []struct {
 }
 
 func (t *table) print(w io.Writer) {
-	fmt.Fprintf(w, "llama.cpp %s (%s), %d cores, %s, buildkitd %s, %s\n\n", llamasrc.Release, llamasrc.Commit[:7], runtime.NumCPU(), cpuModel(), buildkitVersion(), time.Now().UTC().Format(time.DateOnly))
+	fmt.Fprintf(w, "llama.cpp %s (%s), %d cores, %s, buildkitd %s, %s\n\n", llamasrc.Release, llamasrc.Commit[:7], runtime.NumCPU(), cpuModel(), t.buildkit, time.Now().UTC().Format(time.DateOnly))
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(tw, "case\tours\tllama.cpp's own\tratio\tbar\tcompiled")
 	for _, c := range against {
@@ -108,8 +110,8 @@ func cpuModel() string {
 	return runtime.GOARCH
 }
 
-func buildkitVersion() string {
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", "github.com/moby/buildkit").Output()
+func buildkitVersion(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Version}}", "github.com/moby/buildkit").Output()
 	if err != nil {
 		return "?"
 	}
