@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -362,8 +361,9 @@ func TestFixtureStepsFollowWhatChanges(t *testing.T) {
 	const tag = "llorch-e2e:steps"
 	t.Cleanup(func() { removeImages(t, p.api, tag) })
 	build := func() []string {
-		r := p.must("build", "--source", repo.Dir, "--ref", repo.Head(), "--tag", tag, "--progress", "plain")
-		return compiled(r.stderr)
+		metadata := filepath.Join(p.dir, "metadata.json")
+		p.must("build", "--source", repo.Dir, "--ref", repo.Head(), "--tag", tag, "--metadata-file", metadata)
+		return compiled(t, metadata)
 	}
 	build()
 	server := "llama-server"
@@ -398,12 +398,27 @@ func edited(t *testing.T, name, comment string) string {
 	return string(data) + "\n// " + comment + "\n"
 }
 
-// compiled are the compile steps of a plain progress display that ran.
-func compiled(progress string) []string {
+// compiled are the parts that a build compiled, by its metadata.
+func compiled(t *testing.T, metadata string) []string {
+	t.Helper()
+	data, err := os.ReadFile(metadata)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var built struct {
+		Steps []struct {
+			Name   string
+			Cached bool
+		}
+	}
+	if err := json.Unmarshal(data, &built); err != nil {
+		t.Fatal(err)
+	}
 	var out []string
-	for _, m := range regexp.MustCompile(`(?m)^#(\d+) \[compile\] (\S+)`).FindAllStringSubmatch(progress, -1) {
-		if !slices.Contains(out, m[2]) && !strings.Contains(progress, "\n#"+m[1]+" CACHED") {
-			out = append(out, m[2])
+	for _, s := range built.Steps {
+		if part, ok := strings.CutPrefix(s.Name, "[compile] "); ok && !s.Cached {
+			part, _, _ = strings.Cut(part, " ")
+			out = append(out, part)
 		}
 	}
 	slices.Sort(out)

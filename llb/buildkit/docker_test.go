@@ -99,7 +99,7 @@ func TestDockerBuildsAnImageThatRuns(t *testing.T) {
 		_, s := build(t, docker, b, j)
 		for _, step := range []string{"[toolchain]", "[compile]", "[probe]"} {
 			if !s.of(t, step) {
-				t.Errorf("step %s ran again", step)
+				t.Errorf("step %s ran again: %v\n%s", step, s.cached, s.log.String())
 			}
 		}
 	})

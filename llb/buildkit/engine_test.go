@@ -115,13 +115,6 @@ type steps struct {
 func (s *steps) update(st *client.SolveStatus) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, v := range st.Vertexes {
-		// An old BuildKit may complete a step twice, and say only once that it
-		// came from the cache; one that ran never says so.
-		if v.Completed != nil {
-			s.cached[v.Name] = s.cached[v.Name] || v.Cached
-		}
-	}
 	for _, l := range st.Logs {
 		s.log.Write(l.Data)
 	}
@@ -149,6 +142,9 @@ func build(t *testing.T, docker *dockerclient.Client, b *Builder, j Job) (Result
 	res, err := b.Build(t.Context(), j)
 	if err != nil {
 		t.Fatalf("%s\n%s", fault.Report(err), s.log.String())
+	}
+	for _, step := range res.Steps {
+		s.cached[step.Name] = step.Cached
 	}
 	t.Cleanup(func() {
 		// By its id, since a later build may have taken the name. Not t.Context(): it

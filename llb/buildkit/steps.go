@@ -49,7 +49,12 @@ func (t *tail) finished() []Step {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var out []Step
-	for _, s := range t.steps {
+	for id, s := range t.steps {
+		// BuildKit 0.8 does not always say that a step came from the cache; a
+		// compile that ran has said something.
+		if _, compiles := s.Compiles(); compiles && len(t.lines[id]) == 0 && t.rest[id] == "" {
+			s.Cached, s.Seconds = true, 0
+		}
 		out = append(out, s)
 	}
 	slices.SortFunc(out, func(x, y Step) int {
