@@ -244,6 +244,8 @@ func planCPU(p *Plan, r Request, f Facts) error {
 //
 //   - GGML_BACKEND_DL makes each backend a module that is loaded from the
 //     server's folder, so that one image can carry many.
+//   - GGML_BUILD_NUMBER and GGML_BUILD_COMMIT keep trees of 2025 from asking git,
+//     which is not there, and every part from being another with each commit.
 //   - GGML_LLAMAFILE and GGML_CUDA_GRAPHS are what llama.cpp's own project
 //     switches on in ggml; where ggml is configured alone, nobody does.
 //   - The warnings of GGML_ALL_WARNINGS and LLAMA_ALL_WARNINGS are for those who
@@ -261,6 +263,8 @@ func baseFlags(p Plan) []string {
 		"-DCMAKE_INSTALL_RPATH=$ORIGIN",
 		"-DGGML_ALL_WARNINGS=OFF",
 		"-DGGML_BACKEND_DL=ON",
+		"-DGGML_BUILD_COMMIT=unknown",
+		"-DGGML_BUILD_NUMBER=0",
 		"-DGGML_CUDA_GRAPHS=ON",
 		"-DGGML_LLAMAFILE=ON",
 		"-DGGML_NATIVE=OFF",
