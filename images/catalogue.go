@@ -33,6 +33,9 @@ type Variant struct {
 	Env []string
 }
 
+// backends are all of ggml's that the variant has.
+func (v Variant) backends() []Backend { return append([]Backend{CPUBackend}, v.Backends...) }
+
 // CUDA describes the CUDA toolkit of a variant.
 type CUDA struct {
 	// Version is the toolkit's, as 12.8.

@@ -43,17 +43,27 @@ func (p *Plan) seal(r Request) error {
 	if p.Source.Commit == "" || p.Source.Dirty {
 		return nil
 	}
-	buildRef, runtimeRef := r.Base, r.Base
-	if v, err := FindVariant(r.Variant); err == nil {
-		buildRef, runtimeRef = BaseRefs(r, v)
+	v, err := FindVariant(r.Variant)
+	if err != nil {
+		return err
 	}
+	buildRef, runtimeRef := BaseRefs(r, v)
 	p.Fit, err = digestOf(struct {
 		Commit, Variant, Platform, Build, Runtime string
 		CUDA                                      *PlanCUDA
 		Flags                                     []string
 		Scripts                                   string
-	}{p.Source.Commit, p.Variant, p.Platform, buildRef, runtimeRef, p.CUDA, r.CMakeFlags, p.Scripts})
+		Ours                                      any
+	}{p.Source.Commit, p.Variant, p.Platform, buildRef, runtimeRef, p.CUDA, r.CMakeFlags, p.Scripts, decisions(v)})
 	return err
+}
+
+// decisions are what this program itself decides of a variant's compile, whatever
+// tree it is about, so that one that decides otherwise does not take an older
+// one's image for its own.
+func decisions(v Variant) any {
+	backends := v.backends()
+	return []any{baseFlags(Plan{}), v.Flags, v.Libraries, v.Env, makeParts(LayoutParts, backends, nil, nil, ""), makeParts(LayoutGGML, backends, nil, nil, "")}
 }
 
 // digestOf hashes the canonical JSON of v: struct fields in their order, map

@@ -82,6 +82,7 @@ func TestDigests(t *testing.T) {
 		"the runtime base":     {nil, func(f *images.Facts) { f.Runtime.Digest = sha("c") }, false, true},
 		"an engine's own base": {nil, func(f *images.Facts) { f.Runtime.Digest, f.Runtime.ID = "", sha("c") }, false, true},
 		"another base":         {func(r *images.Request) { r.Base = "me/x" }, nil, true, false},
+		"one step only":        {nil, func(f *images.Facts) { f.OneStep = "too old" }, false, true},
 		"the tree's layout":    {nil, func(f *images.Facts) { f.Source.Tree = &images.Tree{ServerDir: "examples/server"} }, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -115,6 +116,11 @@ func TestDigestsPackage(t *testing.T) {
 	images.Catalogue[0].Packages = append(slices.Clone(saved[0].Packages), "one-more")
 	if after := plan(t, nil, nil); after.Recipe == before.Recipe || after.Fit != before.Fit {
 		t.Error("a package is part of the recipe, not of the fit")
+	}
+	// A program that compiles otherwise must not take an older one's image for its own.
+	images.Catalogue[0].Backends = []images.Backend{{Name: "ggml-blas", Flag: "GGML_BLAS"}}
+	if after := plan(t, nil, nil); after.Fit == before.Fit {
+		t.Error("what the program itself decides is no part of the fit")
 	}
 }
 

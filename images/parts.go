@@ -162,13 +162,6 @@ func makeParts(layout Layout, backends []Backend, backendFlags map[string][]stri
 	)
 }
 
-// Whole is the tree as one that is compiled in one step, for the reason given.
-func (t *Tree) Whole(why string) *Tree {
-	whole := *t
-	whole.Layout, whole.LayoutWhy = LayoutWhole, why
-	return &whole
-}
-
 var (
 	hasCore   = regexp.MustCompile(`add_library\s*\(\s*ggml-base\b`)
 	hasLlama  = regexp.MustCompile(`add_library\s*\(\s*llama\b`)

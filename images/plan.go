@@ -74,7 +74,8 @@ type PlanSource struct {
 	Licences    []string `json:"licences,omitempty"`
 	// Created is the commit's time as RFC 3339, empty where it is not known.
 	Created string `json:"created,omitempty"`
-	// Layout and LayoutWhy are the tree's.
+	// Layout is the tree's, unless the builder takes one step only; LayoutWhy is
+	// why it is not the best.
 	Layout    Layout `json:"layout,omitempty"`
 	LayoutWhy string `json:"layout_why,omitempty"`
 	// serverDir is where the tree keeps its server, treeVersion what it calls itself.
@@ -155,6 +156,9 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 		p.Source.Version = f.Source.Version()
 		p.Source.Licences = f.Source.Tree.Licences
 		p.Source.Layout, p.Source.LayoutWhy = f.Source.Tree.Layout, f.Source.Tree.LayoutWhy
+		if f.OneStep != "" {
+			p.Source.Layout, p.Source.LayoutWhy = LayoutWhole, f.OneStep
+		}
 		p.Source.serverDir, p.Source.treeVersion = f.Source.Tree.ServerDir, f.Source.Tree.Version
 	}
 	buildRef, runtimeRef := BaseRefs(r, v)
@@ -175,7 +179,7 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 		p.CUDA = planCUDA(v.CUDA, r.CUDAArch)
 		backendFlags["ggml-cuda"] = append(slices.Clone(v.Flags), "-DCMAKE_CUDA_ARCHITECTURES="+strings.Join(p.CUDA.Archs, ";"))
 	}
-	p.Parts = makeParts(p.Source.Layout, append([]Backend{CPUBackend}, v.Backends...), backendFlags, buildFlags(p), isDev(p))
+	p.Parts = makeParts(p.Source.Layout, v.backends(), backendFlags, buildFlags(p), isDev(p))
 	for i := range p.Parts {
 		p.Parts[i].Flags = overridden(p.Parts[i].Flags, r.CMakeFlags)
 	}

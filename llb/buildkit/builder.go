@@ -121,10 +121,11 @@ func unreachable(b *Builder, err error) error {
 	return fault.New(fault.Machine, "the builder "+b.Address+" does not answer", err, do)
 }
 
-// OneAtATime says that builds on this builder must take turns: the BuildKit
-// inside engines of the 20.10 line can panic ("failed to get edge") when builds
-// that share steps run at once, and takes the whole engine with it
-// (moby/moby#42414). No OCI layouts marks that generation.
+// OneAtATime says that on this builder builds must take turns, and each compile
+// in one step: the BuildKit inside engines of the 20.10 line can panic ("failed
+// to get edge") over steps side by side that share what they stand on, within a
+// build or between builds, and takes the whole engine with it (moby/moby#42414;
+// seen here with six steps of one build). No OCI layouts marks that generation.
 func (b *Builder) OneAtATime(caps llb.Capabilities) bool { return b.Embedded && !caps.OCILayout }
 
 // Close ends the connection.

@@ -96,10 +96,11 @@ func TestDockerBuildsAnImageThatRuns(t *testing.T) {
 		j := j
 		j.Jobs = 1
 		j.Plan.Image.Labels = map[string]string{"other": "label"}
-		// The BuildKit of old engines finds a toolchain of its last life by another
-		// key than it then uses, and learns that by running what stands on it
-		// once more: seen in the first minute after an engine's start.
-		build(t, docker, b, j)
+		// In the first minute after its start, the BuildKit of an old engine was seen
+		// to compile once more what it had just compiled; why is not known.
+		if b.OneAtATime(j.Capabilities) {
+			build(t, docker, b, j)
+		}
 		_, s := build(t, docker, b, j)
 		for _, step := range []string{"[toolchain]", "[compile]", "[probe]"} {
 			if !s.of(t, step) {

@@ -32,8 +32,8 @@ func (t *tail) step(v *client.Vertex) {
 		return
 	}
 	s := t.steps[v.Digest]
-	// An old BuildKit may complete a step twice, and say only once that it came
-	// from the cache.
+	// A step from a registry's cache is completed twice: as cached, and when its
+	// result is fetched because another needs it.
 	s.Name, s.Cached = v.Name, s.Cached || v.Cached
 	if v.Started != nil {
 		s.Seconds = max(s.Seconds, v.Completed.Sub(*v.Started).Round(10*time.Millisecond).Seconds())
@@ -49,12 +49,7 @@ func (t *tail) finished() []Step {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var out []Step
-	for id, s := range t.steps {
-		// BuildKit 0.8 does not always say that a step came from the cache; a
-		// compile that ran has said something.
-		if _, compiles := s.Compiles(); compiles && len(t.lines[id]) == 0 && t.rest[id] == "" {
-			s.Cached, s.Seconds = true, 0
-		}
+	for _, s := range t.steps {
 		out = append(out, s)
 	}
 	slices.SortFunc(out, func(x, y Step) int {

@@ -194,11 +194,6 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 		return Built{}, err
 	}
 	facts.Scripts = llb.ScriptsDigest()
-	if b.OneAtATime(facts.Capabilities) {
-		// The same panic, within one build: steps side by side that share what they
-		// stand on bring it about (seen with six of them).
-		facts.Source.Tree = facts.Source.Tree.Whole("the BuildKit inside this engine is too old to compile steps side by side")
-	}
 	plan, err := images.MakePlan(w.Request, facts.Facts)
 	if err != nil {
 		return Built{}, err
