@@ -358,13 +358,13 @@ func TestFixtureNewestImage(t *testing.T) {
 func TestFixtureStepsFollowWhatChanges(t *testing.T) {
 	p := fixture(t)
 	// Not the engine's own BuildKit, which may be too old for steps.
-	d := buildkitd(t)
+	d := standalone(t)
 	repo := gitrepo.New(t, tinyengine.Tree())
 	const tag = "llorch-e2e:steps"
 	t.Cleanup(func() { removeImages(t, p.api, tag) })
 	build := func() []string {
 		metadata := filepath.Join(p.dir, "metadata.json")
-		p.must("build", "--builder", d.addr, "--source", repo.Dir, "--ref", repo.Head(), "--tag", tag, "--metadata-file", metadata)
+		p.must("build", "--builder", d.Addr, "--source", repo.Dir, "--ref", repo.Head(), "--tag", tag, "--metadata-file", metadata)
 		return compiled(t, metadata)
 	}
 	build()

@@ -15,19 +15,13 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/llorch/llorch-bk/fixtures/buildkitd"
 	"github.com/llorch/llorch-bk/fixtures/gitrepo"
 	"github.com/llorch/llorch-bk/fixtures/tinyengine"
 )
 
-// daemon is a buildkitd of the test's own.
-type daemon struct {
-	cmd  *exec.Cmd
-	addr string
-	log  string
-}
-
-// buildkitd starts the buildkitd of the module that go.mod pins.
-func buildkitd(t *testing.T) *daemon {
+// standalone starts a buildkitd of the test's own.
+func standalone(t *testing.T) *buildkitd.Daemon {
 	t.Helper()
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
 		t.Skip("a buildkitd of our own needs Linux and root")
@@ -40,59 +34,19 @@ func buildkitd(t *testing.T) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bin := filepath.Join(dir, "buildkitd")
-	if out, err := exec.Command("go", "build", "-o", bin, "github.com/moby/buildkit/cmd/buildkitd").CombinedOutput(); err != nil {
-		t.Fatalf("buildkitd does not build: %v\n%s", err, out)
-	}
-	d := &daemon{addr: "unix://" + filepath.Join(dir, "sock"), log: filepath.Join(dir, "log")}
-	out, err := os.Create(d.log)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	d, err := buildkitd.Start(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer out.Close()
-	d.cmd = exec.Command(bin, "--addr", d.addr, "--root", filepath.Join(dir, "root"), "--containerd-worker=false", "--oci-worker=true")
-	d.cmd.Stdout, d.cmd.Stderr = out, out
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := d.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		d.end(t, syscall.SIGTERM)
-		// Layers of a builder that was killed can still be mounted.
-		mounts, _ := os.ReadFile("/proc/self/mounts")
-		for line := range strings.Lines(string(mounts)) {
-			if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], dir) {
-				_ = syscall.Unmount(f[1], syscall.MNT_DETACH)
-			}
-		}
+		d.Remove()
 		if t.Failed() {
-			log, _ := os.ReadFile(d.log)
+			log, _ := os.ReadFile(d.Log)
 			t.Logf("buildkitd's log:\n%s", tail(string(log), 40))
 		}
-		os.RemoveAll(dir)
-	})
-	eventually(t, "buildkitd listens", time.Minute, func() bool {
-		_, err := os.Stat(strings.TrimPrefix(d.addr, "unix://"))
-		return err == nil
 	})
 	return d
-}
-
-// end stops the daemon and waits for it; once is enough.
-func (d *daemon) end(t *testing.T, with syscall.Signal) {
-	t.Helper()
-	if d.cmd.ProcessState != nil {
-		return
-	}
-	_ = d.cmd.Process.Signal(with)
-	done := make(chan struct{})
-	go func() { defer close(done); _ = d.cmd.Wait() }()
-	select {
-	case <-done:
-	case <-time.After(30 * time.Second):
-		_ = d.cmd.Process.Kill()
-		<-done
-	}
 }
 
 // TestFixtureStandaloneBuilder builds with a BuildKit that is not Docker's: the
@@ -100,12 +54,12 @@ func (d *daemon) end(t *testing.T, with syscall.Signal) {
 // back through a pipe.
 func TestFixtureStandaloneBuilder(t *testing.T) {
 	p := fixture(t)
-	d := buildkitd(t)
+	d := standalone(t)
 	repo := gitrepo.New(t, tinyengine.Tree())
 	url := repo.Serve()
 	const tag = "llorch-e2e:standalone"
 	t.Cleanup(func() { removeImages(t, p.api, tag) })
-	p.must("build", "--builder", d.addr, "--source", url, "--tag", tag)
+	p.must("build", "--builder", d.Addr, "--source", url, "--tag", tag)
 	p.must("run", tag, "--model", p.model())
 	h, _ := p.handoff("default")
 	if code, _ := get(t, h.URL+"/health"); code != 200 {
@@ -117,9 +71,9 @@ func TestFixtureStandaloneBuilder(t *testing.T) {
 
 	// A builder that dies in the middle.
 	slow := slowRepo(t)
-	s := p.start("build", "--builder", d.addr, "--source", slow.Dir, "--tag", "llorch-e2e:slow")
+	s := p.start("build", "--builder", d.Addr, "--source", slow.Dir, "--tag", "llorch-e2e:slow")
 	s.shows(t, "[compile]", 5*time.Minute)
-	d.end(t, syscall.SIGKILL)
+	d.End(syscall.SIGKILL)
 	s.wait().wants(t, 4, "went away")
 	if _, err := p.api.ImageInspect(t.Context(), "llorch-e2e:slow"); err == nil {
 		t.Error("a build whose builder died left an image")
@@ -137,14 +91,14 @@ func TestFixtureEmptyRunner(t *testing.T) {
 	const tag = "llorch-e2e:runner"
 	t.Cleanup(func() { removeImages(t, p.api, tag) })
 
-	first := buildkitd(t)
-	p.must("build", "--builder", first.addr, "--source", repo.Dir, "--ref", "HEAD", "--tag", tag, "--cache-to", cache)
-	first.end(t, syscall.SIGTERM)
+	first := standalone(t)
+	p.must("build", "--builder", first.Addr, "--source", repo.Dir, "--ref", "HEAD", "--tag", tag, "--cache-to", cache)
+	first.End(syscall.SIGTERM)
 
 	repo.Commit("change the server", map[string]string{"tools/server/server.c": edited(t, "tools/server/server.c", "changed")})
-	second := buildkitd(t)
+	second := standalone(t)
 	metadata := filepath.Join(p.dir, "metadata.json")
-	p.must("build", "--builder", second.addr, "--source", repo.Dir, "--ref", "HEAD", "--tag", tag, "--cache-from", cache, "--metadata-file", metadata)
+	p.must("build", "--builder", second.Addr, "--source", repo.Dir, "--ref", "HEAD", "--tag", tag, "--cache-from", cache, "--metadata-file", metadata)
 	if ran := compiled(t, metadata); !slices.Equal(ran, []string{"llama-server"}) {
 		t.Errorf("compiled %q, want the server alone", ran)
 	}

@@ -41,7 +41,7 @@ var parts = []struct{ name, file string }{
 }
 
 func officialCold(ctx context.Context, b *bench) error {
-	if err := errors.Join(b.restore(ctx), b.builder.empty(ctx)); err != nil {
+	if err := errors.Join(b.restore(ctx), b.empty(ctx)); err != nil {
 		return err
 	}
 	// The server alone first, so that what is written down last is all of it.
@@ -64,7 +64,7 @@ func officialCold(ctx context.Context, b *bench) error {
 // which steps compiled.
 func (b *bench) ours(ctx context.Context, cpu string, extra ...string) (time.Duration, []string, error) {
 	metadata := filepath.Join(b.dir, "metadata.json")
-	args := append([]string{"build", "--metadata-file", metadata, "--builder", b.builder.addr, "--source", b.repo, "--ref", "HEAD", "--cpu", cpu, "--tag", "llorch-bench:ours", "--progress", "plain"}, extra...)
+	args := append([]string{"build", "--metadata-file", metadata, "--builder", b.builder.Addr, "--source", b.repo, "--ref", "HEAD", "--cpu", cpu, "--tag", "llorch-bench:ours", "--progress", "plain"}, extra...)
 	cmd := exec.CommandContext(ctx, "bin/llorch-bk", args...)
 	began := time.Now()
 	out, err := cmd.CombinedOutput()
@@ -97,7 +97,7 @@ func (b *bench) ours(ctx context.Context, cpu string, extra ...string) (time.Dur
 }
 
 func (b *bench) cold(ctx context.Context, row, cpu string, extra []string) error {
-	if err := errors.Join(b.restore(ctx), b.builder.empty(ctx)); err != nil {
+	if err := errors.Join(b.restore(ctx), b.empty(ctx)); err != nil {
 		return err
 	}
 	took, _, err := b.ours(ctx, cpu, extra...)
@@ -144,7 +144,7 @@ func runner(ctx context.Context, b *bench) error {
 	}
 	b.table.set("filling the registry's cache", took)
 	for i, p := range parts {
-		if err := errors.Join(b.restore(ctx), b.edit(ctx, p.file, 100+i), b.builder.empty(ctx)); err != nil {
+		if err := errors.Join(b.restore(ctx), b.edit(ctx, p.file, 100+i), b.empty(ctx)); err != nil {
 			return err
 		}
 		took, compiled, err := b.ours(ctx, "portable", "--cache-from", b.registry.cache())

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/llorch/llorch-bk/fixtures/buildkitd"
 	"github.com/llorch/llorch-bk/fixtures/llamasrc"
 )
 
@@ -62,7 +63,7 @@ func run(ctx context.Context, out, only string) error {
 type bench struct {
 	dir      string
 	repo     string
-	builder  *builder
+	builder  *buildkitd.Daemon
 	registry *registryServer
 	table    *table
 }
@@ -79,13 +80,21 @@ func (b *bench) prepare(ctx context.Context) error {
 	if b.registry, err = serveRegistry(ctx, filepath.Join(b.dir, "registry")); err != nil {
 		return err
 	}
-	b.builder, err = newBuilder(ctx, b.dir)
+	b.builder, err = buildkitd.Start(ctx, b.dir)
+	return err
+}
+
+// empty starts the builder anew with nothing in it, as on an ephemeral runner.
+func (b *bench) empty(ctx context.Context) error {
+	b.builder.Remove()
+	var err error
+	b.builder, err = buildkitd.Start(ctx, b.dir)
 	return err
 }
 
 func (b *bench) close() {
 	if b.builder != nil {
-		b.builder.stop()
+		b.builder.Remove()
 	}
 	if b.registry != nil {
 		b.registry.close()

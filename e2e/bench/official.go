@@ -78,7 +78,7 @@ func (b *bench) official(ctx context.Context, serverOnly bool) (all, packages ti
 	if err != nil {
 		return 0, 0, err
 	}
-	c, err := client.New(ctx, b.builder.addr)
+	c, err := client.New(ctx, b.builder.Addr)
 	if err != nil {
 		return 0, 0, err
 	}
