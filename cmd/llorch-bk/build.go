@@ -1,8 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -28,14 +28,19 @@ next build compiles only what changed.`,
   llorch-bk build --source ~/src/llama.cpp           # a working tree as it stands`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			keep, err := metadataFile(metadata)
+			if err != nil {
+				return err
+			}
+			if keep != nil {
+				defer keep.Cleanup() //nolint:errcheck // does nothing after the rename; before it, the first error counts
+			}
 			built, err := a.Build(cmd.Context(), flags.options(cmd))
 			if err != nil {
 				return err
 			}
-			if metadata != "" {
-				if err := writeMetadata(metadata, built); err != nil {
-					return err
-				}
+			if err := writeMetadata(keep, built); err != nil {
+				return err
 			}
 			if asJSON {
 				return printJSON(a.Out, built)
@@ -57,14 +62,30 @@ next build compiles only what changed.`,
 	return cmd
 }
 
-// writeMetadata makes the file appear whole or not at all.
-func writeMetadata(path string, built app.Built) error {
-	var b bytes.Buffer
-	if err := printJSON(&b, built); err != nil {
-		return err
+// metadataFile begins the file before anything is built, so that one that cannot
+// be written is found then; it is nil where none was asked for.
+func metadataFile(path string) (*renameio.PendingFile, error) {
+	if path == "" {
+		return nil, nil
 	}
-	if err := renameio.WriteFile(path, b.Bytes(), 0o644); err != nil {
-		return fault.New(fault.Usage, "the image was built, but its metadata cannot be written", err, "check --metadata-file")
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o644))
+	if err != nil {
+		return nil, fault.New(fault.Usage, "the metadata file "+path+" cannot be written", err, "check --metadata-file")
+	}
+	return f, nil
+}
+
+// writeMetadata makes the file appear, whole.
+func writeMetadata(f *renameio.PendingFile, built app.Built) error {
+	if f == nil {
+		return nil
+	}
+	err := printJSON(f, built)
+	if err == nil {
+		err = f.CloseAtomicallyReplace()
+	}
+	if err != nil {
+		return fmt.Errorf("the image was built, but its metadata cannot be written: %w", err)
 	}
 	return nil
 }
