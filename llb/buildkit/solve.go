@@ -111,11 +111,24 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 	}
 	solve.CacheImports, solve.CacheExports = j.Caches.Imports, j.Caches.Exports
 	tail := newTail(j.Status)
-	resp, err := b.export(ctx, j, solve, tail.update, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+	solving, status := ctx, tail.update
+	if b.OneAtATime(j.Capabilities) {
+		l := newLull()
+		held, end := l.hold(ctx)
+		defer end()
+		solving, status = held, func(s *client.SolveStatus) {
+			l.update(s)
+			tail.update(s)
+		}
+	}
+	resp, err := b.export(solving, j, solve, status, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 		return solveGraph(ctx, gw, def, graph.Config, j.Caches.requests())
 	})
 	if err != nil {
 		return Result{}, b.explain(ctx, "the build failed", err, tail)
+	}
+	if ctx.Err() != nil {
+		return Result{}, context.Cause(ctx)
 	}
 	return Result{
 		Digest:       resp.ExporterResponse[exptypes.ExporterImageDigestKey],
