@@ -44,8 +44,9 @@ type CUDA struct {
 	Archs []string
 }
 
-// toolchain is what compiling llama.cpp takes on Debian and Ubuntu.
-var toolchain = []string{"ccache", "cmake", "g++", "gcc", "libc6-dev", "ninja-build"}
+// toolchain is what compiling llama.cpp takes on Debian and Ubuntu: two
+// compilers, because each is the better one for a part of it.
+var toolchain = []string{"ccache", "clang", "cmake", "g++", "gcc", "libc6-dev", "ninja-build"}
 
 // Catalogue lists the variants. A new variant is a new entry, not new code.
 //

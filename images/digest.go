@@ -54,16 +54,17 @@ func (p *Plan) seal(r Request) error {
 		Flags                                     []string
 		Scripts                                   string
 		Ours                                      any
-	}{p.Source.Commit, p.Variant, p.Platform, buildRef, runtimeRef, p.CUDA, r.CMakeFlags, p.Scripts, decisions(v)})
+	}{p.Source.Commit, p.Variant, p.Platform, buildRef, runtimeRef, p.CUDA, r.CMakeFlags, p.Scripts, decisions(v, r.Arch())})
 	return err
 }
 
 // decisions are what this program itself decides of a variant's compile, whatever
 // tree it is about, so that one that decides otherwise does not take an older
 // one's image for its own.
-func decisions(v Variant) any {
+func decisions(v Variant, arch string) any {
 	backends := v.backends()
-	return []any{baseFlags(Plan{}), v.Flags, v.Libraries, v.Env, makeParts(LayoutParts, backends, nil, nil, ""), makeParts(LayoutGGML, backends, nil, nil, "")}
+	cpu := map[string][]string{CPUBackend.Name: {allVariants}}
+	return []any{baseFlags(Plan{}), compileRules(arch, nil), v.Flags, v.Libraries, v.Env, makeParts(LayoutParts, backends, cpu, nil, ""), makeParts(LayoutGGML, backends, cpu, nil, "")}
 }
 
 // digestOf hashes the canonical JSON of v: struct fields in their order, map

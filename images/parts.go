@@ -31,7 +31,8 @@ const LendMissing = "*"
 type Part struct {
 	Name string `json:"name"`
 	// Files are what the part gets to see of the tree: paths and shell patterns
-	// from its top. None means all of it.
+	// from its top; none means all of it. An exclamation mark before a path takes
+	// it out again.
 	Files []string `json:"files,omitempty"`
 	// Flags are CMake definitions beside those of all parts.
 	Flags []string `json:"flags,omitempty"`
@@ -45,6 +46,10 @@ type Part struct {
 	Lent []string `json:"lent,omitempty"`
 	// Needs are the parts whose results this one links against.
 	Needs []string `json:"needs,omitempty"`
+	// Objects are sources, by patterns of the end of their path, whose objects are
+	// all that the part gives: another part, which needs this one and has no
+	// sources, links them. An exclamation mark before a path excludes it.
+	Objects []string `json:"objects,omitempty"`
 	// Precompile are targets whose C++ sources start from a precompiled standard library.
 	Precompile []string `json:"precompile,omitempty"`
 	// Link is true for the part whose executable is the server.
@@ -81,13 +86,26 @@ func without(backends []Backend) []string {
 	return out
 }
 
-// The server's own code and what it is made of do not compute: what counts there
-// is how long it takes to compile (a quarter less than at -O3). What touches
-// pixels and samples stays at the level that makes loops fast.
-const (
-	plain = "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG"
-	brisk = "-DCMAKE_CXX_FLAGS_RELEASE=-O2 -DNDEBUG"
-)
+// cpuOps are the operators of the CPU backend: half of the work that compiling
+// all of its variants is, and the half that changes apart from the other.
+var cpuOps = []string{"ggml-cpu/ops.cpp", "ggml-cpu/unary-ops.cpp", "ggml-cpu/binary-ops.cpp", "ggml-cpu/vec.cpp"}
+
+// halves are two parts that compile the objects of the CPU backend, whose part is
+// left to link them. A tree that keeps its operators elsewhere has an empty half.
+func halves(part *Part) []Part {
+	const dir = "ggml/src/ggml-cpu/"
+	cmake := slices.Concat(ggmlCMake, []string{dir + "CMakeLists.txt", dir + "cmake"})
+	ops, rest := *part, *part
+	ops.Name, rest.Name = part.Name+"-ops", part.Name+"-kernels"
+	ops.Files = slices.Concat(cmake, []string{"ggml/src/*.h", dir + "*.h", dir + "*/*.h"})
+	ops.Objects, rest.Files, rest.Objects = cpuOps, slices.Clone(part.Files), []string{"ggml-cpu/*"}
+	for _, f := range cpuOps {
+		ops.Files = append(ops.Files, "ggml/src/"+f)
+		rest.Files, rest.Objects = append(rest.Files, "!ggml/src/"+f), append(rest.Objects, "!"+f)
+	}
+	part.Files, part.Needs = cmake, []string{ops.Name, rest.Name}
+	return []Part{ops, rest}
+}
 
 // makeParts takes a tree apart. backendFlags are what only one backend has to
 // know, build what names the build, and dev says whether it is a release.
@@ -112,10 +130,14 @@ func makeParts(layout Layout, backends []Backend, backendFlags map[string][]stri
 				flags = append(flags, "-D"+other.Flag+"=OFF")
 			}
 		}
-		parts = append(parts, Part{
+		part := Part{
 			Name: b.Name, Lent: ggmlTargets, Flags: append(flags, backendFlags[b.Name]...),
 			Files: slices.Concat(ggmlCMake, []string{"ggml/src/*.h", "ggml/src/" + b.Name, "ggml/src/ggml-cpu/*.h"}),
-		})
+		}
+		if b == CPUBackend && slices.Contains(part.Flags, allVariants) {
+			parts = append(parts, halves(&part)...)
+		}
+		parts = append(parts, part)
 	}
 	if layout == LayoutGGML {
 		return append(parts, Part{
@@ -129,7 +151,7 @@ func makeParts(layout Layout, backends []Backend, backendFlags map[string][]stri
 	return append(parts,
 		Part{
 			Name: "llama", Targets: []string{"llama"}, Lent: ggmlTargets,
-			Flags:      slices.Concat(nameless, []string{dev, "-DLLAMA_BUILD_COMMON=OFF", brisk}),
+			Flags:      slices.Concat(nameless, []string{dev, "-DLLAMA_BUILD_COMMON=OFF"}),
 			Files:      slices.Concat(topCMake, []string{"src"}),
 			Precompile: []string{"llama"},
 		},
@@ -137,19 +159,19 @@ func makeParts(layout Layout, backends []Backend, backendFlags map[string][]stri
 			// What names the build is left out of this library: the server's part has
 			// the true one.
 			Name: "common", Targets: []string{"llama-common"}, Lent: slices.Concat(ggmlTargets, []string{"llama", "llama-common-base"}),
-			Flags:      slices.Concat(nameless, []string{"-DLLAMA_BUILD_TOOLS=OFF", plain}),
+			Flags:      slices.Concat(nameless, []string{"-DLLAMA_BUILD_TOOLS=OFF"}),
 			Files:      slices.Concat(topCMake, llamaAPI, []string{"common"}),
 			Precompile: []string{"llama-common"},
 		},
 		Part{
 			Name: "mtmd", Targets: []string{"mtmd"}, Lent: slices.Concat(ggmlTargets, []string{"llama"}),
-			Flags:      slices.Concat(nameless, []string{"-DLLAMA_BUILD_COMMON=OFF", "-DLLAMA_BUILD_MTMD=ON", "-DLLAMA_BUILD_TOOLS=OFF", brisk}),
+			Flags:      slices.Concat(nameless, []string{"-DLLAMA_BUILD_COMMON=OFF", "-DLLAMA_BUILD_MTMD=ON", "-DLLAMA_BUILD_TOOLS=OFF"}),
 			Files:      slices.Concat(topCMake, llamaAPI, []string{"tools/mtmd"}),
 			Precompile: []string{"mtmd"},
 		},
 		Part{
 			Name: target, Targets: []string{target}, Link: true,
-			Flags: slices.Concat(none, build, []string{plain}),
+			Flags: slices.Concat(none, build),
 			Files: slices.Concat(topCMake, llamaAPI, []string{
 				"common/CMakeLists.txt", "common/*/*.cmake", "common/*.in", "common/build-info.*", "common/*.h", "common/*.hpp", "common/*/*.h",
 				"tools/CMakeLists.txt", "tools/*/CMakeLists.txt", "tools/server/*.cpp", "tools/server/*.h", "tools/server/*.c", "tools/server/*.hpp",

@@ -108,6 +108,8 @@ type PlanCMake struct {
 	Generator string `json:"generator"`
 	// Flags are the definitions that all parts share.
 	Flags []string `json:"flags"`
+	// Rules are sources that are compiled otherwise than CMake says.
+	Rules []CompileRule `json:"rules,omitempty"`
 	// Libraries are sonames copied from the toolchain beside the server.
 	Libraries []string `json:"libraries,omitempty"`
 }
@@ -170,7 +172,7 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	if err := planCPU(&p, r, f); err != nil {
 		return Plan{}, err
 	}
-	p.CMake = PlanCMake{Generator: "Ninja", Flags: mergeFlags(baseFlags(p), r.CMakeFlags), Libraries: v.Libraries}
+	p.CMake = PlanCMake{Generator: "Ninja", Flags: mergeFlags(baseFlags(p), r.CMakeFlags), Rules: compileRules(r.Arch(), r.CMakeFlags), Libraries: v.Libraries}
 	backendFlags := map[string][]string{CPUBackend.Name: cpuFlags(p)}
 	for _, b := range v.Backends {
 		backendFlags[b.Name] = v.Flags
@@ -294,13 +296,16 @@ func isDev(p Plan) string {
 	return "-DLLAMA_BUILD_IS_DEV=" + onOff(p.Source.Version == "" || p.Source.treeVersion != p.Source.Version)
 }
 
+// allVariants compiles the CPU backend once for each kind of machine that ggml knows.
+const allVariants = "-DGGML_CPU_ALL_VARIANTS=ON"
+
 // cpuFlags are what the CPU backend is compiled for.
 func cpuFlags(p Plan) []string {
 	switch level := p.CPU.Level; level {
 	case "":
 		return nil
 	case CPUPortable:
-		return []string{"-DGGML_CPU_ALL_VARIANTS=ON"}
+		return []string{allVariants}
 	default:
 		_, arch, _ := strings.Cut(p.Platform, "/")
 		l, err := FindLevel(arch, level)

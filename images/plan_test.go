@@ -167,7 +167,7 @@ func TestPlanOneStep(t *testing.T) {
 	if len(p.Parts) != 1 || p.Source.Layout != images.LayoutWhole || p.Source.LayoutWhy != "the builder is too old" {
 		t.Errorf("got %d parts, %s: %q", len(p.Parts), p.Source.Layout, p.Source.LayoutWhy)
 	}
-	if p := plan(t, nil, nil); len(p.Parts) != 6 || p.Source.LayoutWhy != "" {
+	if p := plan(t, nil, nil); len(p.Parts) != 8 || p.Source.LayoutWhy != "" {
 		t.Errorf("got %d parts, %q", len(p.Parts), p.Source.LayoutWhy)
 	}
 }
@@ -180,6 +180,73 @@ func TestPlanUsersFlagsWin(t *testing.T) {
 	}
 	if !slices.Contains(flagsOf(p), "-DCMAKE_BUILD_TYPE=Debug") || slices.Contains(flagsOf(p), "-DCMAKE_BUILD_TYPE=Release") || !slices.Contains(flagsOf(p), "-DGGML_LTO=ON") {
 		t.Errorf("got %q", flagsOf(p))
+	}
+}
+
+// Clang compiles what it is the better one for, unless the user has a say.
+func TestPlanCompilers(t *testing.T) {
+	t.Parallel()
+	who := func(p images.Plan, source string) string {
+		for _, r := range p.CMake.Rules {
+			// A star of a rule stands for slashes too.
+			if strings.HasPrefix(source, strings.TrimSuffix(r.Sources, "*")) {
+				return strings.TrimSpace(r.Compiler + " " + r.Flags)
+			}
+		}
+		return ""
+	}
+	const kernels, ops, server = "ggml/src/ggml-cpu/arch/x86/repack.cpp", "ggml/src/ggml-cpu/ops.cpp", "tools/server/server.cpp"
+	for name, c := range map[string]struct {
+		platform, flag        string
+		kernels, ops, servers string
+	}{
+		"amd64":            {"linux/amd64", "-DGGML_LTO=ON", "", "clang -O2", "clang -O1"},
+		"arm64":            {"linux/arm64", "-DGGML_LTO=ON", "", "", "clang -O1"},
+		"another compiler": {"linux/amd64", "-DCMAKE_CXX_COMPILER=g++-13", "", "", ""},
+		"other flags":      {"linux/amd64", "-DCMAKE_C_FLAGS=-g", "", "", ""},
+		"another type":     {"linux/amd64", "-DCMAKE_BUILD_TYPE=Debug", "", "", ""},
+	} {
+		p := plan(t, func(r *images.Request) { r.Platform, r.CMakeFlags = c.platform, []string{c.flag} }, nil)
+		for source, want := range map[string]string{kernels: c.kernels, ops: c.ops, server: c.servers} {
+			if got := who(p, source); got != want {
+				t.Errorf("%s: %s is compiled by %q, want %q", name, source, got, want)
+			}
+		}
+	}
+}
+
+// Half of the CPU backend is compiled apart where that is much: one half has not
+// what the other compiles, and together they have all of it.
+func TestPlanSplitsTheCPUBackend(t *testing.T) {
+	t.Parallel()
+	find := func(p images.Plan, name string) *images.Part {
+		for i := range p.Parts {
+			if p.Parts[i].Name == name {
+				return &p.Parts[i]
+			}
+		}
+		return nil
+	}
+	p := plan(t, func(r *images.Request) { r.CPU = images.CPUPortable }, nil)
+	ops, rest, link := find(p, "ggml-cpu-ops"), find(p, "ggml-cpu-kernels"), find(p, "ggml-cpu")
+	if ops == nil || rest == nil || link == nil || !slices.Equal(link.Needs, []string{ops.Name, rest.Name}) || len(ops.Objects) == 0 {
+		t.Fatalf("ops %+v, rest %+v, link %+v", ops, rest, link)
+	}
+	if !slices.Equal(ops.Flags, rest.Flags) || !slices.Equal(ops.Flags, link.Flags) {
+		t.Errorf("one backend, many configurations: %q, %q, %q", ops.Flags, rest.Flags, link.Flags)
+	}
+	for _, o := range ops.Objects {
+		if source := "ggml/src/" + o; !slices.Contains(ops.Files, source) || !slices.Contains(rest.Files, "!"+source) || !slices.Contains(rest.Objects, "!"+o) {
+			t.Errorf("%s is compiled in both halves or in none", source)
+		}
+	}
+	for _, p := range []*images.Part{ops, link} {
+		if slices.Contains(p.Files, "ggml/src/ggml-cpu") {
+			t.Errorf("%s runs again when anything of the backend changes", p.Name)
+		}
+	}
+	if p := plan(t, func(r *images.Request) { r.CPU = "x86-64-v3" }, nil); find(p, "ggml-cpu-ops") != nil {
+		t.Error("one level alone is taken apart")
 	}
 }
 

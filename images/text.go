@@ -1,6 +1,7 @@
 package images
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -49,6 +50,13 @@ func (p Plan) WriteText(w io.Writer) error {
 		}
 		row("", "%s", f)
 	}
+	for i, r := range p.CMake.Rules {
+		name := ""
+		if i == 0 {
+			name = "compilers"
+		}
+		row(name, "%s", r.text())
+	}
 	for i, part := range p.Parts {
 		name := ""
 		if i == 0 {
@@ -73,6 +81,11 @@ func (p Plan) WriteText(w io.Writer) error {
 		row("to look up", "%s", strings.Join(p.Pending, ", "))
 	}
 	return tw.Flush()
+}
+
+// text is a rule in one line.
+func (r CompileRule) text() string {
+	return strings.TrimSpace(fmt.Sprintf("%s: %s %s", r.Sources, cmp.Or(r.Compiler, "as CMake says"), r.Flags))
 }
 
 // text is a part in one line: what it is called and told.

@@ -1,6 +1,9 @@
 package llb
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/llorch/llorch-bk/images"
@@ -49,8 +52,13 @@ func (b builder) compile(toolchain, tree bkllb.State, part images.Part, compiled
 		bkllb.AddMount("/ccache", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-ccache-"+b.cacheScope(), bkllb.CacheMountShared)),
 		bkllb.AddSecret("/run/llorch/jobs", bkllb.SecretID(JobsSecret), bkllb.SecretOptional),
 		bkllb.AddEnv("LENT", strings.Join(part.Lent, ";")),
+		bkllb.AddEnv("OBJECTS", strings.Join(part.Objects, " ")),
 		bkllb.AddEnv("PRECOMPILE", strings.Join(part.Precompile, ";")),
+		bkllb.AddEnv("RULES", rules(p.CMake.Rules)),
 		bkllb.AddEnv("TARGETS", strings.Join(part.Targets, " ")),
+	}
+	if b.objects(part) {
+		opts = append(opts, bkllb.AddEnv("STUBS", "1"))
 	}
 	if part.Link {
 		opts = append(opts, bkllb.AddEnv("LIBRARIES", strings.Join(p.CMake.Libraries, " ")))
@@ -64,6 +72,24 @@ func (b builder) compile(toolchain, tree bkllb.State, part images.Part, compiled
 		bkllb.WithCustomName(strings.TrimSpace("[compile] "+part.Name+" "+b.what(part))),
 	)
 	return toolchain.Run(opts...).AddMount("/out", bkllb.Scratch().Platform(b.platform))
+}
+
+// objects says that a part compiles some objects of a library only, or links
+// what such parts have compiled: it does not have all sources that CMake names.
+func (b builder) objects(part images.Part) bool {
+	return len(part.Objects) > 0 || slices.ContainsFunc(b.plan.Parts, func(p images.Part) bool {
+		return len(p.Objects) > 0 && slices.Contains(part.Needs, p.Name)
+	})
+}
+
+// rules are the plan's as launch.sh reads them, a line each; a dash stands for
+// the compiler that CMake knows.
+func rules(all []images.CompileRule) string {
+	var lines []string
+	for _, r := range all {
+		lines = append(lines, strings.TrimSpace(fmt.Sprint(r.Sources, " ", cmp.Or(r.Compiler, "-"), " ", r.Flags)))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // partFiles mounts what a part compiles. It is writable, because trees of 2025
@@ -81,7 +107,7 @@ func (b builder) what(part images.Part) string {
 	switch {
 	case part.Link:
 		return b.plan.Source.Short
-	case part.Name == images.CPUBackend.Name:
+	case strings.HasPrefix(part.Name, images.CPUBackend.Name):
 		return "for " + b.plan.CPU.Level
 	case b.plan.CUDA != nil && part.Name == "ggml-cuda":
 		return "for CUDA " + strings.Join(b.plan.CUDA.Archs, " ")

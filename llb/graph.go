@@ -211,6 +211,9 @@ func (b builder) image(tree bkllb.State, compiled map[string]bkllb.State, probe 
 	dir := &bkllb.CopyInfo{CopyDirContentsOnly: true, CreateDestPath: true, AllowWildcard: true, AllowEmptyWildcard: true}
 	st := b.base(b.plan.Runtime, "runtime base")
 	for _, part := range b.byWeight() {
+		if len(part.Objects) > 0 {
+			continue // They are inside another's library.
+		}
 		st = st.File(bkllb.Copy(compiled[part.Name], "/lib", images.AppDir+"/", dir), bkllb.WithCustomName("[image] "+part.Name))
 	}
 	last := compiled[b.plan.Parts[len(b.plan.Parts)-1].Name]

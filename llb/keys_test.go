@@ -13,13 +13,15 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+func level(s *subject) { s.CPU = "x86-64-v3" }
+
 // What must not make anything compile again, and what must.
 func TestWhatEntersTheKeys(t *testing.T) {
 	t.Parallel()
 	server, cpuPart := "[compile] llama-server", "[compile] ggml-cpu"
-	compiles := []string{"[compile] common", "[compile] ggml", cpuPart, "[compile] llama", server, "[compile] mtmd"}
+	compiles := []string{"[compile] common", "[compile] ggml", cpuPart, "[compile] ggml-cpu-kernels", "[compile] ggml-cpu-ops", "[compile] llama", server, "[compile] mtmd"}
 	all := slices.Concat(compiles, []string{"[probe]", "[source]", "[toolchain]", "image"})
-	withCUDA := slices.Insert(slices.Clone(compiles), 3, "[compile] ggml-cuda")
+	withCUDA := slices.Insert(slices.Clone(compiles), 5, "[compile] ggml-cuda")
 	for name, c := range map[string]struct {
 		from    subject
 		change  change
@@ -33,7 +35,7 @@ func TestWhatEntersTheKeys(t *testing.T) {
 		"a folder or its commit":   {cpu().with(local), func(s *subject) { s.Facts.Source.Kind = images.SourceCommit }, nil},
 		"a commit":                 {cpu(), func(s *subject) { s.Facts.Source.Commit = strings.Repeat("1", 40) }, slices.Concat(compiles, []string{"[source]", "image"})},
 		"a CMake flag":             {cpu(), func(s *subject) { s.CMakeFlags = []string{"-DGGML_LTO=ON"} }, slices.Concat(compiles, []string{"image"})},
-		"a CPU level":              {cpu(), func(s *subject) { s.CPU = "x86-64-v3" }, []string{cpuPart, "image"}},
+		"a CPU level":              {cpu().with(level), func(s *subject) { s.CPU = "x86-64-v4" }, []string{cpuPart, "image"}},
 		"a CUDA architecture":      {cpu().with(cuda), func(s *subject) { s.CUDAArch = []string{"86", "90"} }, []string{"[compile] ggml-cuda", "image"}},
 		"the runtime base":         {cpu(), func(s *subject) { s.Facts.Runtime.Digest = sha("c") }, []string{"image"}},
 		"the build base":           {cpu(), func(s *subject) { s.Facts.Build.Digest = sha("c") }, all},

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/llorch/llorch-bk/images"
 )
 
 // shell runs one of the scripts on this machine, with other places for the ones
@@ -62,6 +63,7 @@ func TestSelectSortsTheFiles(t *testing.T) {
 	said, err := shell(t, selectScript, map[string]string{"/src": src, "/out": out}, nil,
 		"--", "ggml", "ggml/src/*.c", "ggml/src/*.h", "ggml/include", "no/such/*.file",
 		"--", "top", "CMakeLists.txt", "common/*/*.h", "*.h",
+		"--", "rest", "ggml/src", "!ggml/src/ggml-cuda", "!ggml/src/a.h", "!no/such/file",
 		"--", "licenses/llama.cpp", "LICENSE", "licenses/*",
 	)
 	if err != nil {
@@ -88,7 +90,7 @@ func TestSelectSortsTheFiles(t *testing.T) {
 	want := []string{
 		"ggml/ggml/include/ggml.h", "ggml/ggml/src/a.c", "ggml/ggml/src/a.h",
 		"licenses/llama.cpp/LICENSE", "licenses/llama.cpp/LICENSE-x",
-		"top/CMakeLists.txt", "top/a name.h", "top/common/jinja/c.h",
+		"rest/ggml/src/a.c", "top/CMakeLists.txt", "top/a name.h", "top/common/jinja/c.h",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -141,5 +143,110 @@ func TestLaunchTakesTurns(t *testing.T) {
 	}
 	if most != 2 || strings.Count(string(data), "start") != len(failed) {
 		t.Errorf("at most %d ran at once, want 2; the log:\n%s", most, data)
+	}
+}
+
+// The plan's rules decide who compiles a source, and what another compiler does
+// not take is left to the one that CMake named.
+func TestLaunchFollowsTheRules(t *testing.T) {
+	t.Parallel()
+	onLinux(t, "flock")
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"jobs": "1\n",
+		// It notes what it is to run; clang cannot compile everything.
+		"ccache": "#!/bin/sh\necho \"$*\" >>" + dir + "/log\ncase $* in clang*broken*) echo clang fails >&2; exit 1 ;; *warns*) echo a warning >&2 ;; *bad*) echo bad >&2; exit 3 ;; esac\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "slots"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	places := map[string]string{"/ccache/slots": filepath.Join(dir, "slots"), "/tmp/jobs": dir + "/jobs", "/tmp/clang": dir + "/clang"}
+	env := []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "RULES=" + rules([]images.CompileRule{
+		{Sources: "ggml/arch/*"},
+		{Sources: "ggml/*", Compiler: images.Clang, Flags: "-O2"},
+		{Sources: "common/*", Compiler: images.Clang, Flags: "-O1 -g0"},
+		{Sources: "docs/*", Flags: "-O0"},
+	})}
+	const ours = " -Xclang -fno-pch-timestamp -fno-openmp"
+	for _, c := range []struct {
+		name, command, want, says string
+		fails                     bool
+	}{
+		{name: "first match", command: "/usr/bin/c++ -O3 -c /src/ggml/arch/x86/a.cpp", want: "/usr/bin/c++ -O3 -c /src/ggml/arch/x86/a.cpp"},
+		{name: "C", command: "/usr/bin/cc -c /src/ggml/a.c", want: "clang -c /src/ggml/a.c -O2" + ours},
+		{name: "C++", command: "x86_64-linux-gnu-g++ -c /src/common/sub/a.cpp", want: "clang++ -c /src/common/sub/a.cpp -O1 -g0" + ours},
+		{name: "precompiled header", command: "/usr/bin/c++ -c /build/common/CMakeFiles/x.dir/cmake_pch.hxx.cxx", want: "clang++ -c /build/common/CMakeFiles/x.dir/cmake_pch.hxx.cxx -O1 -g0" + ours},
+		{name: "flags alone", command: "/usr/bin/cc -c /src/docs/a.c", want: "/usr/bin/cc -c /src/docs/a.c -O0"},
+		{name: "no rule", command: "/usr/bin/cc -c /build/CMakeFiles/try.c", want: "/usr/bin/cc -c /build/CMakeFiles/try.c"},
+		{name: "another compiler", command: "/usr/local/cuda/bin/nvcc -c /src/ggml/a.cu", want: "/usr/local/cuda/bin/nvcc -c /src/ggml/a.cu"},
+		{
+			name: "what clang cannot", command: "/usr/bin/cc -c /src/ggml/broken.c",
+			want: "clang -c /src/ggml/broken.c -O2" + ours + "\n/usr/bin/cc -c /src/ggml/broken.c -O2",
+		},
+		{name: "warnings are passed on", command: "/usr/bin/cc -c /src/ggml/warns.c", want: "clang -c /src/ggml/warns.c -O2" + ours, says: "a warning\n"},
+		{
+			name: "what nobody can", command: "/usr/bin/cc -c /src/ggml/bad.c", fails: true, says: "bad\n",
+			want: "clang -c /src/ggml/bad.c -O2" + ours + "\n/usr/bin/cc -c /src/ggml/bad.c -O2",
+		},
+	} {
+		said, err := shell(t, launchScript, places, env, strings.Fields(c.command)...)
+		data, rerr := os.ReadFile(filepath.Join(dir, "log"))
+		if rerr != nil {
+			t.Fatal(rerr)
+		}
+		os.Remove(filepath.Join(dir, "log"))
+		if diff := cmp.Diff(c.want+"\n", string(data)); diff != "" || said != c.says || (err != nil) != c.fails {
+			t.Errorf("%s: said %q, %v; ran (-want +got):\n%s", c.name, said, err, diff)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "clang.*")); left != nil {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// A part that links what others compiled takes their objects, and compiles nothing
+// in the place of one that nobody has.
+func TestLaunchTakesObjects(t *testing.T) {
+	t.Parallel()
+	onLinux(t, "flock")
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"jobs": "1\n", "ccache": "#!/bin/sh\necho compiled >&2\n", "stubs": "/src/a.c\n/src/b.c\n",
+		"lent/ops/obj/sub/a.c.o": "the object", "slots/0": "",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// The launcher runs in the folder of the build.
+	script := "cd " + dir + "\n" + launchScript
+	places := map[string]string{"/ccache/slots": dir + "/slots", "/tmp/jobs": dir + "/jobs", "/lent/*": dir + "/lent/*", "/build/stubs": dir + "/stubs"}
+	for _, c := range []struct {
+		name, stubs, object, source, says string
+		fails                             bool
+	}{
+		{name: "an object that is there", stubs: "1", object: "sub/a.c.o", source: "/src/a.c"},
+		{name: "one that nobody compiled", stubs: "1", object: "sub/b.c.o", source: "/src/b.c", says: "no part has compiled /src/b.c\n", fails: true},
+		{name: "a source that is here", stubs: "1", object: "sub/c.c.o", source: "/src/c.c", says: "compiled\n"},
+		{name: "another part", object: "sub/a.c.o", source: "/src/a.c", says: "compiled\n"},
+	} {
+		said, err := shell(t, script, places, []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "STUBS=" + c.stubs}, "cc", "-O2", "-o", c.object, "-c", c.source)
+		if said != c.says || (err != nil) != c.fails {
+			t.Errorf("%s: said %q, %v", c.name, said, err)
+		}
+	}
+	if got, err := os.ReadFile(filepath.Join(dir, "sub", "a.c.o")); err != nil || string(got) != "the object" {
+		t.Errorf("the object is %q, %v", got, err)
 	}
 }

@@ -74,8 +74,9 @@ func (b *bench) ours(ctx context.Context, cpu string, extra ...string) (time.Dur
 	}
 	var built struct {
 		Steps []struct {
-			Name   string
-			Cached bool
+			Name    string
+			Cached  bool
+			Seconds float64
 		}
 	}
 	data, err := os.ReadFile(metadata)
@@ -87,6 +88,9 @@ func (b *bench) ours(ctx context.Context, cpu string, extra ...string) (time.Dur
 	}
 	var compiled []string
 	for _, s := range built.Steps {
+		if s.Seconds >= 1 {
+			fmt.Printf("   %7.1f s  %s\n", s.Seconds, s.Name)
+		}
 		if part, ok := strings.CutPrefix(s.Name, "[compile] "); ok && !s.Cached {
 			part, _, _ = strings.Cut(part, " ")
 			compiled = append(compiled, part)

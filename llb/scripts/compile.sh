@@ -2,9 +2,10 @@
 #   /out/lib   shared libraries and backends, each once, under its soname
 #   /out/bin   the server, from the part that links it
 #   /out/lend  static libraries that another part links
-# Arguments are CMake's. TARGETS, LENT, PRECOMPILE and LIBRARIES come
-# from the plan; how many compilers run at once comes from a file, because it must
-# not be a key. Results of other parts are in /lent.
+#   /out/obj   objects that another part links, where the build would have them
+# Arguments are CMake's. TARGETS, OBJECTS, LENT, PRECOMPILE, STUBS, LIBRARIES
+# and the launcher's RULES come from the plan; how many compilers run at once comes from a file,
+# because it must not be a key. Results of other parts are in /lent.
 set -eu
 build=/build
 generator=$1
@@ -21,8 +22,13 @@ fi
 echo "$jobs" >/tmp/jobs
 mkdir -p /ccache/slots
 
+# ccache tells compilers apart by the packages that they are made of: the program
+# that it sees is a small part of either. It takes what a source includes from the
+# compiler, which saves a run of the preprocessor.
+packages=$(dpkg-query -W 'gcc-*' 'g++-*' 'cpp-*' 'clang-*' 'libclang*' 'libllvm*' 'cuda-nvcc*' 2>/dev/null | awk 'NF == 2')
+export CCACHE_COMPILERCHECK="string:$(echo "$packages" | sha256sum)"
 # What has no time stamp inside has the same content each time it is made.
-export CCACHE_DIR=/ccache CCACHE_COMPILERCHECK=content CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=5G
+export CCACHE_DIR=/ccache CCACHE_DEPEND=1 CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=5G
 export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_ctime,include_file_mtime
 launch="sh;/llorch/launch.sh"
 export CMAKE_C_COMPILER_LAUNCHER="$launch" CMAKE_CXX_COMPILER_LAUNCHER="$launch" CMAKE_CUDA_COMPILER_LAUNCHER="$launch"
@@ -42,12 +48,36 @@ fi
 # Other parts count in the same cache: a log of its own tells this part's hits.
 export CCACHE_STATSLOG=/tmp/ccache.log
 cmake -S /src -B "$build" -G "$generator" -DGGML_CCACHE=OFF -DCMAKE_PROJECT_INCLUDE=/llorch/project.cmake \
-  "-DLLORCH_LENT=$LENT" "-DLLORCH_PRECOMPILE=$PRECOMPILE" "$@"
+  "-DLLORCH_LENT=$LENT" "-DLLORCH_PRECOMPILE=$PRECOMPILE" "-DLLORCH_STUBS=${STUBS-}" "$@"
+if [ -n "$OBJECTS" ]; then
+  # Every target compiles an object of its own from each of these sources; a tree
+  # that has none of them leaves all of the work to the other part.
+  TARGETS=$(ninja -C "$build" -t targets all | sed 's/: [^:]*$//' | while read -r object; do
+    wanted=
+    for source in $OBJECTS; do
+      # Unquoted, to be patterns.
+      case $source in
+      !*) case $object in */${source#!}.o) wanted= ;; esac ;;
+      *) case $object in */$source.o) wanted=yes ;; esac ;;
+      esac
+    done
+    [ -z "$wanted" ] || echo "$object"
+  done)
+  [ -n "$TARGETS" ] || exit 0
+fi
 # Unquoted, to be words.
 cmake --build "$build" --parallel "$jobs" ${TARGETS:+--target $TARGETS}
 ccache --show-log-stats
 
 soname() { objdump -p "$1" | awk '$1 == "SONAME" {print $2}'; }
+
+if [ -n "$OBJECTS" ]; then
+  for object in $TARGETS; do
+    mkdir -p "/out/obj/${object%/*}"
+    cp "$build/$object" "/out/obj/$object"
+  done
+  exit
+fi
 
 mkdir -p /out/lib /out/bin /out/lend
 for f in "$build"/bin/*.so "$build"/bin/*.so.*; do

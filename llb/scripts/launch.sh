@@ -1,17 +1,77 @@
-# Runs one compiler through ccache once there is room for it. Steps of a build run
-# side by side, and so do builds, each with as many compilers as the machine has
-# room for; together they would need many times its memory. So all of them take
-# turns at one set of slots, which are locks on files in the cache that they
-# share. A lock ends with whoever holds it, however that ends.
+# Runs one compiler through ccache once there is room for it. The arguments are
+# the compiler's command as CMake made it, with the source at its end.
+#
+# Steps of a build run side by side, and so do builds, each with as many compilers
+# as the machine has room for; together they would need many times its memory. So
+# all of them take turns at one set of slots, which are locks on files in the
+# cache that they share. A lock ends with whoever holds it, however that ends.
+
+for source; do :; done
+# An object that another part has compiled is taken as it is: its source is not
+# here. Without the file that lists what a source includes, Ninja takes it that
+# there is nothing.
+if [ -n "${STUBS-}" ]; then
+  object=
+  for arg; do
+    [ "$object" != -o ] || { object=$arg && break; }
+    [ "$arg" != -o ] || object=-o
+  done
+  for f in /lent/*/obj/"${object:-none}"; do
+    if [ -f "$f" ]; then exec cp "$f" "$object"; fi
+  done
+  if grep -qxF "$source" /build/stubs 2>/dev/null; then
+    echo "no part has compiled $source" >&2
+    exit 1
+  fi
+fi
+
 slots=/ccache/slots
 jobs=$(cat /tmp/jobs)
-i=0
+i=0 slot=
 while [ "$i" -lt "$jobs" ]; do
   exec 9>"$slots/$i"
-  flock -n 9 && exec ccache "$@"
+  if flock -n 9; then slot=$i; break; fi
   i=$((i + 1))
 done
-# None is free: wait at one of them, each compiler at another.
-exec 9>"$slots/$(($$ % jobs))"
-flock 9
-exec ccache "$@"
+if [ -z "$slot" ]; then
+  # None is free: wait at one of them, each compiler at another.
+  exec 9>"$slots/$(($$ % jobs))"
+  flock 9
+fi
+
+# The plan's rules say which sources another compiler takes, and with what flags.
+# A precompiled header is among the files of the build.
+source=${source#/src/}
+source=${source#/build/}
+clang= flags=
+while read -r pattern compiler more; do
+  # Unquoted, to be a pattern.
+  case $source in $pattern)
+    flags=$more
+    [ "$compiler" = clang ] && clang=yes
+    break
+    ;;
+  esac
+done <<END
+${RULES-}
+END
+case ${1##*/} in
+  c++ | *g++) clang=${clang:+clang++} ;;
+  cc | *gcc) clang=${clang:+clang} ;;
+  # nvcc and the like are nobody's to replace.
+  *) exec ccache "$@" ;;
+esac
+if [ -n "$clang" ]; then
+  cmake=$1
+  shift
+  # A header's time would make a cached precompiled header another one; OpenMP is
+  # the other compiler's, and what needs it fails here.
+  if ccache "$clang" "$@" $flags -Xclang -fno-pch-timestamp -fno-openmp 2>"/tmp/clang.$$"; then
+    cat "/tmp/clang.$$" >&2
+    rm "/tmp/clang.$$"
+    exit 0
+  fi
+  rm "/tmp/clang.$$"
+  set -- "$cmake" "$@"
+fi
+exec ccache "$@" $flags

@@ -10,6 +10,21 @@ if(LLORCH_LENT)
   add_link_options("LINKER:--no-as-needed")
 endif()
 
+# llorch_stub makes files for the sources that a target names and that are not
+# here, since another part compiles them: CMake wants them to be there. The
+# launcher takes their objects and compiles none of them.
+function(llorch_stub target)
+  get_target_property(dir ${target} SOURCE_DIR)
+  get_target_property(sources ${target} SOURCES)
+  foreach(source IN LISTS sources)
+    get_filename_component(path "${source}" ABSOLUTE BASE_DIR "${dir}")
+    if(NOT source MATCHES "[$]<" AND NOT EXISTS "${path}")
+      file(WRITE "${path}" "")
+      file(APPEND "${CMAKE_BINARY_DIR}/stubs" "${path}\n")
+    endif()
+  endforeach()
+endfunction()
+
 # llorch_missing says whether a target names a source that is not here.
 function(llorch_missing target result)
   set(${result} FALSE PARENT_SCOPE)
@@ -44,6 +59,8 @@ function(llorch_each_target dir)
     if(lent)
       set_target_properties(${target} PROPERTIES
         SOURCES "${CMAKE_BINARY_DIR}/lent.cpp" UNITY_BUILD OFF RULE_LAUNCH_LINK "sh /llorch/lend.sh <TARGET>")
+    elseif(LLORCH_STUBS)
+      llorch_stub(${target})
     elseif(target IN_LIST LLORCH_PRECOMPILE)
       target_precompile_headers(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:/llorch/std.hpp>")
     endif()

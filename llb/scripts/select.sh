@@ -1,7 +1,8 @@
 # Sorts the files of the tree in /src into folders of /out. Arguments are groups
 # that each begin with -- and the folder's name; what follows are paths and shell
 # patterns from the tree's top. One that matches nothing is passed by: trees
-# differ, and a step that misses a file says so itself.
+# differ, and a step that misses a file says so itself. An exclamation mark
+# before a path takes it out again of what came before it.
 set -eu
 cd /src
 folder=
@@ -14,6 +15,11 @@ for arg in "$@"; do
       mkdir -p "$folder"
       continue
     fi
+    case $arg in !*)
+      rm -rf "$folder/${arg#!}"
+      continue
+      ;;
+    esac
     # Unquoted, to be a pattern.
     for f in $arg; do
       [ -e "$f" ] || continue
