@@ -106,14 +106,4 @@ func TestFixtureEmptyRunner(t *testing.T) {
 	if h, _ := p.handoff("default"); h.Commit != repo.Head() {
 		t.Errorf("the handoff's commit is %s, want %s", h.Commit, repo.Head())
 	}
-
-	// An engine's own BuildKit that cannot says so before it builds.
-	info, err := p.api.Info(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if slices.Contains(info.DriverStatus, [2]string{"driver-type", "io.containerd.snapshotter.v1"}) {
-		return
-	}
-	p.run("build", "--source", repo.Dir, "--tag", "llorch-e2e:never", "--cache-to", "type=local,dest="+p.dir+"/cache").wants(t, 3, "inline caches only", "--builder")
 }

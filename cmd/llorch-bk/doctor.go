@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/llorch/llorch-bk/cmd/internal/app"
 	"github.com/llorch/llorch-bk/images/fault"
@@ -47,12 +48,15 @@ and running are possible, and with 3 where they are not.`,
 }
 
 func printFindings(a *app.App, found []doctor.Finding) {
-	if len(found) == 0 {
+	if !slices.ContainsFunc(found, func(f doctor.Finding) bool { return f.Severity != doctor.Info }) {
 		fmt.Fprintln(a.Out, "nothing is wrong: this machine can build and run")
-		return
 	}
 	for _, f := range found {
-		fmt.Fprintf(a.Out, "%s: %s\n  why it matters: %s\n", f.Severity, f.What, f.Why)
+		matters := "why it matters"
+		if f.Severity == doctor.Info {
+			matters = "what it is for"
+		}
+		fmt.Fprintf(a.Out, "%s: %s\n  %s: %s\n", f.Severity, f.What, matters, f.Why)
 		for _, do := range f.Do {
 			fmt.Fprintf(a.Out, "  %s\n", do)
 		}

@@ -38,7 +38,7 @@ func (f *buildFlags) add(cmd *cobra.Command, cpu string) {
 	fs.StringVar(&f.request.Base, "base", "", "base `image` instead of the variant's own")
 	fs.StringArrayVar(&f.request.Tags, "tag", nil, "`name` of the image (repeatable)")
 	fs.StringVar(&f.request.Platform, "platform", "linux/"+runtime.GOARCH, "platform of the image: "+strings.Join(images.Platforms, ", "))
-	fs.StringVar(&f.builder, "builder", buildkit.Auto, "BuildKit to use: auto (the engine's own), unix://, tcp://, docker-container:// or kube-pod:// `address`")
+	fs.StringVar(&f.builder, "builder", buildkit.Auto, "BuildKit to use: auto (the engine's own, or else managed), managed (one that is started for you), or unix://, tcp://, docker-container://, kube-pod:// `address`")
 	fs.StringVar(&f.tls.CACert, "builder-ca", "", "CA certificate `file` for a tcp:// builder")
 	fs.StringVar(&f.tls.Cert, "builder-cert", "", "client certificate `file` for a tcp:// builder")
 	fs.StringVar(&f.tls.Key, "builder-key", "", "client key `file` for a tcp:// builder")

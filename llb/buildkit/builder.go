@@ -39,6 +39,8 @@ type Builder struct {
 	// Embedded is true for the BuildKit inside a Docker engine: its images are
 	// the engine's, so that nothing has to be loaded.
 	Embedded bool
+	// Managed is true for a builder that this program started.
+	Managed bool
 }
 
 // TLS are the files for a tcp:// builder with mutual TLS; empty fields are not used.
@@ -74,13 +76,13 @@ func Dial(ctx context.Context, addr string, engine Engine, tls TLS) (*Builder, e
 		u, err := url.Parse(addr)
 		if err != nil || u.Scheme == "" {
 			return nil, fault.New(fault.Usage, fmt.Sprintf("%q is no address of a builder", addr), err,
-				"--builder takes auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME or kube-pod://NAME")
+				"--builder takes auto, managed, unix:///PATH, tcp://HOST:PORT, docker-container://NAME or kube-pod://NAME")
 		}
 		switch u.Scheme {
 		case "unix", "tcp", "docker-container", "kube-pod":
 		default:
 			return nil, fault.New(fault.Usage, fmt.Sprintf("a builder cannot be reached by %s://", u.Scheme), nil,
-				"--builder takes auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME or kube-pod://NAME")
+				"--builder takes auto, managed, unix:///PATH, tcp://HOST:PORT, docker-container://NAME or kube-pod://NAME")
 		}
 		if tls.Cert != "" || tls.Key != "" {
 			opts = append(opts, client.WithCredentials(tls.Cert, tls.Key))
@@ -135,6 +137,9 @@ func (b *Builder) Close() error { return b.client.Close() }
 func (b *Builder) String() string {
 	if b.Embedded {
 		return "the Docker engine's BuildKit"
+	}
+	if b.Managed {
+		return "llorch-bk's own builder"
 	}
 	return "BuildKit at " + b.Address
 }

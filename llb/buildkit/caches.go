@@ -71,10 +71,10 @@ func (c Caches) requests() []gateway.CacheOptionsEntry {
 // snapshotterLabel is on the worker of an engine whose images are containerd's.
 const snapshotterLabel = "org.mobyproject.buildkit.worker.snapshotter"
 
-// takesCaches says before anything is built that a builder cannot do what is
+// Takes says before anything is built that a builder cannot do what is
 // asked: inside an engine with graphdrivers it knows inline caches only, and an
 // old one fails at the very end.
-func (b *Builder) takesCaches(ctx context.Context, c Caches) error {
+func (b *Builder) Takes(ctx context.Context, c Caches) error {
 	other := func(e client.CacheOptionsEntry) bool { return e.Type != "inline" && e.Type != "registry" }
 	if !b.Embedded || len(c.Exports) == 0 && !slices.ContainsFunc(c.Imports, other) {
 		return nil

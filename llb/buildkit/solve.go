@@ -106,7 +106,7 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 		}
 		solve.OCIStores = map[string]content.Store{llb.BaseStore: j.Local.Store}
 	}
-	if err := b.takesCaches(ctx, j.Caches); err != nil {
+	if err := b.Takes(ctx, j.Caches); err != nil {
 		return Result{}, err
 	}
 	solve.CacheImports, solve.CacheExports = j.Caches.Imports, j.Caches.Exports

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,9 +18,11 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// Daemon is an engine that is started in the background, for machines without
+// Daemon is a program that is started in the background, for machines without
 // an init that would.
 type Daemon struct {
+	// Name is what a person calls it; empty means the engine.
+	Name string
 	// Path is the program, and Args its arguments.
 	Path string
 	Args []string
@@ -42,13 +45,14 @@ const logLines = 20
 // it dies, does not answer in time, or ctx ends first, nothing of it is left
 // running and the error has its last lines.
 func (d Daemon) Start(ctx context.Context) error {
+	name := cmp.Or(d.Name, "the engine")
 	timeout := d.Timeout
 	if timeout == 0 {
 		timeout = time.Minute
 	}
 	log, err := os.OpenFile(d.Log, os.O_WRONLY|os.O_CREATE|os.O_APPEND|syscall.O_NOFOLLOW, 0o640)
 	if err != nil {
-		return fault.New(fault.Machine, "cannot start the engine", err, "make "+d.Log+" writable")
+		return fault.New(fault.Machine, "cannot start "+name, err, "make "+d.Log+" writable")
 	}
 	defer log.Close()
 	begin, err := log.Seek(0, io.SeekEnd)
@@ -62,7 +66,7 @@ func (d Daemon) Start(ctx context.Context) error {
 	cmd.Env = daemonEnv(d.Env)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
-		return fault.New(fault.Machine, "cannot start the engine", err, "see that "+d.Path+" is whole: reinstall docker.io")
+		return fault.New(fault.Machine, "cannot start "+name, err, "see that "+d.Path+" is whole")
 	}
 	// Someone has to ask for its exit status for as long as we live; after
 	// that the system's init does.
@@ -77,9 +81,9 @@ func (d Daemon) Start(ctx context.Context) error {
 	}
 	d.end(cmd.Process.Pid, exited)
 	if ctx.Err() != nil {
-		return fmt.Errorf("start the engine: %w", context.Cause(ctx))
+		return fmt.Errorf("start %s: %w", name, context.Cause(ctx))
 	}
-	return fault.New(fault.Machine, "cannot start the engine", err, "read all of "+d.Log).WithLines(lastLogLines(d.Log, begin))
+	return fault.New(fault.Machine, "cannot start "+name, err, "read all of "+d.Log).WithLines(lastLogLines(d.Log, begin))
 }
 
 // errExited is why a daemon that died is not waited for.

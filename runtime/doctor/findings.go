@@ -11,6 +11,8 @@ const (
 	Error Severity = "error"
 	// Warning: it is possible, but not all that this machine could do.
 	Warning Severity = "warning"
+	// Info: nothing is wrong; it is good to know.
+	Info Severity = "info"
 )
 
 // Finding is one thing that is wrong with the machine.

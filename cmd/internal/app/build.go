@@ -181,7 +181,7 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 	if err != nil {
 		return Built{}, err
 	}
-	b, err := buildkit.Dial(ctx, w.Builder, docker, w.TLS)
+	b, err := a.builder(ctx, d, docker, w)
 	if err != nil {
 		return Built{}, err
 	}

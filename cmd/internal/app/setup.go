@@ -1,13 +1,11 @@
 package app
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/docker/docker/client"
@@ -158,7 +156,8 @@ func (a *App) Doctor(ctx context.Context) ([]doctor.Finding, error) {
 	if ctx.Err() != nil {
 		return nil, interrupted(ctx, context.Cause(ctx))
 	}
-	return found, nil
+	builders, err := a.builders(ctx)
+	return append(found, builders...), err
 }
 
 // host is this machine with the engine that would be used.
@@ -189,21 +188,7 @@ func (a *App) ask(ctx context.Context, steps []doctor.Step) (bool, error) {
 		}
 	}
 	fmt.Fprint(a.Err, "Do it now? [y/N] ")
-	answer := make(chan string, 1)
-	go func() {
-		line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-		answer <- line
-	}()
-	select {
-	case <-ctx.Done():
-		return false, context.Cause(ctx)
-	case line := <-answer:
-		switch strings.ToLower(strings.TrimSpace(line)) {
-		case "y", "yes":
-			return true, nil
-		}
-		return false, nil
-	}
+	return answer(ctx)
 }
 
 func (a *App) say(format string, args ...any) { fmt.Fprintf(a.Err, format+"\n", args...) }
