@@ -18,10 +18,10 @@ GOLANGCILINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-# $(call tier,NAME,GO TEST ARGUMENTS) runs a tier whose gate is set. In CI
-# nothing of it may be skipped: there, a skip is a hole and not a choice.
+# $(call tier,NAME,GO TEST ARGUMENTS[,COMMAND THAT RUNS IT]) runs a tier whose gate
+# is set. In CI nothing of it may be skipped: there, a skip is a hole and not a choice.
 define tier
-	@mkdir -p bin; echo "go test $(2)"; $(GO) test -v -count=1 $(2) 2>&1 | tee bin/$(1).log | grep -vE '^(=== |    --- PASS|[0-9/]+ [0-9:]+ http2)'
+	@mkdir -p bin; echo "go test $(2)"; $(3) $(GO) test -v -count=1 $(2) 2>&1 | tee bin/$(1).log | grep -vE '^(=== |    --- PASS|[0-9/]+ [0-9:]+ http2)'
 	@if [ "$${CI:-}" = true ] && grep -E '^ *--- SKIP' bin/$(1).log; then echo "$(1): skipped in CI, see above"; exit 1; fi
 endef
 
@@ -56,6 +56,13 @@ e2e-fixture: build ## Hermetic tier: a tiny engine through the same graph and th
 e2e-real-docker: export LLORCH_E2E_REAL := 1
 e2e-real-docker: build ## Real tier: llama.cpp compiled by BuildKit, a real model, a completion
 	$(call tier,$@,-timeout 60m -run '^TestReal' ./e2e/)
+
+.PHONY: e2e-modern
+e2e-modern: export LLORCH_E2E_FIXTURE := 1
+e2e-modern: export LLORCH_E2E_REAL := 1
+e2e-modern: export LLORCH_E2E_MODERN := 1
+e2e-modern: build ## Both tiers on a Docker engine of today, compiled and started beside this machine's; root
+	$(call tier,$@,-timeout 60m -run '^Test(Fixture|Real|Modern)' ./e2e/,$(GO) run ./e2e/modern)
 
 .PHONY: docker-build
 docker-build: build ## Build the CPU image of the pinned release (LLAMA_REF for another)
