@@ -19,7 +19,7 @@ import (
 // for the bases. It may not be deep, since a socket's path is short.
 func managed(t *testing.T) (p *project, programs string) {
 	t.Helper()
-	p = fixture(t)
+	p = newProject(t)
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
 		t.Skip("a builder of our own needs Linux and root")
 	}
@@ -74,6 +74,7 @@ func left(t *testing.T, p *project, kind string) []struct {
 // TestFixtureManagedProcess holds that a builder of our own is started once, found
 // again, survives being killed, and goes when it is told to.
 func TestFixtureManagedProcess(t *testing.T) {
+	gate(t, "LLORCH_E2E_FIXTURE", "fixture")
 	p, _ := managed(t)
 	// Its image cannot be had, as on a closed machine.
 	p.setenv("LLORCH_BUILDER_IMAGE", "llorch.local/no-such-builder:1")

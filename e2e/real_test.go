@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,9 +28,23 @@ var known = map[string]struct{ prompt, completion string }{
 // tiny one that the fixtures write; LLORCH_BUILDER another builder.
 func TestRealFromSourceToCompletion(t *testing.T) {
 	gate(t, "LLORCH_E2E_REAL", "real")
-	p := newProject(t)
+	fromSourceToCompletion(t, newProject(t))
+}
+
+// TestRealManagedBuilder does the same with a builder of our own, as on an engine
+// whose BuildKit cannot do what is asked. It builds in steps, with the web UI.
+func TestRealManagedBuilder(t *testing.T) {
+	gate(t, "LLORCH_E2E_REAL", "real")
+	p, _ := managed(t)
+	p.setenv("LLORCH_BUILDER_IMAGE", "llorch.local/no-such-builder:1")
+	fromSourceToCompletion(t, p, "--builder", "managed", "--no-cache", "--tag", "llorch-e2e:real-managed")
+	removeImages(t, p.api, "llorch-e2e:real-managed")
+}
+
+func fromSourceToCompletion(t *testing.T, p *project, flags ...string) {
+	t.Helper()
 	ref := realModel(t, p)
-	args := append([]string{"up", "--model", ref, "--cpu", "native"}, realSource(t)...)
+	args := slices.Concat([]string{"up", "--model", ref, "--cpu", "native"}, realSource(t), flags)
 	p.must(append(args, "--", "--ctx-size", "256")...)
 	h, ok := p.handoff("default")
 	if !ok {
@@ -64,6 +79,16 @@ func TestRealFromSourceToCompletion(t *testing.T) {
 		t.Errorf("the completion is %q, want %q", got.Content, want)
 	case strings.TrimSpace(got.Content) == "":
 		t.Error("the completion is empty")
+	}
+	// An engine of the 20.10 line builds in one step, and without a web UI.
+	info, err := p.api.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(flags) > 0 || !strings.HasPrefix(info.ServerVersion, "20.10.") {
+		if code, page := get(t, h.URL+"/"); code != http.StatusOK || !strings.Contains(page, "<html") {
+			t.Errorf("the web UI: %d %.200s", code, page)
+		}
 	}
 	p.must("stop")
 	p.leftNothing()

@@ -20,6 +20,9 @@ type Variant struct {
 	OneBase bool
 	// Packages are the distribution packages that compiling needs.
 	Packages []string
+	// UIPackages are those that building the web UI needs, Node 20 or later among
+	// them; none where the distribution of BuildBase has no such Node.
+	UIPackages []string
 	// Backends are ggml's that the variant has beside the CPU's.
 	Backends []Backend
 	// Flags are CMake definitions of these backends.
@@ -62,6 +65,7 @@ var Catalogue = []Variant{
 		RuntimeBase: "docker.io/library/debian:trixie-slim",
 		OneBase:     true,
 		Packages:    toolchain,
+		UIPackages:  []string{"nodejs", "npm"},
 		Libraries:   []string{"libgomp.so.1"},
 	},
 	{

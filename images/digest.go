@@ -35,7 +35,7 @@ func (p *Plan) seal(r Request) error {
 		// What the image is called and says of itself is not what it is made of.
 		content.Image = ImageConfig{User: p.Image.User, Entrypoint: p.Image.Entrypoint, Env: p.Image.Env, Port: p.Image.Port, Health: p.Image.Health}
 		content.Source.Ref, content.Source.Location, content.Source.Version, content.Source.Kind = "", "", "", ""
-		content.CPU.RunsOn = ""
+		content.CPU.RunsOn, content.UIWhy = "", ""
 		if p.Recipe, err = digestOf(content); err != nil {
 			return err
 		}
@@ -54,7 +54,8 @@ func (p *Plan) seal(r Request) error {
 		Flags                                     []string
 		Scripts                                   string
 		Ours                                      any
-	}{p.Source.Commit, p.Variant, p.Platform, buildRef, runtimeRef, p.CUDA, r.CMakeFlags, p.Scripts, decisions(v, r.Arch())})
+		NoUI                                      bool
+	}{p.Source.Commit, p.Variant, p.Platform, buildRef, runtimeRef, p.CUDA, r.CMakeFlags, p.Scripts, decisions(v, r.Arch()), r.NoUI})
 	return err
 }
 
@@ -64,7 +65,7 @@ func (p *Plan) seal(r Request) error {
 func decisions(v Variant, arch string) any {
 	backends := v.backends()
 	cpu := map[string][]string{CPUBackend.Name: {allVariants}}
-	return []any{baseFlags(Plan{}), compileRules(arch, nil), v.Flags, v.Libraries, v.Env, makeParts(LayoutParts, backends, cpu, nil, ""), makeParts(LayoutGGML, backends, cpu, nil, "")}
+	return []any{baseFlags(Plan{}), compileRules(arch, nil), v.Flags, v.Libraries, v.Env, v.UIPackages, makeParts(LayoutParts, backends, cpu, nil, ""), makeParts(LayoutGGML, backends, cpu, nil, "")}
 }
 
 // digestOf hashes the canonical JSON of v: struct fields in their order, map

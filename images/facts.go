@@ -74,6 +74,8 @@ type Tree struct {
 	// what it lacks for the best.
 	Layout    Layout `json:"layout,omitempty"`
 	LayoutWhy string `json:"layout_why,omitempty"`
+	// UI is true where the tree's web UI can be built apart from its server.
+	UI bool `json:"ui,omitempty"`
 }
 
 // TreeFiles are the paths that ReadTree asks for.
@@ -90,6 +92,8 @@ var TreeFiles = []string{
 	"tools/CMakeLists.txt",
 	"tools/mtmd/CMakeLists.txt",
 	"vendor/CMakeLists.txt",
+	uiLock,
+	uiCMake,
 }
 
 var (
@@ -132,6 +136,7 @@ func ReadTree(files map[string][]byte) (*Tree, error) {
 		t.Licences = []string{"LICENSE"}
 	}
 	t.Layout, t.LayoutWhy = layoutOf(files)
+	t.UI = hasUI(files)
 	return &t, nil
 }
 

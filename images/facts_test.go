@@ -25,6 +25,20 @@ func TestReadTree(t *testing.T) {
 			files: map[string]string{"CMakeLists.txt": v050, "ggml/CMakeLists.txt": "", "tools/server/CMakeLists.txt": "", "LICENSE": "MIT"},
 			want:  &images.Tree{Version: "0.5.0", ServerDir: "tools/server", Licences: []string{"LICENSE"}},
 		},
+		"a web UI with its lock file": {
+			files: map[string]string{
+				"CMakeLists.txt": v050, "ggml/CMakeLists.txt": "", "tools/server/CMakeLists.txt": "",
+				"tools/ui/package-lock.json": "{}", "scripts/ui-assets.cmake": `set(SRC_DIST_DIR "${UI_SOURCE_DIR}/dist")`,
+			},
+			want: &images.Tree{Version: "0.5.0", ServerDir: "tools/server", UI: true},
+		},
+		"a web UI that is downloaded only": {
+			files: map[string]string{
+				"CMakeLists.txt": v050, "ggml/CMakeLists.txt": "", "tools/server/CMakeLists.txt": "",
+				"tools/ui/package-lock.json": "{}", "scripts/ui-assets.cmake": "file(DOWNLOAD x)",
+			},
+			want: &images.Tree{Version: "0.5.0", ServerDir: "tools/server"},
+		},
 		"b5000, the server among the examples": {
 			files: map[string]string{"CMakeLists.txt": b5000, "ggml/CMakeLists.txt": "", "examples/server/CMakeLists.txt": "", "LICENSE": "MIT"},
 			want:  &images.Tree{ServerDir: "examples/server", Licences: []string{"LICENSE"}},

@@ -45,7 +45,10 @@ type Plan struct {
 	CMake    PlanCMake  `json:"cmake"`
 	// Parts are the steps of the compile, in an order in which each comes after
 	// what it needs; the last one links the server.
-	Parts []Part      `json:"parts"`
+	Parts []Part `json:"parts"`
+	// UI is the server's web UI; nil for none, and UIWhy says why.
+	UI    *PlanUI     `json:"ui,omitempty"`
+	UIWhy string      `json:"ui_why,omitempty"`
 	Image ImageConfig `json:"image"`
 	// Scripts is Facts.Scripts.
 	Scripts string `json:"scripts,omitempty"`
@@ -185,6 +188,7 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	for i := range p.Parts {
 		p.Parts[i].Flags = overridden(p.Parts[i].Flags, r.CMakeFlags)
 	}
+	p.UI, p.UIWhy = planUI(r, v, f)
 	p.Image = ImageConfig{
 		Tags:       r.Tags,
 		User:       User,

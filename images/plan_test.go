@@ -21,7 +21,7 @@ func facts(change func(*images.Facts)) images.Facts {
 	f := images.Facts{
 		Source: images.SourceFacts{
 			Kind: images.SourceGit, Commit: commit, Tag: "v0.5.0", Time: time.Date(2026, 10, 1, 12, 0, 0, 0, time.FixedZone("", 7200)),
-			Tree: &images.Tree{Version: "0.5.0", ServerDir: "tools/server", Licences: []string{"LICENSE"}, Layout: images.LayoutParts},
+			Tree: &images.Tree{Version: "0.5.0", ServerDir: "tools/server", Licences: []string{"LICENSE"}, Layout: images.LayoutParts, UI: true},
 		},
 		Build:   base,
 		Runtime: base,
@@ -247,6 +247,31 @@ func TestPlanSplitsTheCPUBackend(t *testing.T) {
 	}
 	if p := plan(t, func(r *images.Request) { r.CPU = "x86-64-v3" }, nil); find(p, "ggml-cpu-ops") != nil {
 		t.Error("one level alone is taken apart")
+	}
+}
+
+func TestPlanUI(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		request func(*images.Request)
+		facts   func(*images.Facts)
+		why     string
+	}{
+		"by default":           {nil, nil, ""},
+		"not wanted":           {func(r *images.Request) { r.NoUI = true }, nil, "--no-ui"},
+		"an old builder":       {nil, func(f *images.Facts) { f.OneStep = "the builder is too old" }, "too old"},
+		"a tree without":       {nil, func(f *images.Facts) { f.Source.Tree = &images.Tree{ServerDir: "tools/server"} }, "the source has none"},
+		"a base without Node":  {func(r *images.Request) { r.Variant = "cuda" }, nil, "no Node 20"},
+		"a tree not known yet": {nil, func(f *images.Facts) { f.Source.Tree = nil }, ""},
+	} {
+		p := plan(t, c.request, c.facts)
+		if got := p.UI != nil; got != (name == "by default") || !strings.Contains(p.UIWhy, c.why) || c.why == "" && p.UIWhy != "" {
+			t.Errorf("%s: UI %v, because %q", name, got, p.UIWhy)
+		}
+	}
+	with, without := plan(t, nil, nil), plan(t, func(r *images.Request) { r.NoUI = true }, nil)
+	if with.Recipe == without.Recipe || with.Fit == without.Fit {
+		t.Error("with and without a web UI are one image")
 	}
 }
 

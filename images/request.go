@@ -52,6 +52,8 @@ type Request struct {
 	CUDAArch []string `json:"cuda_arch,omitempty"`
 	// CMakeFlags are the user's own, each as -DNAME=VALUE. They win over ours.
 	CMakeFlags []string `json:"cmake_flags,omitempty"`
+	// NoUI leaves the server's web UI out.
+	NoUI bool `json:"no_ui,omitempty"`
 	// Tags name the image; none means a name derived from commit, variant and level.
 	Tags []string `json:"tags,omitempty"`
 }

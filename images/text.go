@@ -67,6 +67,12 @@ func (p Plan) WriteText(w io.Writer) error {
 	if p.Source.LayoutWhy != "" {
 		row("", "no more steps than these: %s", p.Source.LayoutWhy)
 	}
+	switch {
+	case p.UI != nil:
+		row("web UI", "built from its own lock file")
+	case p.UIWhy != "":
+		row("web UI", "none: %s", p.UIWhy)
+	}
 	for i, t := range p.Image.Tags {
 		if i == 0 {
 			row("image", "%s", familiar(t))

@@ -22,6 +22,9 @@ func (b builder) selected(source bkllb.State) bkllb.State {
 			args = append(append(args, "--", part.Name), part.Files...)
 		}
 	}
+	if ui := b.plan.UI; ui != nil {
+		args = append(append(args, "--", images.UIPart), ui.Files...)
+	}
 	// Later trees keep the licences of what they bundle in a folder.
 	args = append(append(args, "--", licences+"/llama.cpp"), b.plan.Source.Licences...)
 	args = append(args, "licenses/*")
@@ -62,6 +65,9 @@ func (b builder) compile(toolchain, tree bkllb.State, part images.Part, compiled
 	}
 	if part.Link {
 		opts = append(opts, bkllb.AddEnv("LIBRARIES", strings.Join(p.CMake.Libraries, " ")))
+		if p.UI != nil {
+			opts = append(opts, bkllb.AddMount("/src/"+p.UI.Dist, b.webUI(tree), bkllb.Readonly))
+		}
 	}
 	for _, need := range part.Needs {
 		opts = append(opts, bkllb.AddMount("/lent/"+need, compiled[need], bkllb.Readonly))

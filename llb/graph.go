@@ -157,28 +157,45 @@ type noRunOption struct{}
 
 func (noRunOption) SetRunOption(*bkllb.ExecInfo) {}
 
-// toolchain is the build base with the packages that compiling needs. It is the
-// only step that may use the network.
+// toolchain is the build base with the packages that compiling needs.
 func (b builder) toolchain() bkllb.State {
-	args := []string{"sh", "/llorch/packages.sh"}
-	for _, p := range b.plan.Packages {
-		args = append(args, p.Name)
+	names := make([]string, len(b.plan.Packages))
+	for i, p := range b.plan.Packages {
+		names[i] = p.Name
 	}
+	return b.install("[toolchain] install ", names)
+}
+
+// install is the build base with packages of its distribution, which is a matter
+// of the network.
+func (b builder) install(title string, packages []string) bkllb.State {
 	id := "llorch-apt-" + b.cacheScope()
-	run := []bkllb.RunOption{
-		bkllb.Args(args),
+	return b.base(b.plan.Build, "base").Run(
+		bkllb.Args(append([]string{"sh", "/llorch/packages.sh"}, packages...)),
 		b.scripts(script{"packages.sh", packagesScript}),
-		bkllb.AddSecret("/run/llorch/ca.crt", bkllb.SecretID(CASecret), bkllb.SecretOptional),
+		b.caSecret(),
 		// apt locks its folders, so two builds must take turns.
 		bkllb.AddMount("/var/cache/apt", bkllb.Scratch(), bkllb.AsPersistentCacheDir(id+"-archives", bkllb.CacheMountLocked)),
 		bkllb.AddMount("/var/lib/apt/lists", bkllb.Scratch(), bkllb.AsPersistentCacheDir(id+"-lists", bkllb.CacheMountLocked)),
+		b.proxy(),
 		b.fresh(),
-		bkllb.WithCustomName("[toolchain] install " + strings.Join(args[2:], " ")),
+		bkllb.WithCustomName(title+strings.Join(packages, " ")),
+	).Root()
+}
+
+// caSecret gives a step with a network the certificates of that network's own
+// authority, where the user named some.
+func (b builder) caSecret() bkllb.RunOption {
+	return bkllb.AddSecret("/run/llorch/ca.crt", bkllb.SecretID(CASecret), bkllb.SecretOptional)
+}
+
+// proxy lets a step leave the network as the user's environment says.
+func (b builder) proxy() bkllb.RunOption {
+	p := b.opt.Proxy
+	if p == (Proxy{}) {
+		return noRunOption{}
 	}
-	if p := b.opt.Proxy; p != (Proxy{}) {
-		run = append(run, bkllb.WithProxy(bkllb.ProxyEnv{HTTPProxy: p.HTTP, HTTPSProxy: p.HTTPS, FTPProxy: p.FTP, NoProxy: p.No, AllProxy: p.All}))
-	}
-	return b.base(b.plan.Build, "base").Run(run...).Root()
+	return bkllb.WithProxy(bkllb.ProxyEnv{HTTPProxy: p.HTTP, HTTPSProxy: p.HTTPS, FTPProxy: p.FTP, NoProxy: p.No, AllProxy: p.All})
 }
 
 // cacheScope names what may share a cache mount: the same base on the same

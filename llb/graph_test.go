@@ -90,7 +90,7 @@ func cpu() subject {
 		Facts: images.Facts{
 			Source: images.SourceFacts{
 				Kind: images.SourceGit, Commit: commit, Tag: "v0.5.0", Time: time.Date(2026, 10, 1, 10, 0, 0, 0, time.UTC),
-				Tree: &images.Tree{Version: "0.5.0", ServerDir: "tools/server", Licences: []string{"LICENSE"}, Layout: images.LayoutParts},
+				Tree: &images.Tree{Version: "0.5.0", ServerDir: "tools/server", Licences: []string{"LICENSE"}, Layout: images.LayoutParts, UI: true},
 			},
 			Build: base, Runtime: base,
 		},
@@ -184,6 +184,9 @@ func (s subject) execs(t *testing.T) map[string]op {
 		}
 	}
 	want := []string{"[probe]", "[source]", "[toolchain]"}
+	if s.plan(t).UI != nil {
+		want = append(want, "[npm]", "[ui]")
+	}
 	for _, part := range s.plan(t).Parts {
 		want = append(want, "[compile] "+part.Name)
 	}
@@ -270,7 +273,7 @@ func TestOnlyTheToolchainHasANetwork(t *testing.T) {
 	for name, s := range subjects {
 		for step, o := range s.execs(t) {
 			want := pb.NetMode_NONE
-			if step == "[toolchain]" {
+			if step == "[toolchain]" || step == "[npm]" || step == "[ui]" {
 				want = pb.NetMode_UNSET
 			}
 			if got := o.Op.GetExec().Network; got != want {

@@ -103,7 +103,7 @@ func TestSecrets(t *testing.T) {
 				}
 			}
 			var want []string
-			if step == "[toolchain]" {
+			if step == "[toolchain]" || step == "[npm]" || step == "[ui]" {
 				want = []string{llb.CASecret}
 			}
 			if strings.HasPrefix(step, "[compile]") {
@@ -131,7 +131,7 @@ func TestProxy(t *testing.T) {
 		s := s.with(func(s *subject) { s.opt.Proxy = llb.Proxy{HTTP: secret, HTTPS: secret, No: "localhost"} })
 		for step, o := range s.execs(t) {
 			meta := o.Op.GetExec().Meta
-			if got := meta.ProxyEnv.GetHttpsProxy(); (got == secret) != (step == "[toolchain]") {
+			if got := meta.ProxyEnv.GetHttpsProxy(); (got == secret) != (step == "[toolchain]" || step == "[npm]" || step == "[ui]") {
 				t.Errorf("%s: %s has the proxy %q", name, step, got)
 			}
 			for _, v := range slices.Concat(meta.Args, meta.Env) {
@@ -194,15 +194,15 @@ func cacheMounts(t *testing.T, s subject) map[string]*pb.Mount {
 
 func TestCacheMounts(t *testing.T) {
 	t.Parallel()
-	const apt, lists, ccache = "/var/cache/apt", "/var/lib/apt/lists", "/ccache"
+	const apt, lists, ccache, npm = "/var/cache/apt", "/var/lib/apt/lists", "/ccache", "/npm"
 	for name, want := range map[string]map[string]string{
 		"cpu-portable-amd64": {
 			apt: "llorch-apt-amd64-debian-trixie-slim-archives", lists: "llorch-apt-amd64-debian-trixie-slim-lists",
-			ccache: "llorch-ccache-amd64-debian-trixie-slim",
+			ccache: "llorch-ccache-amd64-debian-trixie-slim", npm: "llorch-npm",
 		},
 		"cpu-portable-arm64": {
 			apt: "llorch-apt-arm64-debian-trixie-slim-archives", lists: "llorch-apt-arm64-debian-trixie-slim-lists",
-			ccache: "llorch-ccache-arm64-debian-trixie-slim",
+			ccache: "llorch-ccache-arm64-debian-trixie-slim", npm: "llorch-npm",
 		},
 		"cuda": {
 			apt: "llorch-apt-amd64-nvidia-cuda-12.8.1-devel-ubuntu24.04-archives", lists: "llorch-apt-amd64-nvidia-cuda-12.8.1-devel-ubuntu24.04-lists",
@@ -217,7 +217,7 @@ func TestCacheMounts(t *testing.T) {
 				t.Errorf("%s: %s has a source", name, dest)
 			}
 			sharing := pb.CacheSharingOpt_LOCKED
-			if dest == ccache {
+			if dest == ccache || dest == npm {
 				sharing = pb.CacheSharingOpt_SHARED
 			}
 			if m.CacheOpt.Sharing != sharing {

@@ -29,6 +29,9 @@ var projectScript string
 //go:embed scripts/std.hpp
 var stdHeader string
 
+//go:embed scripts/ui.sh
+var uiScript string
+
 //go:embed scripts/probe.c
 var probeSource string
 
@@ -51,5 +54,5 @@ func (b builder) scripts(all ...script) bkllb.RunOption {
 
 // ScriptsDigest identifies the scripts that carry a plan out.
 func ScriptsDigest() string {
-	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, lendScript, projectScript, stdHeader, probeSource}, "\x00")).String()
+	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, lendScript, projectScript, stdHeader, uiScript, probeSource}, "\x00")).String()
 }

@@ -45,7 +45,8 @@ func (f *buildFlags) add(cmd *cobra.Command, cpu string) {
 	fs.IntVar(&f.jobs, "jobs", 0, "compilers at once (default: what the builder's cores and memory allow)")
 	fs.StringArrayVar(&f.cacheFrom, "cache-from", nil, "layer `cache` to look in: an image's name, or type=local,src=DIR and the like (repeatable)")
 	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, "layer `cache` to keep every step in: a name, or type=local,dest=DIR and the like (repeatable)")
-	fs.StringVar(&f.caCert, "ca-cert", "", "`file` with the certificates of your network's own authority; it gets into no layer")
+	fs.StringVar(&f.caCert, "ca-cert", "", "`file` with the certificates of your network's own authority, which get into no layer (default what SSL_CERT_FILE names)")
+	fs.BoolVar(&f.request.NoUI, "no-ui", false, "leave the server's web UI out")
 	fs.BoolVar(&f.noCache, "no-cache", false, "compile again whatever is cached")
 }
 

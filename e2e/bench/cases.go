@@ -64,7 +64,8 @@ func officialCold(ctx context.Context, b *bench) error {
 // which steps compiled.
 func (b *bench) ours(ctx context.Context, cpu string, extra ...string) (time.Duration, []string, error) {
 	metadata := filepath.Join(b.dir, "metadata.json")
-	args := append([]string{"build", "--metadata-file", metadata, "--builder", b.builder.Addr, "--source", b.repo, "--ref", "HEAD", "--cpu", cpu, "--tag", "llorch-bench:ours", "--progress", "plain"}, extra...)
+	// Without a network, llama.cpp's own steps leave the web UI out.
+	args := append([]string{"build", "--no-ui", "--metadata-file", metadata, "--builder", b.builder.Addr, "--source", b.repo, "--ref", "HEAD", "--cpu", cpu, "--tag", "llorch-bench:ours", "--progress", "plain"}, extra...)
 	cmd := exec.CommandContext(ctx, "bin/llorch-bk", args...)
 	began := time.Now()
 	out, err := cmd.CombinedOutput()

@@ -117,7 +117,10 @@ func (b *Builder) explain(ctx context.Context, what string, err error, t *tail) 
 		return fault.New(fault.Build, what, fmt.Errorf("step %s: a compiler was killed, most likely by the kernel for lack of memory", name),
 			"let fewer run at once: --jobs 1; or give the builder more memory").WithLines(lines)
 	}
-	if strings.HasPrefix(name, "[toolchain]") {
+	if strings.HasPrefix(name, "[ui]") {
+		do = "the web UI's packages come from npm's registry: check the builder's network, proxy and --ca-cert, or build without it: --no-ui"
+	}
+	if strings.HasPrefix(name, "[toolchain]") || strings.HasPrefix(name, "[npm]") {
 		do = "the packages could not be installed: check the builder's network and proxy"
 	}
 	// The step's name says what ran; its command line would fill the screen.

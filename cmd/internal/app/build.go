@@ -142,7 +142,7 @@ func (a *App) resolve(ctx context.Context, d *Display, local bool, opt BuildOpti
 	if w.caches, err = buildkit.ParseCaches(opt.CacheFrom, opt.CacheTo); err != nil {
 		return w, err
 	}
-	if w.caCert, err = certificates(opt.CACert); err != nil {
+	if w.caCert, err = a.certificates(opt.CACert); err != nil {
 		return w, err
 	}
 	if local {
@@ -229,10 +229,16 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 	return Built{ID: info.ID, Tags: familiarAll(plan.Image.Tags), Digest: result.Digest, Steps: result.Steps, Plan: plan}, nil
 }
 
-// certificates reads a file of certificates; an empty name has none.
-func certificates(file string) ([]byte, error) {
+// certificates reads a file of certificates. Without a name it is the one that the
+// environment tells OpenSSL's programs, and Go's, to trust; if that is none, it is
+// theirs to complain about.
+func (a *App) certificates(file string) ([]byte, error) {
 	if file == "" {
-		return nil, nil
+		pem, err := os.ReadFile(a.Getenv("SSL_CERT_FILE"))
+		if err != nil || !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			return nil, nil //nolint:nilerr // See above.
+		}
+		return pem, nil
 	}
 	pem, err := os.ReadFile(file)
 	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {

@@ -1,0 +1,53 @@
+package images
+
+import "regexp"
+
+// UIPart is the name of the folder that the web UI's sources are sorted into.
+const UIPart = "ui"
+
+// PlanUI is how the server's web UI is built: by the tree's own lock file, in a
+// step of its own.
+type PlanUI struct {
+	// Packages are the distribution packages that building it takes.
+	Packages []Package `json:"packages"`
+	// Files are what the step gets to see of the tree.
+	Files []string `json:"files"`
+	// Dist is where the server's CMake files look for what the step gives.
+	Dist string `json:"dist"`
+}
+
+// uiLock and uiCMake are what a web UI that can be built apart consists of: its
+// packages, and a script of CMake's that takes a UI which was built before.
+const (
+	uiLock  = "tools/ui/package-lock.json"
+	uiCMake = "scripts/ui-assets.cmake"
+)
+
+var takesDist = regexp.MustCompile(`\bSRC_DIST_DIR\b`)
+
+// hasUI says whether a tree's web UI can be built apart from its server.
+func hasUI(files map[string][]byte) bool {
+	_, locked := files[uiLock]
+	return locked && takesDist.Match(files[uiCMake])
+}
+
+// planUI decides about the web UI, and says why there is none.
+func planUI(r Request, v Variant, f Facts) (*PlanUI, string) {
+	switch {
+	case r.NoUI:
+		return nil, "--no-ui"
+	case f.OneStep != "":
+		return nil, f.OneStep
+	case f.Source.Tree == nil:
+		return nil, ""
+	case !f.Source.Tree.UI:
+		return nil, "the source has none that can be built apart from its server"
+	case len(v.UIPackages) == 0:
+		return nil, "the variant's build base has no Node 20 to build it with"
+	}
+	ui := &PlanUI{Files: []string{"tools/ui", "!tools/ui/tests", "!tools/ui/README.md"}, Dist: "tools/ui/dist"}
+	for _, name := range v.UIPackages {
+		ui.Packages = append(ui.Packages, Package{Name: name})
+	}
+	return ui, ""
+}

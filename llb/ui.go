@@ -1,0 +1,28 @@
+package llb
+
+import (
+	"github.com/llorch/llorch-bk/images"
+	bkllb "github.com/moby/buildkit/client/llb"
+)
+
+// webUI is the server's web UI, keyed by its own files alone: neither the compilers
+// nor the rest of the tree are in its way. It needs a network, as the toolchain
+// does, and is the only other step that has one.
+func (b builder) webUI(tree bkllb.State) bkllb.State {
+	names := make([]string, len(b.plan.UI.Packages))
+	for i, p := range b.plan.UI.Packages {
+		names[i] = p.Name
+	}
+	opts := []bkllb.RunOption{
+		bkllb.Args([]string{"sh", "/llorch/ui.sh"}),
+		b.scripts(script{"ui.sh", uiScript}),
+		bkllb.AddMount("/src", tree, bkllb.SourcePath("/"+images.UIPart), bkllb.Readonly),
+		bkllb.AddMount("/npm", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-npm", bkllb.CacheMountShared)),
+		b.caSecret(),
+		b.proxy(),
+		b.fresh(),
+		bkllb.WithCustomName("[ui] build the web UI"),
+	}
+	node := b.install("[npm] install ", names)
+	return node.Run(opts...).AddMount("/out", bkllb.Scratch().Platform(b.platform))
+}
