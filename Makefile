@@ -57,12 +57,13 @@ e2e-real-docker: export LLORCH_E2E_REAL := 1
 e2e-real-docker: build ## Real tier: llama.cpp compiled by BuildKit, a real model, a completion
 	$(call tier,$@,-timeout 60m -run '^TestReal' ./e2e/)
 
+TESTS ?= ^Test(Fixture|Real|Modern)
 .PHONY: e2e-modern
 e2e-modern: export LLORCH_E2E_FIXTURE := 1
 e2e-modern: export LLORCH_E2E_REAL := 1
 e2e-modern: export LLORCH_E2E_MODERN := 1
 e2e-modern: build ## Both tiers on a Docker engine of today, compiled and started beside this machine's; root
-	$(call tier,$@,-timeout 60m -run '^Test(Fixture|Real|Modern)' ./e2e/,$(GO) run ./e2e/modern)
+	$(call tier,$@,-timeout 60m -run '$(TESTS)' ./e2e/,$(GO) run ./e2e/modern)
 
 .PHONY: docker-build
 docker-build: build ## Build the CPU image of the pinned release (LLAMA_REF for another)

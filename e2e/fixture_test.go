@@ -414,9 +414,22 @@ func compiled(t *testing.T, metadata string) []string {
 			Name   string
 			Cached bool
 		}
+		Layers []struct {
+			Name  string
+			Bytes int64
+		}
 	}
 	if err := json.Unmarshal(data, &built); err != nil {
 		t.Fatal(err)
+	}
+	var layers []string
+	for _, l := range built.Layers {
+		if l.Bytes > 0 {
+			layers = append(layers, l.Name)
+		}
+	}
+	if want := []string{"base", "ggml-cpu", "ggml", "llama", "common", "mtmd", "llama-server", "health probe", "licences", "program"}; !slices.Equal(layers, want) {
+		t.Errorf("the image's layers are %v, want %v", built.Layers, want)
 	}
 	var out []string
 	for _, s := range built.Steps {

@@ -8,7 +8,9 @@ package llb
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"io"
 	"path"
 	"regexp"
 	"slices"
@@ -18,6 +20,7 @@ import (
 	bkllb "github.com/moby/buildkit/client/llb"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -65,6 +68,8 @@ type Graph struct {
 	Image bkllb.State
 	// Config is the image's config, as JSON of Docker's image spec.
 	Config []byte
+	// Layers name what is added to the runtime base, from the lowest layer up.
+	Layers []string
 }
 
 // Build turns a plan into a graph. The plan must have nothing pending.
@@ -87,7 +92,8 @@ func Build(p images.Plan, caps Capabilities, opt Options) (Graph, error) {
 	for _, part := range p.Parts {
 		compiled[part.Name] = b.compile(toolchain, tree, part, compiled)
 	}
-	return Graph{Image: b.image(tree, compiled, b.probe(toolchain)), Config: config}, nil
+	image, layers := b.image(tree, compiled, b.probe(toolchain))
+	return Graph{Image: image, Config: config, Layers: layers}, nil
 }
 
 // SourceTree is the state of a plan's tree alone, for whoever has to read it
@@ -224,20 +230,25 @@ func (b builder) probe(toolchain bkllb.State) bkllb.State {
 // its own pace: the backends first, of which some weigh hundreds of megabytes,
 // and the server last. A copy in a layer of its own is not written again when
 // only a later one changes.
-func (b builder) image(tree bkllb.State, compiled map[string]bkllb.State, probe bkllb.State) bkllb.State {
+func (b builder) image(tree bkllb.State, compiled map[string]bkllb.State, probe bkllb.State) (bkllb.State, []string) {
 	dir := &bkllb.CopyInfo{CopyDirContentsOnly: true, CreateDestPath: true, AllowWildcard: true, AllowEmptyWildcard: true}
 	st := b.base(b.plan.Runtime, "runtime base")
+	var layers []string
+	add := func(name string, from bkllb.State, src, dest string) {
+		st = st.File(bkllb.Copy(from, src, dest, dir), bkllb.WithCustomName("[image] "+name))
+		layers = append(layers, name)
+	}
 	for _, part := range b.byWeight() {
-		if len(part.Objects) > 0 {
-			continue // They are inside another's library.
+		// Objects are inside another's library.
+		if len(part.Objects) == 0 {
+			add(part.Name, compiled[part.Name], "/lib", images.AppDir+"/")
 		}
-		st = st.File(bkllb.Copy(compiled[part.Name], "/lib", images.AppDir+"/", dir), bkllb.WithCustomName("[image] "+part.Name))
 	}
 	last := compiled[b.plan.Parts[len(b.plan.Parts)-1].Name]
-	return st.
-		File(bkllb.Copy(probe, "/", images.AppDir+"/", dir), bkllb.WithCustomName("[image] health probe")).
-		File(bkllb.Copy(tree, "/"+licences, "/usr/share/licenses/", dir), bkllb.WithCustomName("[image] licences")).
-		File(bkllb.Copy(last, "/bin", images.AppDir+"/", dir), bkllb.WithCustomName("[image] llama-server"))
+	add("health probe", probe, "/", images.AppDir+"/")
+	add("licences", tree, "/"+licences, "/usr/share/licenses/")
+	add("program", last, "/bin", images.AppDir+"/")
+	return st, layers
 }
 
 // byWeight are the parts in the order of their layers: backends, then ggml's
@@ -258,6 +269,21 @@ func weight(p images.Part) int {
 		return 2
 	}
 	return 3
+}
+
+// WriteDefinition writes a graph as BuildKit reads it, for buildctl. Unlike what
+// BuildKit's own function writes, equal graphs are equal bytes.
+func WriteDefinition(ctx context.Context, g Graph, w io.Writer) error {
+	def, err := g.Image.Marshal(ctx)
+	if err != nil {
+		return err
+	}
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(def.ToPB())
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(b)
+	return err
 }
 
 // Digest identifies a definition: the digest of its vertex chain's head. Equal

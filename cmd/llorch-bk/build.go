@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/docker/go-units"
 	"github.com/google/renameio/v2"
 	"github.com/llorch/llorch-bk/cmd/internal/app"
 	"github.com/llorch/llorch-bk/images"
@@ -52,6 +53,13 @@ next build compiles only what changed.`,
 			}
 			if len(cached) > 0 {
 				fmt.Fprintf(a.Out, "  cached    %s\n", strings.Join(cached, ", "))
+			}
+			if len(built.Layers) > 0 {
+				var sizes []string
+				for _, l := range built.Layers {
+					sizes = append(sizes, l.Name+" "+units.HumanSize(float64(l.Bytes)))
+				}
+				fmt.Fprintf(a.Out, "  layers    %s\n", strings.Join(sizes, ", "))
 			}
 			return nil
 		},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -9,10 +10,11 @@ import (
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 )
 
 // planFormats are the values of --format.
-var planFormats = []string{"text", "json", "dot"}
+var planFormats = []string{"text", "json", "llb", "dot"}
 
 func planCommand(a *app.App) *cobra.Command {
 	var flags buildFlags
@@ -24,6 +26,7 @@ func planCommand(a *app.App) *cobra.Command {
 builder nor an engine: what only they can tell is listed as still to be looked up.`,
 		Example: `  llorch-bk plan --cuda
   llorch-bk plan --source llama.bundle --cpu native --format json
+  llorch-bk plan --source llama.bundle --format llb | buildctl debug dump-llb
   llorch-bk plan --format dot | dot -Tsvg > plan.svg`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -37,6 +40,11 @@ builder nor an engine: what only they can tell is listed as still to be looked u
 			switch format {
 			case "json":
 				return printJSON(a.Out, plan)
+			case "llb":
+				if f, ok := a.Out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+					return fault.New(fault.Usage, "the graph is binary, and this is a terminal", nil, "llorch-bk plan --format llb | buildctl debug dump-llb")
+				}
+				return app.WriteLLB(cmd.Context(), plan, a.Out)
 			case "dot":
 				return plan.WriteDot(a.Out)
 			}

@@ -69,6 +69,8 @@ type Result struct {
 	ConfigDigest string
 	// Steps are what ran and what was there already, the slowest first.
 	Steps []Step
+	// Layers name what the image adds to its runtime base, from the lowest layer up.
+	Layers []string
 }
 
 // Build solves a plan into an image and puts it where the job says. A compile
@@ -134,6 +136,7 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 		Digest:       resp.ExporterResponse[exptypes.ExporterImageDigestKey],
 		ConfigDigest: resp.ExporterResponse[exptypes.ExporterImageConfigDigestKey],
 		Steps:        tail.finished(),
+		Layers:       graph.Layers,
 	}, nil
 }
 

@@ -5,8 +5,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,7 +57,44 @@ type Built struct {
 	Digest string `json:"digest,omitempty"`
 	// Steps are what the build ran and what it found done, the slowest first.
 	Steps []buildkit.Step `json:"steps,omitempty"`
-	Plan  images.Plan     `json:"plan,omitzero"`
+	// Layers are the image's, the lowest first.
+	Layers []Layer     `json:"layers,omitempty"`
+	Plan   images.Plan `json:"plan,omitzero"`
+}
+
+// Layer is a layer of an image, or what all layers of its base are together.
+type Layer struct {
+	Name string `json:"name"`
+	// Bytes is what it takes unpacked.
+	Bytes int64 `json:"bytes"`
+}
+
+// layers are an image's by the names of those that were added to its base; nil
+// where the engine's history does not tell.
+func layers(ctx context.Context, docker *client.Client, id string, added []string) []Layer {
+	history, err := docker.ImageHistory(ctx, id)
+	if err != nil {
+		return nil
+	}
+	var sizes []int64
+	// The newest comes first, with entries that made no layer in between.
+	for _, h := range slices.Backward(history) {
+		if h.Size > 0 {
+			sizes = append(sizes, h.Size)
+		}
+	}
+	at := len(sizes) - len(added)
+	if at < 1 {
+		return nil
+	}
+	out := []Layer{{Name: "base"}}
+	for _, size := range sizes[:at] {
+		out[0].Bytes += size
+	}
+	for i, name := range added {
+		out = append(out, Layer{Name: name, Bytes: sizes[at+i]})
+	}
+	return out
 }
 
 // Compiled are the parts that were compiled, with their times, and those that
@@ -112,6 +151,24 @@ func (a *App) Plan(ctx context.Context, opt BuildOptions) (images.Plan, error) {
 		return images.Plan{}, interrupted(ctx, err)
 	}
 	return want.plan()
+}
+
+// WriteLLB writes the graph of a plan as BuildKit reads it. What only a builder
+// could tell of the bases is left to the one that solves it.
+func WriteLLB(ctx context.Context, p images.Plan, w io.Writer) error {
+	for _, pending := range p.Pending {
+		if !strings.HasSuffix(pending, "_base.digest") {
+			return fault.New(fault.Usage, "there is no graph yet", fmt.Errorf("%s is still to be looked up", pending),
+				"name a source on this machine, or a ref that can be looked up, and a CPU level")
+		}
+	}
+	p.Pending = nil
+	// What a BuildKit of today can do: the plan is for no builder in particular.
+	g, err := llb.Build(p, llb.Capabilities{GitChecksum: true, GitSkipSubmodules: true, OCILayout: true}, llb.Options{})
+	if err != nil {
+		return err
+	}
+	return llb.WriteDefinition(ctx, g, w)
 }
 
 // wanted is a request whose facts of this machine are known.
@@ -226,8 +283,11 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 			return Built{}, fault.New(fault.Build, "the image was built, but cannot be named "+tag, err, "look at the engine's log")
 		}
 	}
-	return Built{ID: info.ID, Tags: familiarAll(plan.Image.Tags), Digest: result.Digest, Steps: result.Steps, Plan: plan}, nil
+	return Built{ID: info.ID, Tags: familiarAll(plan.Image.Tags), Digest: result.Digest, Steps: result.Steps, Layers: layers(ctx, docker, info.ID, result.Layers), Plan: plan}, nil
 }
+
+// secretMax is the most that BuildKit takes as a secret.
+const secretMax = 500 << 10
 
 // certificates reads a file of certificates. Without a name it is the one that the
 // environment tells OpenSSL's programs, and Go's, to trust; if that is none, it is
@@ -235,12 +295,15 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 func (a *App) certificates(file string) ([]byte, error) {
 	if file == "" {
 		pem, err := os.ReadFile(a.Getenv("SSL_CERT_FILE"))
-		if err != nil || !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		if err != nil || len(pem) > secretMax || !x509.NewCertPool().AppendCertsFromPEM(pem) {
 			return nil, nil //nolint:nilerr // See above.
 		}
 		return pem, nil
 	}
 	pem, err := os.ReadFile(file)
+	if err == nil && len(pem) > secretMax {
+		err = fmt.Errorf("it is larger than the %d bytes that BuildKit takes", secretMax)
+	}
 	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
 		err = errors.New("it has no certificate in PEM form")
 	}

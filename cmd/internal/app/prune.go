@@ -214,6 +214,8 @@ var cacheNotes = map[string]string{
 	"sources": "checked-out trees",
 	"bases":   "bootstrapped base images",
 	"demo":    "what make demo fetched",
+	// Of the project's own tests.
+	"programs": "compiled engines",
 }
 
 // size is what a folder takes; what cannot be read counts for nothing.
