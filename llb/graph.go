@@ -165,19 +165,19 @@ func (noRunOption) SetRunOption(*bkllb.ExecInfo) {}
 
 // toolchain is the build base with the packages that compiling needs.
 func (b builder) toolchain() bkllb.State {
-	names := make([]string, len(b.plan.Packages))
-	for i, p := range b.plan.Packages {
-		names[i] = p.Name
-	}
-	return b.install("[toolchain] install ", names)
+	return b.install("[toolchain] install ", b.plan.Packages)
 }
 
 // install is the build base with packages of its distribution, which is a matter
 // of the network.
-func (b builder) install(title string, packages []string) bkllb.State {
+func (b builder) install(title string, packages []images.Package) bkllb.State {
+	names := make([]string, len(packages))
+	for i, p := range packages {
+		names[i] = p.Name
+	}
 	id := "llorch-apt-" + b.cacheScope()
 	return b.base(b.plan.Build, "base").Run(
-		bkllb.Args(append([]string{"sh", "/llorch/packages.sh"}, packages...)),
+		bkllb.Args(append([]string{"sh", "/llorch/packages.sh"}, names...)),
 		b.scripts(script{"packages.sh", packagesScript}),
 		b.caSecret(),
 		// apt locks its folders, so two builds must take turns.
@@ -185,7 +185,7 @@ func (b builder) install(title string, packages []string) bkllb.State {
 		bkllb.AddMount("/var/lib/apt/lists", bkllb.Scratch(), bkllb.AsPersistentCacheDir(id+"-lists", bkllb.CacheMountLocked)),
 		b.proxy(),
 		b.fresh(),
-		bkllb.WithCustomName(title+strings.Join(packages, " ")),
+		bkllb.WithCustomName(title+strings.Join(names, " ")),
 	).Root()
 }
 

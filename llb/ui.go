@@ -6,13 +6,9 @@ import (
 )
 
 // webUI is the server's web UI, keyed by its own files alone: neither the compilers
-// nor the rest of the tree are in its way. It needs a network, as the toolchain
-// does, and is the only other step that has one.
+// nor the rest of the tree are in its way. It and the packages that it takes need a
+// network, as the toolchain does; no other step has one.
 func (b builder) webUI(tree bkllb.State) bkllb.State {
-	names := make([]string, len(b.plan.UI.Packages))
-	for i, p := range b.plan.UI.Packages {
-		names[i] = p.Name
-	}
 	opts := []bkllb.RunOption{
 		bkllb.Args([]string{"sh", "/llorch/ui.sh"}),
 		b.scripts(script{"ui.sh", uiScript}),
@@ -23,6 +19,6 @@ func (b builder) webUI(tree bkllb.State) bkllb.State {
 		b.fresh(),
 		bkllb.WithCustomName("[ui] build the web UI"),
 	}
-	node := b.install("[npm] install ", names)
+	node := b.install("[npm] install ", b.plan.UI.Packages)
 	return node.Run(opts...).AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }

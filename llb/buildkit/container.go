@@ -26,6 +26,8 @@ const (
 	managedName = "llorch-bk-builder"
 	// LabelBuilder marks the managed builder's container and volume.
 	LabelBuilder = "dev.llorch.builder"
+
+	noContainer = "no builder can be started in a container"
 )
 
 // Containers is what a managed builder in a container needs of a Docker engine.
@@ -43,26 +45,39 @@ type Containers interface {
 }
 
 // openContainer connects to the managed builder's container, which is made or
-// started as far as it has to be.
+// started as far as it has to be. One that was made in vain is removed.
 func (m Manager) openContainer(ctx context.Context) (*Builder, error) {
-	const what = "no builder can be started in a container"
 	c, err := m.Containers.ContainerInspect(ctx, managedName)
+	made := errdefs.IsNotFound(err)
 	switch {
-	case errdefs.IsNotFound(err):
+	case made:
 		if err := m.createContainer(ctx); err != nil {
 			return nil, err
 		}
 	case err != nil:
-		return nil, fault.New(fault.Machine, what, err, "look at the engine's log")
+		return nil, fault.New(fault.Machine, noContainer, err, "look at the engine's log")
 	case c.Config.Labels[LabelBuilder] == "":
-		return nil, fault.New(fault.Machine, what, errors.New("a container that is not ours is called "+managedName), "rename or remove it")
+		return nil, fault.New(fault.Machine, noContainer, errors.New("a container that is not ours is called "+managedName), "rename or remove it")
 	}
+	b, err := m.startContainer(ctx)
+	if err != nil && made {
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), dialTimeout)
+		defer cancel()
+		err = errors.Join(err, m.removeContainer(clean))
+	}
+	return b, err
+}
+
+// startContainer starts the container, if it does not run, and waits until the
+// daemon inside answers.
+func (m Manager) startContainer(ctx context.Context) (*Builder, error) {
+	const do = "look at docker logs " + managedName
 	// Starting one that runs does nothing.
 	if err := m.Containers.ContainerStart(ctx, managedName, container.StartOptions{}); err != nil {
-		return nil, fault.New(fault.Machine, what, err, "look at docker logs "+managedName)
+		return nil, fault.New(fault.Machine, noContainer, err, do)
 	}
 	var b *Builder
-	err = backoff.Retry(func() error {
+	err := backoff.Retry(func() error {
 		if c, err := m.Containers.ContainerInspect(ctx, managedName); err != nil || !c.State.Running {
 			return backoff.Permanent(errors.New("it ended at once"))
 		}
@@ -78,7 +93,7 @@ func (m Manager) openContainer(ctx context.Context) (*Builder, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, fault.New(fault.Machine, what, err, "look at docker logs "+managedName).WithLines(m.containerLog(ctx))
+		return nil, fault.New(fault.Machine, noContainer, err, do).WithLines(m.containerLog(ctx))
 	}
 	return b, nil
 }
@@ -117,7 +132,7 @@ func (m Manager) createContainer(ctx context.Context) error {
 	}, nil, nil, managedName)
 	// Two commands at once: the other's will do.
 	if err != nil && !errdefs.IsConflict(err) {
-		return fault.New(fault.Machine, "no builder can be started in a container", err, "look at the engine's log")
+		return fault.New(fault.Machine, noContainer, err, "look at the engine's log")
 	}
 	return nil
 }

@@ -74,8 +74,6 @@ type ManagedState struct {
 	Where string `json:"where"`
 	// Running is false for one that keeps its disk and does not run.
 	Running bool `json:"running"`
-	// Version is BuildKit's, empty where it does not say it or does not run.
-	Version string `json:"version,omitempty"`
 	// Bytes is what its cache takes on disk; 0 where that is not known.
 	Bytes int64 `json:"bytes,omitempty"`
 }
@@ -266,11 +264,8 @@ func (m Manager) States(ctx context.Context) ([]ManagedState, error) {
 	return out, nil
 }
 
-// describe adds what a builder that runs says of itself.
+// describe adds what the cache of a builder that runs takes.
 func (b *Builder) describe(ctx context.Context, s *ManagedState) {
-	if info, err := b.client.Info(ctx); err == nil {
-		s.Version = info.BuildkitVersion.Version
-	}
 	if used, err := b.client.DiskUsage(ctx); err == nil {
 		for _, u := range used {
 			s.Bytes += u.Size
@@ -287,7 +282,8 @@ func (m Manager) Remove(ctx context.Context, s ManagedState) error {
 	if _, err := lock.TryLockContext(ctx, 100*time.Millisecond); err != nil {
 		return fmt.Errorf("the builder cannot be removed: %w", err)
 	}
-	defer func() { _ = lock.Unlock(); _ = os.Remove(m.Dir + ".lock") }()
+	// The lock's file stays: others may wait at it.
+	defer func() { _ = lock.Unlock() }()
 	if err := m.endProcess(ctx); err != nil {
 		return err
 	}

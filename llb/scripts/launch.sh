@@ -1,11 +1,5 @@
 # Runs one compiler through ccache once there is room for it. The arguments are
 # the compiler's command as CMake made it, with the source at its end.
-#
-# Steps of a build run side by side, and so do builds, each with as many compilers
-# as the machine has room for; together they would need many times its memory. So
-# all of them take turns at one set of slots, which are locks on files in the
-# cache that they share. A lock ends with whoever holds it, however that ends.
-
 for source; do :; done
 # An object that another part has compiled is taken as it is: its source is not
 # here. Without the file that lists what a source includes, Ninja takes it that
@@ -25,6 +19,10 @@ if [ -n "${STUBS-}" ]; then
   fi
 fi
 
+# Steps of a build run side by side, and so do builds, each with as many compilers
+# as the machine has room for; together they would need many times its memory. So
+# all of them take turns at one set of slots, which are locks on files in the
+# cache that they share. A lock ends with whoever holds it, however that ends.
 slots=/ccache/slots
 jobs=$(cat /tmp/jobs)
 i=0 slot=

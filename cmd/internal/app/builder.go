@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
-	"strings"
 
 	"github.com/docker/docker/client"
 	"github.com/docker/go-units"
@@ -23,11 +22,10 @@ func (a *App) manager(docker *client.Client, notice func(string)) (buildkit.Mana
 		Dir: filepath.Join(cache, "builder"), Image: a.Getenv("LLORCH_BUILDER_IMAGE"), Program: a.Getenv("LLORCH_BUILDKITD"),
 		Notice: notice, Start: startBuilder,
 	}
-	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"} {
-		for _, n := range []string{name, strings.ToLower(name)} {
-			if v := a.Getenv(n); v != "" {
-				m.Env = append(m.Env, n+"="+v)
-			}
+	p := a.proxy()
+	for name, v := range map[string]string{"HTTP_PROXY": p.HTTP, "HTTPS_PROXY": p.HTTPS, "NO_PROXY": p.No} {
+		if v != "" {
+			m.Env = append(m.Env, name+"="+v)
 		}
 	}
 	if docker != nil {

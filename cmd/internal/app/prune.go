@@ -1,10 +1,10 @@
 package app
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,7 +21,6 @@ import (
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/engine"
-	"golang.org/x/term"
 )
 
 // PruneKinds are what prune knows, in the order in which it goes about it.
@@ -233,7 +232,7 @@ func size(dir string) int64 {
 }
 
 // PrintLeftovers lists them with their sizes.
-func PrintLeftovers(out interface{ Write([]byte) (int, error) }, all []Leftover) {
+func PrintLeftovers(out io.Writer, all []Leftover) {
 	tw := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	var sum int64
 	for _, l := range all {
@@ -251,28 +250,9 @@ func PrintLeftovers(out interface{ Write([]byte) (int, error) }, all []Leftover)
 // askPrune shows what would go and takes the person's answer.
 func (a *App) askPrune(ctx context.Context, found []Leftover) (bool, error) {
 	PrintLeftovers(a.Err, found)
-	if !term.IsTerminal(int(os.Stdin.Fd())) || !term.IsTerminal(int(os.Stderr.Fd())) {
+	if !atTerminal() {
 		return false, fault.New(fault.Usage, "nothing was removed", errors.New("there is no terminal to ask at"), "say --yes to remove all of the above")
 	}
 	fmt.Fprint(a.Err, "Remove all of it? [y/N] ")
 	return answer(ctx)
-}
-
-// answer reads a yes or no from the terminal.
-func answer(ctx context.Context) (bool, error) {
-	said := make(chan string, 1)
-	go func() {
-		line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-		said <- line
-	}()
-	select {
-	case <-ctx.Done():
-		return false, context.Cause(ctx)
-	case line := <-said:
-		switch strings.ToLower(strings.TrimSpace(line)) {
-		case "y", "yes":
-			return true, nil
-		}
-		return false, nil
-	}
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/llorch/llorch-bk/llb/base"
 	"github.com/llorch/llorch-bk/runtime/doctor"
 	"github.com/llorch/llorch-bk/runtime/engine"
-	"golang.org/x/term"
 )
 
 // registryPatience is how long a registry may take to say that it has an image.
@@ -164,7 +163,7 @@ func (a *App) Doctor(ctx context.Context) ([]doctor.Finding, error) {
 func (a *App) host() (doctor.Host, error) {
 	addr, chosen, err := engine.Address(engine.Options{Getenv: a.Getenv})
 	return doctor.Host{
-		Terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
+		Terminal: atTerminal(),
 		Engine:   a.askEngine, EngineAddr: addr, EngineChosen: chosen,
 	}, err
 }
