@@ -26,8 +26,10 @@ type CompileRule struct {
 //     of which gcc makes a tenth more at prompts.
 //   - What uses OpenMP stays gcc's, whose runtime library is the one in the image.
 //   - The server's own code and what it is made of do not compute: what counts
-//     is how long it takes to compile. What touches pixels, samples and the
-//     graphs of a model stays at the level that makes loops fast.
+//     is how long it takes to compile. So it is with what reads a model and with
+//     the descriptions of its graph, of which CMake makes a few large sources.
+//     What touches pixels, samples, tokens and the cache stays at the level that
+//     makes loops fast.
 //
 // The kernels of other architectures were not measured, so they stay as they are.
 func compileRules(arch string, users []string) []CompileRule {
@@ -50,7 +52,13 @@ func compileRules(arch string, users []string) []CompileRule {
 		}
 	}
 	return append(rules,
+		CompileRule{"src/models/*", Clang, "-O1"},
+		CompileRule{"src/CMakeFiles/*/Unity/*", Clang, "-O1"},
+		CompileRule{"src/llama-arch*", Clang, "-O1"},
+		CompileRule{"src/llama-model*", Clang, "-O1"},
+		CompileRule{"src/unicode-data*", Clang, "-O1"},
 		CompileRule{"src/*", Clang, "-O2"},
+		CompileRule{"tools/mtmd/models/*", Clang, "-O1"},
 		CompileRule{"tools/mtmd/*", Clang, "-O2"},
 		CompileRule{"examples/llava/*", Clang, "-O2"},
 		CompileRule{"common/*", Clang, "-O1"},
