@@ -223,7 +223,7 @@ func remoteFault(location string, err error) error {
 	var g *gitError
 	if errors.As(err, &g) {
 		said := strings.ToLower(g.all)
-		for _, s := range []string{"not found", "does not exist", "does not appear to be a git", "could not read username", "authentication failed", "403", "401"} {
+		for _, s := range []string{"not found", "does not exist", "does not appear to be a git", "could not read username", "authentication failed", "returned error: 403", "returned error: 401"} {
 			if strings.Contains(said, s) {
 				return fault.New(fault.Usage, "there is no readable repository at "+location, err, "check --source; a private repository needs git credentials that work without a prompt")
 			}
