@@ -30,8 +30,8 @@ func sourceBundle(ctx context.Context) (string, error) {
 
 // The commands of llama.cpp's .devops/cpu.Dockerfile, on Debian in place of
 // Ubuntu, as this bench's base is Debian. Left out is its stage for the web UI,
-// which neither side builds here, and ffmpeg, without which the image's size is
-// the more flattering one to it.
+// which neither side builds here. Its ffmpeg is weighed, but not in the times, to
+// which it would add.
 const (
 	officialPackages = "apt-get update && apt-get install -y gcc-14 g++-14 build-essential git cmake libssl-dev"
 	officialConfig   = "cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=OFF -DLLAMA_BUILD_TESTS=OFF -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON -DLLAMA_USE_PREBUILT_UI=OFF"
@@ -40,23 +40,64 @@ const (
 	officialRuntime  = "apt-get update && apt-get install -y libgomp1 curl && apt-get autoremove -y && apt-get clean -y && rm -rf /tmp/* /var/tmp/* /var/lib/apt/lists/*"
 )
 
-// official builds with llama.cpp's own steps and returns how long that took, and
-// how much of it the toolchain's packages were.
-func (b *bench) official(ctx context.Context, serverOnly bool) (all, packages time.Duration, err error) {
+const officialWhole = "apt-get update && apt-get install -y libgomp1 curl ffmpeg && apt-get autoremove -y && apt-get clean -y && rm -rf /tmp/* /var/tmp/* /var/lib/apt/lists/*"
+
+// runtimeWeight is what the base with some packages weighs, gzipped.
+func (b *bench) runtimeWeight(ctx context.Context, packages string) (int64, error) {
+	debian, store, err := debianBase()
+	if err != nil {
+		return 0, err
+	}
+	def, err := debian.Run(llb.Args([]string{"/bin/sh", "-c", packages}), llb.WithCustomName("runtime")).Root().Marshal(ctx)
+	if err != nil {
+		return 0, err
+	}
+	c, err := client.New(ctx, b.builder.Addr)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	out, err := os.CreateTemp(b.dir, "runtime-*.tar")
+	if err != nil {
+		return 0, err
+	}
+	file := out.Name()
+	if _, err := c.Solve(ctx, def, client.SolveOpt{
+		OCIStores: map[string]content.Store{"base": store},
+		Exports:   []client.ExportEntry{{Type: client.ExporterDocker, Output: func(map[string]string) (io.WriteCloser, error) { return out, nil }}},
+	}, nil); err != nil {
+		return 0, err
+	}
+	archive, err := os.Open(file)
+	if err != nil {
+		return 0, err
+	}
+	defer archive.Close()
+	return layersGzipped(archive)
+}
+
+// debianBase is the base that both sides build on, and the store that it is in.
+func debianBase() (llb.State, content.Store, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return 0, 0, err
+		return llb.State{}, nil, err
 	}
 	found, ok, err := base.Find(filepath.Join(cache, "llorch-bk", "bases"), base.DefaultSuite, runtime.GOARCH)
 	if err != nil || !ok {
-		return 0, 0, errors.Join(err, errors.New("there is no bootstrapped base: run make setup"))
+		return llb.State{}, nil, errors.Join(err, errors.New("there is no bootstrapped base: run make setup"))
 	}
 	store, err := found.Store()
+	ref := found.Ref[:strings.LastIndex(found.Ref, ":")] + "@" + found.Manifest.Digest.String()
+	return llb.OCILayout(ref, llb.OCIStore("", "base")).AddEnv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").AddEnv("DEBIAN_FRONTEND", "noninteractive"), store, err
+}
+
+// official builds with llama.cpp's own steps and returns how long that took, and
+// how much of it the toolchain's packages were.
+func (b *bench) official(ctx context.Context, serverOnly bool) (all, packages time.Duration, err error) {
+	debian, store, err := debianBase()
 	if err != nil {
 		return 0, 0, err
 	}
-	ref := found.Ref[:strings.LastIndex(found.Ref, ":")] + "@" + found.Manifest.Digest.String()
-	debian := llb.OCILayout(ref, llb.OCIStore("", "base")).AddEnv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").AddEnv("DEBIAN_FRONTEND", "noninteractive")
 	sh := func(st llb.State, name, script string) llb.State {
 		return st.Run(llb.Args([]string{"/bin/sh", "-c", script}), llb.WithCustomName(name)).Root()
 	}

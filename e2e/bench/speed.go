@@ -36,26 +36,11 @@ func speed(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer api.Close()
-	archive, err := os.Open(filepath.Join(b.dir, "official.tar"))
-	if err != nil {
-		return fmt.Errorf("run it together with the case official: %w", err)
-	}
-	defer archive.Close()
-	loaded, err := api.ImageLoad(ctx, archive)
-	if err != nil {
+	if err := loadOfficial(ctx, api, filepath.Join(b.dir, "official.tar")); err != nil {
 		return err
 	}
-	_, err = io.Copy(io.Discard, loaded.Body)
-	loaded.Body.Close()
-	if err != nil {
+	if err := b.weigh(ctx, api); err != nil {
 		return err
-	}
-	for row, tag := range map[string]string{"image of llama.cpp's own steps, gzipped, without ffmpeg": officialTag, "image, gzipped": oursTag} {
-		size, err := gzipped(ctx, api, tag)
-		if err != nil {
-			return err
-		}
-		b.table.setBytes(row, size)
 	}
 	model := filepath.Join(b.dir, "weighty.gguf")
 	f, err := os.Create(model)
@@ -66,7 +51,7 @@ func speed(ctx context.Context, b *bench) error {
 		return err
 	}
 	rates := map[string][]float64{}
-	for range 5 {
+	for range speedRounds {
 		for _, tag := range []string{officialTag, oursTag} {
 			prompt, generated, err := tokens(ctx, api, tag, model)
 			if err != nil {
@@ -77,14 +62,60 @@ func speed(ctx context.Context, b *bench) error {
 		}
 	}
 	for _, kind := range []string{"prompt", "generated"} {
-		b.table.rate(kind+" tokens per second, 227 MB model", median(rates[oursTag+" "+kind]), median(rates[officialTag+" "+kind]))
+		b.table.rate(fmt.Sprintf("%s tokens per second, 227 MB model, best of %d", kind, speedRounds), slices.Max(rates[oursTag+" "+kind]), slices.Max(rates[officialTag+" "+kind]))
 	}
 	return nil
 }
 
-func median(v []float64) float64 {
-	slices.Sort(v)
-	return v[len(v)/2]
+// speedRounds is how often each side is asked. What disturbs a machine only ever
+// slows it down, so the best answer counts; of one build, they differ by a tenth.
+const speedRounds = 9
+
+// loadOfficial puts what this run built with llama.cpp's own steps into the engine;
+// without that, what an earlier run put there does.
+func loadOfficial(ctx context.Context, api *client.Client, file string) error {
+	archive, err := os.Open(file)
+	if errors.Is(err, os.ErrNotExist) {
+		if _, err := api.ImageInspect(ctx, officialTag); err != nil {
+			return fmt.Errorf("run it together with the case official: %w", err)
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer archive.Close()
+	loaded, err := api.ImageLoad(ctx, archive)
+	if err != nil {
+		return err
+	}
+	defer loaded.Body.Close()
+	_, err = io.Copy(io.Discard, loaded.Body)
+	return err
+}
+
+// weigh compares the images as a registry would have them.
+func (b *bench) weigh(ctx context.Context, api *client.Client) error {
+	ours, err := gzipped(ctx, api, oursTag)
+	if err != nil {
+		return err
+	}
+	without, err := gzipped(ctx, api, officialTag)
+	if err != nil {
+		return err
+	}
+	b.table.size("image, gzipped, llama.cpp's without ffmpeg", ours, without)
+	// The compiled part is the same with what llama.cpp's own image has besides.
+	var parts []int64
+	for _, packages := range []string{officialRuntime, officialWhole} {
+		size, err := b.runtimeWeight(ctx, packages)
+		if err != nil {
+			return err
+		}
+		parts = append(parts, size)
+	}
+	b.table.size("image, gzipped", ours, without-parts[0]+parts[1])
+	return nil
 }
 
 // gzipped is the sum of an image's layers as a registry would have them.
@@ -94,8 +125,13 @@ func gzipped(ctx context.Context, api *client.Client, tag string) (int64, error)
 		return 0, err
 	}
 	defer saved.Close()
+	return layersGzipped(saved)
+}
+
+// layersGzipped is the same of an image's archive.
+func layersGzipped(archive io.Reader) (int64, error) {
 	sum := &counter{}
-	for r := tar.NewReader(saved); ; {
+	for r := tar.NewReader(archive); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return sum.n, nil
@@ -123,6 +159,9 @@ func tokens(ctx context.Context, api *client.Client, tag, model string) (prompt,
 		// Whatever the image names as its entry point; each side's own server.
 		Cmd:        []string{"--model", "/model.gguf", "--host", "0.0.0.0", "--port", "8080", "--threads", "2", "--ctx-size", "1024", "--parallel", "1"},
 		Entrypoint: []string{"/app/llama-server"},
+		// llama.cpp's own finds its libraries by being there: CMake leaves an empty
+		// entry in the rpath of what it has built.
+		WorkingDir: "/app",
 	}, &container.HostConfig{
 		Binds:        []string{model + ":/model.gguf:ro"},
 		PortBindings: nat.PortMap{"8080/tcp": {{HostIP: "127.0.0.1"}}},
@@ -157,7 +196,7 @@ func tokens(ctx context.Context, api *client.Client, tag, model string) (prompt,
 		time.Sleep(50 * time.Millisecond)
 	}
 	body, err := json.Marshal(map[string]any{
-		"prompt": strings.Repeat("Once upon a time, one tiny model learned to speak. ", 30), "n_predict": 64, "temperature": 0, "ignore_eos": true, "cache_prompt": false,
+		"prompt": strings.Repeat("Once upon a time, one tiny model learned to speak. ", 30), "n_predict": 384, "temperature": 0, "ignore_eos": true, "cache_prompt": false,
 	})
 	if err != nil {
 		return 0, 0, err

@@ -24,14 +24,14 @@ type table struct {
 	path, buildkit string
 
 	times map[string]time.Duration
-	bytes map[string]int64
+	sizes map[string][2]int64
 	rates map[string][2]float64
 	notes map[string]string
 	order []string
 }
 
 func newTable(ctx context.Context, path string) *table {
-	return &table{path: path, buildkit: buildkitVersion(ctx), times: map[string]time.Duration{}, bytes: map[string]int64{}, rates: map[string][2]float64{}, notes: map[string]string{}}
+	return &table{path: path, buildkit: buildkitVersion(ctx), times: map[string]time.Duration{}, sizes: map[string][2]int64{}, rates: map[string][2]float64{}, notes: map[string]string{}}
 }
 
 func (t *table) set(row string, d time.Duration) {
@@ -41,8 +41,9 @@ func (t *table) set(row string, d time.Duration) {
 	t.times[row] = d
 }
 
-func (t *table) setBytes(row string, n int64) { t.bytes[row] = n }
-func (t *table) note(row, text string)        { t.notes[row] = text }
+// size keeps two weights, of which less is better.
+func (t *table) size(row string, ours, theirs int64) { t.sizes[row] = [2]int64{ours, theirs} }
+func (t *table) note(row, text string)               { t.notes[row] = text }
 
 // rate keeps two speeds, of which more is better.
 func (t *table) rate(row string, ours, theirs float64) { t.rates[row] = [2]float64{ours, theirs} }
@@ -85,8 +86,13 @@ func (t *table) print(w io.Writer) {
 		r := t.rates[row]
 		fmt.Fprintf(tw, "%s\t%.1f\t%.1f\t%.3f\tat least 0.98\n", row, r[0], r[1], r[0]/r[1])
 	}
-	for _, row := range slices.Sorted(maps.Keys(t.bytes)) {
-		fmt.Fprintf(tw, "%s\t%.1f MB\n", row, float64(t.bytes[row])/1e6)
+	for _, row := range slices.Sorted(maps.Keys(t.sizes)) {
+		s := t.sizes[row]
+		bar := "0.33"
+		if strings.Contains(row, "without") {
+			bar = ""
+		}
+		fmt.Fprintf(tw, "%s\t%.1f MB\t%.1f MB\t%.3f\t%s\n", row, float64(s[0])/1e6, float64(s[1])/1e6, float64(s[0])/float64(s[1]), bar)
 	}
 	_ = tw.Flush()
 }
