@@ -34,7 +34,7 @@ func TestFixtureUsage(t *testing.T) {
 	}{
 		"unknown command":       {[]string{"biuld"}, []string{"biuld"}},
 		"unknown flag":          {[]string{"build", "--nope"}, []string{"--nope", "--help"}},
-		"unknown variant":       {[]string{"build", "--variant", "rocm"}, []string{"rocm", "cpu, cuda"}},
+		"unknown variant":       {[]string{"build", "--variant", "rocm"}, []string{"rocm", "cpu, cuda, cuda12"}},
 		"unknown level":         {[]string{"plan", "--cpu", "x86-64-v9"}, []string{"x86-64-v9", "x86-64-v3"}},
 		"unknown ref":           {[]string{"build", "--source", url, "--ref", "no-such-branch"}, []string{"no-such-branch", url}},
 		"no repository":         {[]string{"build", "--source", strings.Replace(url, ".git", "-none.git", 1)}, []string{"no readable repository"}},

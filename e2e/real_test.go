@@ -39,6 +39,8 @@ func TestRealManagedBuilder(t *testing.T) {
 	p.setenv("LLORCH_BUILDER_IMAGE", "llorch.local/no-such-builder:1")
 	fromSourceToCompletion(t, p, "--builder", "managed", "--no-cache", "--tag", "llorch-e2e:real-managed")
 	removeImages(t, p.api, "llorch-e2e:real-managed")
+	// The builder has compiled all but the GPU's backend by now.
+	t.Run("Vulkan", func(t *testing.T) { vulkan(t, p, "--builder", "managed") })
 }
 
 func fromSourceToCompletion(t *testing.T, p *project, flags ...string) {

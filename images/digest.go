@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Labels of ours on an image. OCI's own are beside them.
@@ -18,6 +19,10 @@ const (
 	LabelVariant = "dev.llorch.variant"
 	LabelCPU     = "dev.llorch.cpu"
 	LabelCUDA    = "dev.llorch.cuda"
+	// LabelCUDAArchs is what the image's CUDA code is for, as CMake has it.
+	LabelCUDAArchs = "dev.llorch.cuda.architectures"
+	// LabelDevice begins ggml's names of the GPUs that the image is for.
+	LabelDevice = "dev.llorch.device"
 	// LabelProbe is the path of the static health probe in the image.
 	LabelProbe = "dev.llorch.probe"
 )
@@ -36,6 +41,9 @@ func (p *Plan) seal(r Request) error {
 		content.Image = ImageConfig{User: p.Image.User, Entrypoint: p.Image.Entrypoint, Env: p.Image.Env, Port: p.Image.Port, Health: p.Image.Health}
 		content.Source.Ref, content.Source.Location, content.Source.Version, content.Source.Kind = "", "", "", ""
 		content.CPU.RunsOn, content.UIWhy = "", ""
+		if p.CUDA != nil {
+			content.CUDA = &PlanCUDA{Version: p.CUDA.Version, Archs: p.CUDA.Archs}
+		}
 		if p.Recipe, err = digestOf(content); err != nil {
 			return err
 		}
@@ -43,19 +51,29 @@ func (p *Plan) seal(r Request) error {
 	if p.Source.Commit == "" || p.Source.Dirty {
 		return nil
 	}
-	v, err := FindVariant(r.Variant)
+	members, err := findVariants(r.Variant)
 	if err != nil {
 		return err
 	}
-	buildRef, runtimeRef := BaseRefs(r, v)
+	// Of a family's toolkits any does the job for which it was asked, if it was asked
+	// for the same GPUs.
+	var ours []any
+	for _, v := range members {
+		ours = append(ours, decisions(v, r.Arch()))
+	}
+	archs := r.CUDAArch
+	if slices.Equal(archs, []string{CUDAAuto}) && p.CUDA != nil {
+		archs = p.CUDA.Archs
+	}
+	buildRef, runtimeRef := BaseRefs(r, members[0])
 	p.Fit, err = digestOf(struct {
-		Commit, Variant, Platform, Build, Runtime string
-		CUDA                                      *PlanCUDA
-		Flags                                     []string
-		Scripts                                   string
-		Ours                                      any
-		NoUI                                      bool
-	}{p.Source.Commit, p.Variant, p.Platform, buildRef, runtimeRef, p.CUDA, r.CMakeFlags, p.Scripts, decisions(v, r.Arch()), r.NoUI})
+		Commit, Variant, Platform, Build, Runtime, Accelerator string
+		CUDA                                                   []string
+		Flags                                                  []string
+		Scripts                                                string
+		Ours                                                   any
+		NoUI                                                   bool
+	}{p.Source.Commit, r.Variant, p.Platform, buildRef, runtimeRef, r.AcceleratorBase, archs, r.CMakeFlags, p.Scripts, ours, r.NoUI})
 	return err
 }
 
@@ -65,7 +83,7 @@ func (p *Plan) seal(r Request) error {
 func decisions(v Variant, arch string) any {
 	backends := v.backends()
 	cpu := map[string][]string{CPUBackend.Name: {allVariants}}
-	return []any{baseFlags(Plan{}), compileRules(arch, nil), v.Flags, v.Libraries, v.Env, v.UIPackages, makeParts(LayoutParts, backends, cpu, nil, ""), makeParts(LayoutGGML, backends, cpu, nil, "")}
+	return []any{baseFlags(Plan{}), compileRules(arch, nil), v.Accelerator, v.Libraries, v.Env, v.RuntimePackages, v.UIPackages, makeParts(LayoutParts, backends, cpu, nil, ""), makeParts(LayoutGGML, backends, cpu, nil, "")}
 }
 
 // digestOf hashes the canonical JSON of v: struct fields in their order, map
@@ -112,7 +130,10 @@ func labels(p Plan, v Variant) map[string]string {
 		l["org.opencontainers.image.revision"] += "-dirty"
 	}
 	if p.CUDA != nil {
-		l[LabelCUDA] = p.CUDA.Version
+		l[LabelCUDA], l[LabelCUDAArchs] = p.CUDA.Version, strings.Join(p.CUDA.Archs, ";")
+	}
+	if p.Accelerator != nil {
+		l[LabelDevice] = p.Accelerator.Device
 	}
 	for _, k := range slices.Collect(maps.Keys(l)) {
 		if l[k] == "" {

@@ -118,7 +118,7 @@ func TestDigestsPackage(t *testing.T) {
 		t.Error("a package is part of the recipe, not of the fit")
 	}
 	// A program that compiles otherwise must not take an older one's image for its own.
-	images.Catalogue[0].Backends = []images.Backend{{Name: "ggml-blas", Flag: "GGML_BLAS"}}
+	images.Catalogue[0].Accelerator = &images.Accelerator{Backend: images.Backend{Name: "ggml-blas", Flag: "GGML_BLAS"}}
 	if after := plan(t, nil, nil); after.Fit == before.Fit {
 		t.Error("what the program itself decides is no part of the fit")
 	}

@@ -21,6 +21,20 @@ func (p Plan) WriteDot(w io.Writer) error {
 	node("runtime base", p.Runtime.pinned())
 	node("image", strings.Join(familiars(p.Image.Tags), "\n"))
 	edge("build base", "toolchain")
+	if a := p.Accelerator; a != nil {
+		base := "build base"
+		if a.Base.Ref != p.Build.Ref {
+			base = "GPU base"
+			node(base, a.Base.pinned())
+		}
+		node("GPU toolchain", "toolchain of "+a.Part)
+		edge(base, "GPU toolchain")
+		if len(a.Libraries) > 0 {
+			node("libraries", strings.Join(a.Libraries, "\n"))
+			edge("GPU toolchain", "libraries")
+			edge("libraries", "image")
+		}
+	}
 	edge("source", "files")
 	edge("toolchain", "probe")
 	edge("runtime base", "image")
@@ -33,7 +47,11 @@ func (p Plan) WriteDot(w io.Writer) error {
 		}
 		id := "compile " + part.Name
 		node(id, part.Name)
-		edge("toolchain", id)
+		if part.Accelerated {
+			edge("GPU toolchain", id)
+		} else {
+			edge("toolchain", id)
+		}
 		edge(from, id)
 		for _, need := range part.Needs {
 			edge("compile "+need, id)

@@ -16,6 +16,15 @@ type Facts struct {
 	Source  SourceFacts `json:"source"`
 	Build   BaseFacts   `json:"build_base"`
 	Runtime BaseFacts   `json:"runtime_base"`
+	// Accelerator is what the backend for GPUs is compiled on, where that is
+	// another base than Build.
+	Accelerator BaseFacts `json:"accelerator_base,omitzero"`
+	// Unreachable are bases of accelerators, by their normalised names, that no
+	// registry gives.
+	Unreachable []string `json:"unreachable,omitempty"`
+	// GPU is what the driver of the machine that will run the image says; nil where
+	// nobody asked it. It answers CUDAAuto and nothing else.
+	GPU *GPUFacts `json:"gpu,omitempty"`
 	// Scripts is the digest of the scripts that carry a plan out, so that a
 	// program whose scripts changed does not take an older one's image for its own.
 	Scripts string `json:"scripts,omitempty"`

@@ -52,6 +52,8 @@ type Part struct {
 	Objects []string `json:"objects,omitempty"`
 	// Precompile are targets whose C++ sources start from a precompiled standard library.
 	Precompile []string `json:"precompile,omitempty"`
+	// Accelerated is true for a part that is compiled in the accelerator's toolchain.
+	Accelerated bool `json:"accelerated,omitempty"`
 	// Link is true for the part whose executable is the server.
 	Link bool `json:"link,omitempty"`
 }
@@ -76,15 +78,6 @@ var (
 
 // ggmlTargets are what everything links against.
 var ggmlTargets = []string{"ggml-base", "ggml"}
-
-// without are the definitions of a part that does not compile these backends.
-func without(backends []Backend) []string {
-	var out []string
-	for _, b := range backends {
-		out = append(out, "-D"+b.Flag+"=OFF")
-	}
-	return out
-}
 
 // cpuOps are the operators of the CPU backend: half of the work that compiling
 // all of its variants is, and the half that changes apart from the other.
@@ -115,23 +108,24 @@ func makeParts(layout Layout, backends []Backend, backendFlags map[string][]stri
 		for _, b := range backends {
 			flags = append(append(flags, "-D"+b.Flag+"=ON"), backendFlags[b.Name]...)
 		}
-		return []Part{{Name: target, Flags: flags, Targets: []string{target}, Link: true}}
+		return []Part{{Name: target, Flags: flags, Targets: []string{target}, Accelerated: len(backends) > 1, Link: true}}
 	}
-	none := without(backends)
+	none := []string{"-D" + CPUBackend.Flag + "=OFF"}
 	parts := []Part{{
 		Name: "ggml", Targets: ggmlTargets, Flags: none,
 		// ggml's quantisation looks into the CPU backend's headers.
 		Files: slices.Concat(ggmlCMake, []string{"ggml/src/*.c", "ggml/src/*.cpp", "ggml/src/*.h", "ggml/src/ggml-cpu/*.h"}),
 	}}
 	for _, b := range backends {
+		// Of ggml's backends, the CPU's is the one that is on unless it is switched off:
+		// a part that is not the accelerator's is told nothing of it, and so is the same
+		// in an image without.
 		flags := []string{"-D" + b.Flag + "=ON"}
-		for _, other := range backends {
-			if other != b {
-				flags = append(flags, "-D"+other.Flag+"=OFF")
-			}
+		if b != CPUBackend {
+			flags = append(flags, none...)
 		}
 		part := Part{
-			Name: b.Name, Lent: ggmlTargets, Flags: append(flags, backendFlags[b.Name]...),
+			Name: b.Name, Lent: ggmlTargets, Accelerated: b != CPUBackend, Flags: append(flags, backendFlags[b.Name]...),
 			Files: slices.Concat(ggmlCMake, []string{"ggml/src/*.h", "ggml/src/" + b.Name, "ggml/src/ggml-cpu/*.h"}),
 		}
 		if b == CPUBackend && slices.Contains(part.Flags, allVariants) {

@@ -41,8 +41,12 @@ type Plan struct {
 	Runtime  BaseFacts  `json:"runtime_base"`
 	Packages []Package  `json:"packages"`
 	CPU      PlanCPU    `json:"cpu"`
-	CUDA     *PlanCUDA  `json:"cuda,omitempty"`
-	CMake    PlanCMake  `json:"cmake"`
+	// Accelerator is the backend for GPUs; nil for none.
+	Accelerator *PlanAccelerator `json:"accelerator,omitempty"`
+	CUDA        *PlanCUDA        `json:"cuda,omitempty"`
+	// RuntimePackages are installed into the image.
+	RuntimePackages []Package `json:"runtime_packages,omitempty"`
+	CMake           PlanCMake `json:"cmake"`
 	// Parts are the steps of the compile, in an order in which each comes after
 	// what it needs; the last one links the server.
 	Parts []Part `json:"parts"`
@@ -98,12 +102,17 @@ type PlanCPU struct {
 	RunsOn string `json:"runs_on,omitempty"`
 }
 
-// PlanCUDA says what the image's CUDA code is compiled for.
-type PlanCUDA struct {
-	Version string `json:"version"`
-	// Archs is the value of CMAKE_CUDA_ARCHITECTURES: machine code for each,
-	// and PTX of the newest for what comes after it.
-	Archs []string `json:"architectures"`
+// PlanAccelerator is how the backend for GPUs is compiled, in a toolchain of its own.
+type PlanAccelerator struct {
+	// Part is the name of its part.
+	Part string `json:"part"`
+	// Device begins ggml's names of its devices.
+	Device     string    `json:"device"`
+	Base       BaseFacts `json:"base"`
+	Components []string  `json:"components,omitempty"`
+	Packages   []Package `json:"packages"`
+	// Libraries are sonames that go from its toolchain into the image.
+	Libraries []string `json:"libraries,omitempty"`
 }
 
 // PlanCMake is the configuration of the compile.
@@ -132,10 +141,11 @@ type ImageConfig struct {
 // form that Normalise gives. A fact that is missing leaves its part of the plan
 // open and is named in Pending; a fact that contradicts the request is a fault.
 func MakePlan(r Request, f Facts) (Plan, error) {
-	v, err := FindVariant(r.Variant)
+	choice, err := Choose(r, f)
 	if err != nil {
-		return Plan{}, fault.New(fault.Usage, "there is no such variant", err, "see llorch-bk build --help")
+		return Plan{}, err
 	}
+	v := choice.Variant
 	p := Plan{
 		Schema:   PlanSchema,
 		Variant:  v.Name,
@@ -147,6 +157,7 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 		},
 		Build:   f.Build,
 		Runtime: f.Runtime,
+		CUDA:    choice.CUDA,
 		Scripts: f.Scripts,
 	}
 	if f.Source.Commit == "" {
@@ -169,24 +180,32 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	buildRef, runtimeRef := BaseRefs(r, v)
 	p.Pending = append(p.Pending, fillBase(&p.Build, buildRef, "build_base")...)
 	p.Pending = append(p.Pending, fillBase(&p.Runtime, runtimeRef, "runtime_base")...)
-	for _, name := range v.Packages {
-		p.Packages = append(p.Packages, Package{Name: name})
+	p.Packages, p.RuntimePackages = packages(v.Packages), packages(v.RuntimePackages)
+	if a := v.Accelerator; a != nil {
+		p.Accelerator = &PlanAccelerator{Part: a.Name, Device: a.Device, Base: f.Accelerator, Components: a.Components, Packages: packages(a.Packages), Libraries: a.Libraries}
+		if base := acceleratorBase(r, v); base == buildRef {
+			p.Accelerator.Base = p.Build
+		} else {
+			p.Pending = append(p.Pending, fillBase(&p.Accelerator.Base, base, "accelerator_base")...)
+		}
 	}
 	if err := planCPU(&p, r, f); err != nil {
 		return Plan{}, err
 	}
-	p.CMake = PlanCMake{Generator: "Ninja", Flags: mergeFlags(baseFlags(p), r.CMakeFlags), Rules: compileRules(r.Arch(), r.CMakeFlags), Libraries: v.Libraries}
+	// What only the backend for GPUs reads must not make everything else another thing.
+	own, shared := split(r.CMakeFlags, isAccelerators)
+	p.CMake = PlanCMake{Generator: "Ninja", Flags: mergeFlags(baseFlags(p), shared), Rules: compileRules(r.Arch(), r.CMakeFlags), Libraries: v.Libraries}
 	backendFlags := map[string][]string{CPUBackend.Name: cpuFlags(p)}
-	for _, b := range v.Backends {
-		backendFlags[b.Name] = v.Flags
-	}
-	if v.CUDA != nil {
-		p.CUDA = planCUDA(v.CUDA, r.CUDAArch)
-		backendFlags["ggml-cuda"] = append(slices.Clone(v.Flags), "-DCMAKE_CUDA_ARCHITECTURES="+strings.Join(p.CUDA.Archs, ";"))
+	if a := v.Accelerator; a != nil {
+		flags := slices.Clone(a.Flags)
+		if p.CUDA != nil {
+			flags = append(flags, "-DCMAKE_CUDA_ARCHITECTURES="+strings.Join(p.CUDA.Archs, ";"))
+		}
+		backendFlags[a.Name] = append(overridden(flags, own), own...)
 	}
 	p.Parts = makeParts(p.Source.Layout, v.backends(), backendFlags, buildFlags(p), isDev(p))
 	for i := range p.Parts {
-		p.Parts[i].Flags = overridden(p.Parts[i].Flags, r.CMakeFlags)
+		p.Parts[i].Flags = overridden(p.Parts[i].Flags, shared)
 	}
 	p.UI, p.UIWhy = planUI(r, v, f)
 	p.Image = ImageConfig{
@@ -207,9 +226,59 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	return p, nil
 }
 
+func packages(names []string) []Package {
+	var out []Package
+	for _, name := range names {
+		out = append(out, Package{Name: name})
+	}
+	return out
+}
+
+// split sorts flags by whether they are of a kind.
+func split(flags []string, kind func(string) bool) (of, rest []string) {
+	for _, f := range flags {
+		if kind(f) {
+			of = append(of, f)
+		} else {
+			rest = append(rest, f)
+		}
+	}
+	return of, rest
+}
+
+// isAccelerators says that a definition is read where a backend for GPUs is
+// configured, and nowhere else.
+func isAccelerators(flag string) bool {
+	name, _, _ := strings.Cut(strings.TrimPrefix(flag, "-D"), "=")
+	return name == "GGML_CUDA" || name == "GGML_VULKAN" || strings.HasPrefix(name, "GGML_CUDA_") || strings.HasPrefix(name, "GGML_VULKAN_") || strings.HasPrefix(name, "CMAKE_CUDA_")
+}
+
+// AcceleratorBase is the normalised name of the image that the backend for GPUs
+// is compiled on; empty where it is the one of everything else, or there is none.
+func AcceleratorBase(r Request, v Variant) string {
+	build, _ := BaseRefs(r, v)
+	if base := acceleratorBase(r, v); base != build {
+		return base
+	}
+	return ""
+}
+
+func acceleratorBase(r Request, v Variant) string {
+	build, _ := BaseRefs(r, v)
+	switch {
+	case v.Accelerator == nil:
+		return ""
+	case r.AcceleratorBase != "":
+		return r.AcceleratorBase
+	case v.Accelerator.Base != "":
+		return v.Accelerator.Base
+	}
+	return build
+}
+
 // BaseRefs are the normalised names of the images that compiling and running
 // start from. A user's base replaces both where the variant has one base, else
-// only the runtime's: a CUDA compiler is no small thing to leave out unawares.
+// only the runtime's.
 func BaseRefs(r Request, v Variant) (build, runtime string) {
 	build, runtime = v.BuildBase, v.RuntimeBase
 	if r.Base != "" {
@@ -361,21 +430,6 @@ func mergeFlags(ours, users []string) []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// planCUDA asks for machine code for each architecture and PTX for the newest
-// only: without the -real suffix CMake would add PTX for each, and PTX alone
-// makes the first start compile for minutes.
-func planCUDA(c *CUDA, archs []string) *PlanCUDA {
-	if len(archs) == 0 || slices.Equal(archs, []string{CUDAAll}) {
-		archs = c.Archs
-	}
-	out := make([]string, len(archs))
-	for i, a := range archs {
-		out[i] = a + "-real"
-	}
-	out[len(out)-1] = archs[len(archs)-1]
-	return &PlanCUDA{Version: c.Version, Archs: out}
 }
 
 // Repository is the name of images that were given no tag.

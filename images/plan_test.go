@@ -33,8 +33,7 @@ func facts(change func(*images.Facts)) images.Facts {
 }
 
 func cudaFacts(f *images.Facts) {
-	f.Build = images.BaseFacts{Ref: "docker.io/nvidia/cuda:12.8.1-devel-ubuntu24.04", Digest: sha("d"), Env: []string{"PATH=/usr/local/cuda/bin:/usr/bin:/bin"}}
-	f.Runtime = images.BaseFacts{Ref: "docker.io/nvidia/cuda:12.8.1-runtime-ubuntu24.04", Digest: sha("e"), Env: []string{"PATH=/usr/bin:/bin"}}
+	f.Accelerator = images.BaseFacts{Ref: nvidia128, Digest: sha("d"), Env: []string{"PATH=/usr/local/cuda/bin:/usr/bin:/bin"}}
 }
 
 func plan(t *testing.T, r func(*images.Request), f func(*images.Facts)) images.Plan {
@@ -147,9 +146,10 @@ func TestPlanCUDAArchs(t *testing.T) {
 	}{
 		"machine code for each, PTX of the newest": {[]string{"8.9", "86"}, "86-real;89"},
 		"one":                  {[]string{"90"}, "90"},
-		"the newest by number": {[]string{"120", "90a"}, "90a-real;120"},
-		"none named means all": {nil, "61-real;70-real;75-real;80-real;86-real;89-real;90-real;100-real;120"},
-		"all":                  {[]string{"all"}, "61-real;70-real;75-real;80-real;86-real;89-real;90-real;100-real;120"},
+		"the newest by number": {[]string{"100", "90"}, "90-real;100"},
+		"PTX that is portable": {[]string{"120", "89"}, "89;120-real"},
+		"none named means all": {nil, "61-real;70-real;75-real;80-real;86-real;89-real;90-real;100;120-real"},
+		"all":                  {[]string{"all"}, "61-real;70-real;75-real;80-real;86-real;89-real;90-real;100;120-real"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -261,7 +261,6 @@ func TestPlanUI(t *testing.T) {
 		"not wanted":           {func(r *images.Request) { r.NoUI = true }, nil, "--no-ui"},
 		"an old builder":       {nil, func(f *images.Facts) { f.OneStep = "the builder is too old" }, "too old"},
 		"a tree without":       {nil, func(f *images.Facts) { f.Source.Tree = &images.Tree{ServerDir: "tools/server"} }, "the source has none"},
-		"a base without Node":  {func(r *images.Request) { r.Variant = "cuda" }, nil, "no Node 20"},
 		"a tree not known yet": {nil, func(f *images.Facts) { f.Source.Tree = nil }, ""},
 	} {
 		p := plan(t, c.request, c.facts)
@@ -288,21 +287,29 @@ func TestPlanOldTreesKeepTheServerAmongTheExamples(t *testing.T) {
 func TestBaseRefs(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		change         func(*images.Request)
-		build, runtime string
+		change    func(*images.Request)
+		base, gpu string
 	}{
-		"cpu":            {nil, "docker.io/library/debian:trixie-slim", "docker.io/library/debian:trixie-slim"},
-		"cpu, own base":  {func(r *images.Request) { r.Base = "me/x" }, "docker.io/me/x:latest", "docker.io/me/x:latest"},
-		"cuda":           {cuda, "docker.io/nvidia/cuda:12.8.1-devel-ubuntu24.04", "docker.io/nvidia/cuda:12.8.1-runtime-ubuntu24.04"},
-		"cuda, own base": {func(r *images.Request) { cuda(r); r.Base = "me/x" }, "docker.io/nvidia/cuda:12.8.1-devel-ubuntu24.04", "docker.io/me/x:latest"},
+		"cpu":            {nil, "docker.io/library/debian:trixie-slim", ""},
+		"cpu, own base":  {func(r *images.Request) { r.Base = "me/x" }, "docker.io/me/x:latest", ""},
+		"cuda":           {cuda, "docker.io/library/debian:trixie-slim", nvidia128},
+		"cuda, own base": {func(r *images.Request) { cuda(r); r.Base = "me/x" }, "docker.io/me/x:latest", nvidia128},
+		"cuda, own base for the GPU": {
+			func(r *images.Request) { cuda(r); r.AcceleratorBase = "mirror.example/cuda:12.8" },
+			"docker.io/library/debian:trixie-slim", "mirror.example/cuda:12.8",
+		},
+		"vulkan has one base":           {func(r *images.Request) { r.Variant = "vulkan" }, "docker.io/library/debian:trixie-slim", ""},
+		"vulkan, own base":              {func(r *images.Request) { r.Variant, r.Base = "vulkan", "me/x" }, "docker.io/me/x:latest", ""},
+		"Debian's CUDA has that of all": {func(r *images.Request) { r.Variant = "cuda-debian" }, "docker.io/library/debian:trixie-slim", ""},
 	} {
 		r := normal(t, c.change)
-		v, err := images.FindVariant(r.Variant)
+		choice, err := images.Choose(r, images.Facts{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if build, runtime := images.BaseRefs(r, v); build != c.build || runtime != c.runtime {
-			t.Errorf("%s: %s, %s", name, build, runtime)
+		build, runtime := images.BaseRefs(r, choice.Variant)
+		if gpu := images.AcceleratorBase(r, choice.Variant); build != c.base || runtime != c.base || gpu != c.gpu {
+			t.Errorf("%s: %s, %s, %s", name, build, runtime, gpu)
 		}
 	}
 }
@@ -336,10 +343,10 @@ func TestPlanDefaultTag(t *testing.T) {
 
 func TestPlanKeepsAnotherPlansNumbersOut(t *testing.T) {
 	t.Parallel()
-	before := slices.Clone(images.Catalogue[1].CUDA.Archs)
+	before := slices.Clone(images.Catalogue[1].Accelerator.CUDA.Archs)
 	a := plan(t, cuda, cudaFacts)
 	b := plan(t, func(r *images.Request) { cuda(r); r.CUDAArch = []string{"86"} }, cudaFacts)
-	if diff := cmp.Diff(before, images.Catalogue[1].CUDA.Archs); diff != "" {
+	if diff := cmp.Diff(before, images.Catalogue[1].Accelerator.CUDA.Archs); diff != "" {
 		t.Errorf("a plan changed the catalogue:\n%s", diff)
 	}
 	a.Image.Env[0], a.Packages[0].Name = "changed", "changed"

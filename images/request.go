@@ -1,7 +1,6 @@
 package images
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -44,11 +43,13 @@ type Request struct {
 	Variant string `json:"variant"`
 	// Platform is the image's OS and architecture, as linux/amd64.
 	Platform string `json:"platform"`
-	// Base replaces the catalogue's base image.
-	Base string `json:"base,omitempty"`
+	// Base replaces the catalogue's base image, AcceleratorBase the one that the
+	// backend for GPUs is compiled on.
+	Base            string `json:"base,omitempty"`
+	AcceleratorBase string `json:"accelerator_base,omitempty"`
 	// CPU is CPUPortable, CPUNative or the name of a level.
 	CPU string `json:"cpu"`
-	// CUDAArch is a list of CUDA architectures (86 or 8.6), or CUDAAll.
+	// CUDAArch is a list of CUDA architectures (86 or 8.6), or CUDAAll, or CUDAAuto.
 	CUDAArch []string `json:"cuda_arch,omitempty"`
 	// CMakeFlags are the user's own, each as -DNAME=VALUE. They win over ours.
 	CMakeFlags []string `json:"cmake_flags,omitempty"`
@@ -68,10 +69,12 @@ var (
 // is reported at once, as a fault.Usage.
 func (r Request) Normalise() (Request, error) {
 	var wrong []error
-	v, err := FindVariant(r.Variant)
+	members, err := findVariants(r.Variant)
 	if err != nil {
 		wrong = append(wrong, err)
 	}
+	accelerated := len(members) > 0 && members[0].Accelerator != nil
+	cuda := accelerated && members[0].Accelerator.CUDA != nil
 	if !slices.Contains(Platforms, r.Platform) {
 		wrong = append(wrong, fmt.Errorf("platform %q is not one of %s", r.Platform, strings.Join(Platforms, ", ")))
 	} else if r.CPU != CPUPortable && r.CPU != CPUNative {
@@ -89,11 +92,11 @@ func (r Request) Normalise() (Request, error) {
 	} else {
 		r.CUDAArch = archs
 	}
-	if len(r.CUDAArch) > 0 && v.CUDA == nil && r.Variant != "" {
+	if len(r.CUDAArch) > 0 && !cuda && len(members) > 0 {
 		wrong = append(wrong, fmt.Errorf("--cuda-arch is for a CUDA variant, not for %q", r.Variant))
 	}
 	for _, f := range flags {
-		if name, value, _ := strings.Cut(strings.TrimPrefix(f, "-D"), "="); name == "GGML_CUDA" && v.CUDA == nil && !isOff(value) {
+		if name, value, _ := strings.Cut(strings.TrimPrefix(f, "-D"), "="); name == "GGML_CUDA" && !cuda && !isOff(value) {
 			wrong = append(wrong, errors.New("-DGGML_CUDA needs the CUDA toolchain: use --cuda"))
 		}
 	}
@@ -111,13 +114,19 @@ func (r Request) Normalise() (Request, error) {
 		tags = append(tags, reference.TagNameOnly(named).String())
 	}
 	r.Tags = slices.Compact(slices.Sorted(slices.Values(tags)))
-	if r.Base != "" {
-		named, err := reference.ParseNormalizedNamed(r.Base)
-		if err != nil {
-			wrong = append(wrong, fmt.Errorf("base %q: %w", r.Base, err))
-		} else {
-			r.Base = reference.TagNameOnly(named).String()
+	if r.AcceleratorBase != "" && !accelerated && len(members) > 0 {
+		wrong = append(wrong, fmt.Errorf("--base gpu= is for a variant with a backend for GPUs, not for %q", r.Variant))
+	}
+	for _, base := range []*string{&r.Base, &r.AcceleratorBase} {
+		if *base == "" {
+			continue
 		}
+		named, err := reference.ParseNormalizedNamed(*base)
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("base %q: %w", *base, err))
+			continue
+		}
+		*base = reference.TagNameOnly(named).String()
 	}
 	if len(wrong) > 0 {
 		return r, fault.New(fault.Usage, "this cannot be built as asked", errors.Join(wrong...), "see llorch-bk build --help")
@@ -188,7 +197,7 @@ func isOff(v string) bool {
 
 // normaliseArchs turns 8.6 and 86 into 86, sorts by number, and removes doubles.
 func normaliseArchs(archs []string) ([]string, error) {
-	if len(archs) == 1 && archs[0] == CUDAAll {
+	if len(archs) == 1 && (archs[0] == CUDAAll || archs[0] == CUDAAuto) {
 		return archs, nil
 	}
 	var wrong []error
@@ -196,15 +205,11 @@ func normaliseArchs(archs []string) ([]string, error) {
 	for _, a := range archs {
 		m := cudaArch.FindStringSubmatch(a)
 		if m == nil {
-			wrong = append(wrong, fmt.Errorf("CUDA architecture %q is not of the form 86 or 8.6", a))
+			wrong = append(wrong, fmt.Errorf("CUDA architecture %q is not of the form 86 or 8.6, nor %s or %s alone", a, CUDAAll, CUDAAuto))
 			continue
 		}
 		out = append(out, m[1]+m[2]+m[3])
 	}
-	slices.SortFunc(out, func(a, b string) int {
-		// 90a is older than 100: a suffix is no digit.
-		na, nb := strings.TrimRight(a, "af"), strings.TrimRight(b, "af")
-		return cmp.Or(cmp.Compare(len(na), len(nb)), strings.Compare(a, b))
-	})
+	slices.SortFunc(out, compareArchs)
 	return slices.Compact(out), errors.Join(wrong...)
 }

@@ -35,14 +35,23 @@ func (p Plan) WriteText(w io.Writer) error {
 	}
 	if p.CUDA != nil {
 		row("cuda", "%s for %s", p.CUDA.Version, strings.Join(p.CUDA.Archs, " "))
+		for _, note := range p.CUDA.Notes {
+			row("", "%s", note)
+		}
 	}
 	row("compiled on", "%s", p.Build.pinned())
 	row("runs on", "%s", p.Runtime.pinned())
-	names := make([]string, len(p.Packages))
-	for i, pkg := range p.Packages {
-		names[i] = pkg.Name
+	row("packages", "%s", names(p.Packages))
+	if a := p.Accelerator; a != nil {
+		row(a.Part, "compiled on %s", a.Base.pinned())
+		row("", "packages %s", names(a.Packages))
+		if len(a.Libraries) > 0 {
+			row("", "with %s", strings.Join(a.Libraries, " "))
+		}
 	}
-	row("packages", "%s", strings.Join(names, " "))
+	if len(p.RuntimePackages) > 0 {
+		row("image has", "%s", names(p.RuntimePackages))
+	}
 	for i, f := range p.CMake.Flags {
 		if i == 0 {
 			row("cmake", "%s", f)
@@ -97,6 +106,14 @@ func (r CompileRule) text() string {
 // text is a part in one line: what it is called and told.
 func (p Part) text() string {
 	return strings.Join(append([]string{p.Name}, p.Flags...), " ")
+}
+
+func names(all []Package) string {
+	out := make([]string, len(all))
+	for i, p := range all {
+		out[i] = p.Name
+	}
+	return strings.Join(out, " ")
 }
 
 func known(s string) string {

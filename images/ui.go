@@ -42,8 +42,6 @@ func planUI(r Request, v Variant, f Facts) (*PlanUI, string) {
 		return nil, ""
 	case !f.Source.Tree.UI:
 		return nil, "the source has none that can be built apart from its server"
-	case len(v.UIPackages) == 0:
-		return nil, "the variant's build base has no Node 20 to build it with"
 	}
 	ui := &PlanUI{Files: []string{"tools/ui", "!tools/ui/tests", "!tools/ui/README.md"}, Dist: "tools/ui/dist"}
 	for _, name := range v.UIPackages {

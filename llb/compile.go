@@ -45,6 +45,10 @@ const licences = "licenses"
 // put there.
 func (b builder) compile(toolchain, tree bkllb.State, part images.Part, compiled map[string]bkllb.State) bkllb.State {
 	p := b.plan
+	base := p.Build
+	if part.Accelerated {
+		base = p.Accelerator.Base
+	}
 	args := append([]string{"sh", "/llorch/compile.sh", p.CMake.Generator}, p.CMake.Flags...)
 	args = append(args, part.Flags...)
 	opts := []bkllb.RunOption{
@@ -52,7 +56,7 @@ func (b builder) compile(toolchain, tree bkllb.State, part images.Part, compiled
 		b.scripts(script{"compile.sh", compileScript}, script{"launch.sh", launchScript}, script{"lend.sh", lendScript}, script{"project.cmake", projectScript}, script{"std.hpp", stdHeader}),
 		b.partFiles(tree, part),
 		bkllb.AddMount("/build", bkllb.Scratch(), bkllb.ForceNoOutput),
-		bkllb.AddMount("/ccache", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-ccache-"+b.cacheScope(), bkllb.CacheMountShared)),
+		bkllb.AddMount("/ccache", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-ccache-"+b.cacheScope(base), bkllb.CacheMountShared)),
 		bkllb.AddSecret("/run/llorch/jobs", bkllb.SecretID(JobsSecret), bkllb.SecretOptional),
 		bkllb.AddEnv("LENT", strings.Join(part.Lent, ";")),
 		bkllb.AddEnv("OBJECTS", strings.Join(part.Objects, " ")),

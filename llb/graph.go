@@ -87,12 +87,21 @@ func Build(p images.Plan, caps Capabilities, opt Options) (Graph, error) {
 		return Graph{}, err
 	}
 	toolchain := b.toolchain()
+	var accelerator *bkllb.State
+	if p.Accelerator != nil {
+		st := b.acceleratorToolchain()
+		accelerator = &st
+	}
 	tree := b.selected(b.source())
 	compiled := map[string]bkllb.State{}
 	for _, part := range p.Parts {
-		compiled[part.Name] = b.compile(toolchain, tree, part, compiled)
+		with := toolchain
+		if part.Accelerated {
+			with = *accelerator
+		}
+		compiled[part.Name] = b.compile(with, tree, part, compiled)
 	}
-	image, layers := b.image(tree, compiled, b.probe(toolchain))
+	image, layers := b.image(tree, accelerator, compiled, b.probe(toolchain))
 	return Graph{Image: image, Config: config, Layers: layers}, nil
 }
 
@@ -165,19 +174,30 @@ func (noRunOption) SetRunOption(*bkllb.ExecInfo) {}
 
 // toolchain is the build base with the packages that compiling needs.
 func (b builder) toolchain() bkllb.State {
-	return b.install("[toolchain] install ", b.plan.Packages)
+	return b.install("[toolchain] install ", b.plan.Build, nil, b.plan.Packages)
 }
 
-// install is the build base with packages of its distribution, which is a matter
-// of the network.
-func (b builder) install(title string, packages []images.Package) bkllb.State {
+// acceleratorToolchain is what the backend for GPUs is compiled with.
+func (b builder) acceleratorToolchain() bkllb.State {
+	a := b.plan.Accelerator
+	return b.install("[gpu-toolchain] install ", a.Base, a.Components, a.Packages)
+}
+
+// install is a base with packages of its distribution, which is a matter of the
+// network.
+func (b builder) install(title string, base images.BaseFacts, components []string, packages []images.Package) bkllb.State {
 	names := make([]string, len(packages))
 	for i, p := range packages {
 		names[i] = p.Name
 	}
-	id := "llorch-apt-" + b.cacheScope()
-	return b.base(b.plan.Build, "base").Run(
+	id := "llorch-apt-" + b.cacheScope(base)
+	var more bkllb.RunOption = noRunOption{}
+	if len(components) > 0 {
+		more = bkllb.AddEnv("COMPONENTS", strings.Join(components, " "))
+	}
+	return b.base(base, "base").Run(
 		bkllb.Args(append([]string{"sh", "/llorch/packages.sh"}, names...)),
+		more,
 		b.scripts(script{"packages.sh", packagesScript}),
 		b.caSecret(),
 		// apt locks its folders, so two builds must take turns.
@@ -206,8 +226,8 @@ func (b builder) proxy() bkllb.RunOption {
 
 // cacheScope names what may share a cache mount: the same base on the same
 // architecture, whose compiler and packages are then the same.
-func (b builder) cacheScope() string {
-	ref := strings.NewReplacer("docker.io/library/", "", "docker.io/", "").Replace(b.plan.Build.Ref)
+func (b builder) cacheScope(base images.BaseFacts) string {
+	ref, _, _ := strings.Cut(strings.NewReplacer("docker.io/library/", "", "docker.io/", "").Replace(base.Ref), "@")
 	return unsafeInID.ReplaceAllString(b.platform.Architecture+"-"+ref, "-")
 }
 
@@ -227,16 +247,23 @@ func (b builder) probe(toolchain bkllb.State) bkllb.State {
 }
 
 // image assembles the runtime image, one layer for each thing that changes at
-// its own pace: the backends first, of which some weigh hundreds of megabytes,
-// and the server last. A copy in a layer of its own is not written again when
-// only a later one changes.
-func (b builder) image(tree bkllb.State, compiled map[string]bkllb.State, probe bkllb.State) (bkllb.State, []string) {
+// its own pace: a GPU's libraries and the backends first, of which some weigh
+// hundreds of megabytes, and the server last. A copy in a layer of its own is not
+// written again when only a later one changes.
+func (b builder) image(tree bkllb.State, accelerator *bkllb.State, compiled map[string]bkllb.State, probe bkllb.State) (bkllb.State, []string) {
 	dir := &bkllb.CopyInfo{CopyDirContentsOnly: true, CreateDestPath: true, AllowWildcard: true, AllowEmptyWildcard: true}
 	st := b.base(b.plan.Runtime, "runtime base")
 	var layers []string
+	if len(b.plan.RuntimePackages) > 0 {
+		st = b.install("[packages] install ", b.plan.Runtime, nil, b.plan.RuntimePackages)
+		layers = append(layers, "packages")
+	}
 	add := func(name string, from bkllb.State, src, dest string) {
 		st = st.File(bkllb.Copy(from, src, dest, dir), bkllb.WithCustomName("[image] "+name))
 		layers = append(layers, name)
+	}
+	if accelerator != nil && len(b.plan.Accelerator.Libraries) > 0 {
+		add(b.plan.Accelerator.Device+" libraries", b.libraries(*accelerator), "/", "/")
 	}
 	for _, part := range b.byWeight() {
 		// Objects are inside another's library.
@@ -249,6 +276,19 @@ func (b builder) image(tree bkllb.State, compiled map[string]bkllb.State, probe 
 	add("licences", tree, "/"+licences, "/usr/share/licenses/")
 	add("program", last, "/bin", images.AppDir+"/")
 	return st, layers
+}
+
+// libraries are those of the accelerator's toolchain that the image carries, and
+// their licences. They change with the toolchain alone.
+func (b builder) libraries(accelerator bkllb.State) bkllb.State {
+	a := b.plan.Accelerator
+	run := accelerator.Run(
+		bkllb.Args(append([]string{"sh", "/llorch/libraries.sh", images.AppDir}, a.Libraries...)),
+		b.scripts(script{"libraries.sh", librariesScript}),
+		bkllb.Network(bkllb.NetModeNone),
+		bkllb.WithCustomName("[libraries] "+strings.Join(a.Libraries, " ")),
+	)
+	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }
 
 // byWeight are the parts in the order of their layers: backends, then ggml's

@@ -43,9 +43,18 @@ type change func(*subject)
 
 func cuda(s *subject) {
 	s.Variant, s.CUDAArch = "cuda", []string{"86", "89"}
-	s.Facts.Build = images.BaseFacts{Ref: "docker.io/nvidia/cuda:12.8.1-devel-ubuntu24.04", Digest: sha("d"), Env: []string{"PATH=/usr/local/cuda/bin:/usr/bin:/bin", "CUDA_VERSION=12.8.1"}}
-	s.Facts.Runtime = images.BaseFacts{Ref: "docker.io/nvidia/cuda:12.8.1-runtime-ubuntu24.04", Digest: sha("e"), Env: []string{"PATH=/usr/bin:/bin", "NVIDIA_VISIBLE_DEVICES=none"}}
+	s.Facts.Accelerator = images.BaseFacts{Ref: nvidia128, Digest: sha("d"), Env: []string{"PATH=/usr/local/cuda/bin:/usr/bin:/bin", "CUDA_VERSION=12.8.1"}}
 }
+
+const nvidia128 = "docker.io/nvidia/cuda:12.8.1-devel-ubuntu24.04@sha256:520292dbb4f755fd360766059e62956e9379485d9e073bbd2f6e3c20c270ed66"
+
+// cudaDebian is CUDA on a machine that has no NVIDIA image.
+func cudaDebian(s *subject) {
+	s.Variant, s.CUDAArch = "cuda-debian", []string{"86"}
+	s.CMakeFlags = []string{"-DGGML_CUDA_FA=OFF"}
+}
+
+func vulkan(s *subject) { s.Variant = "vulkan" }
 
 func local(s *subject) {
 	s.Source, s.Ref, s.Facts.Source.Kind = "/home/me/llama.cpp", "", images.SourceDir
@@ -187,6 +196,15 @@ func (s subject) execs(t *testing.T) map[string]op {
 	if s.plan(t).UI != nil {
 		want = append(want, "[npm]", "[ui]")
 	}
+	if a := s.plan(t).Accelerator; a != nil {
+		want = append(want, "[gpu-toolchain]")
+		if len(a.Libraries) > 0 {
+			want = append(want, "[libraries]")
+		}
+	}
+	if len(s.plan(t).RuntimePackages) > 0 {
+		want = append(want, "[packages]")
+	}
 	for _, part := range s.plan(t).Parts {
 		want = append(want, "[compile] "+part.Name)
 	}
@@ -205,6 +223,9 @@ var subjects = map[string]subject{
 	"layout-whole":           cpu().with(treeLayout(images.LayoutWhole)),
 	"cpu-portable-arm64":     cpu().with(func(s *subject) { s.Platform = "linux/arm64" }),
 	"cuda":                   cpu().with(cuda),
+	"cuda-debian":            cpu().with(cudaDebian),
+	"cuda-whole":             cpu().with(cuda, treeLayout(images.LayoutWhole)),
+	"vulkan":                 cpu().with(vulkan),
 	"source-git-old-builder": cpu().with(func(s *subject) { s.caps = llb.Capabilities{} }),
 	"source-local":           cpu().with(local),
 	"base-layout":            cpu().with(layout),
@@ -268,12 +289,17 @@ func TestGraphIsDeterministic(t *testing.T) {
 	}
 }
 
+// hasNetwork says which steps may leave the builder: those that fetch packages.
+func hasNetwork(step string) bool {
+	return slices.Contains([]string{"[toolchain]", "[gpu-toolchain]", "[packages]", "[npm]", "[ui]"}, step)
+}
+
 func TestOnlyTheToolchainHasANetwork(t *testing.T) {
 	t.Parallel()
 	for name, s := range subjects {
 		for step, o := range s.execs(t) {
 			want := pb.NetMode_NONE
-			if step == "[toolchain]" || step == "[npm]" || step == "[ui]" {
+			if hasNetwork(step) {
 				want = pb.NetMode_UNSET
 			}
 			if got := o.Op.GetExec().Network; got != want {

@@ -103,7 +103,7 @@ func TestSecrets(t *testing.T) {
 				}
 			}
 			var want []string
-			if step == "[toolchain]" || step == "[npm]" || step == "[ui]" {
+			if hasNetwork(step) {
 				want = []string{llb.CASecret}
 			}
 			if strings.HasPrefix(step, "[compile]") {
@@ -131,7 +131,7 @@ func TestProxy(t *testing.T) {
 		s := s.with(func(s *subject) { s.opt.Proxy = llb.Proxy{HTTP: secret, HTTPS: secret, No: "localhost"} })
 		for step, o := range s.execs(t) {
 			meta := o.Op.GetExec().Meta
-			if got := meta.ProxyEnv.GetHttpsProxy(); (got == secret) != (step == "[toolchain]" || step == "[npm]" || step == "[ui]") {
+			if got := meta.ProxyEnv.GetHttpsProxy(); (got == secret) != hasNetwork(step) {
 				t.Errorf("%s: %s has the proxy %q", name, step, got)
 			}
 			for _, v := range slices.Concat(meta.Args, meta.Env) {
@@ -142,6 +142,31 @@ func TestProxy(t *testing.T) {
 		}
 		if strings.Contains(string(s.graph(t).Config), "secret") {
 			t.Errorf("%s: the proxy is in the image's config", name)
+		}
+	}
+}
+
+// Whoever has built for the CPU has compiled all of an image for GPUs but the
+// GPU's backend, and a change of the server reaches nothing of the GPU's.
+func TestGPUVariantsShareTheCPUs(t *testing.T) {
+	t.Parallel()
+	base := cpu().execs(t)
+	for name, variant := range map[string]change{"cuda": cuda, "cuda-debian": cudaDebian, "vulkan": vulkan} {
+		gpu := cpu().with(variant).execs(t)
+		for step, o := range base {
+			// The sorting step has one more folder to sort into.
+			if step != "[source]" && !strings.HasPrefix(step, "[compile]") && step != "[ui]" && gpu[step].digest != o.digest {
+				t.Errorf("%s: %s is another step than for the CPU", name, step)
+			}
+			if strings.HasPrefix(step, "[compile]") {
+				x, y := o.Op.GetExec(), gpu[step].Op.GetExec()
+				if diff := cmp.Diff(x.Meta.Args, y.Meta.Args); diff != "" {
+					t.Errorf("%s: %s has other arguments:\n%s", name, step, diff)
+				}
+				if diff := cmp.Diff(x.Meta.Env, y.Meta.Env); diff != "" {
+					t.Errorf("%s: %s has another environment:\n%s", name, step, diff)
+				}
+			}
 		}
 	}
 }
@@ -182,11 +207,16 @@ func TestOnlyTheServerKnowsTheCommit(t *testing.T) {
 func cacheMounts(t *testing.T, s subject) map[string]*pb.Mount {
 	t.Helper()
 	out := map[string]*pb.Mount{}
-	for _, o := range s.execs(t) {
+	for step, o := range s.execs(t) {
 		for _, m := range o.Op.GetExec().Mounts {
-			if m.MountType == pb.MountType_CACHE {
-				out[m.Dest] = m
+			if m.MountType != pb.MountType_CACHE {
+				continue
 			}
+			dest := m.Dest
+			if step == "[gpu-toolchain]" || step == "[compile] ggml-cuda" {
+				dest = "gpu " + dest
+			}
+			out[dest] = m
 		}
 	}
 	return out
@@ -204,9 +234,12 @@ func TestCacheMounts(t *testing.T) {
 			apt: "llorch-apt-arm64-debian-trixie-slim-archives", lists: "llorch-apt-arm64-debian-trixie-slim-lists",
 			ccache: "llorch-ccache-arm64-debian-trixie-slim", npm: "llorch-npm",
 		},
+		// What is not CUDA's is cached as for the CPU alone.
 		"cuda": {
-			apt: "llorch-apt-amd64-nvidia-cuda-12.8.1-devel-ubuntu24.04-archives", lists: "llorch-apt-amd64-nvidia-cuda-12.8.1-devel-ubuntu24.04-lists",
-			ccache: "llorch-ccache-amd64-nvidia-cuda-12.8.1-devel-ubuntu24.04",
+			apt: "llorch-apt-amd64-debian-trixie-slim-archives", lists: "llorch-apt-amd64-debian-trixie-slim-lists",
+			ccache: "llorch-ccache-amd64-debian-trixie-slim", npm: "llorch-npm",
+			"gpu " + apt: "llorch-apt-amd64-nvidia-cuda-12.8.1-devel-ubuntu24.04-archives", "gpu " + lists: "llorch-apt-amd64-nvidia-cuda-12.8.1-devel-ubuntu24.04-lists",
+			"gpu " + ccache: "llorch-ccache-amd64-nvidia-cuda-12.8.1-devel-ubuntu24.04",
 		},
 	} {
 		got := map[string]string{}
@@ -217,7 +250,7 @@ func TestCacheMounts(t *testing.T) {
 				t.Errorf("%s: %s has a source", name, dest)
 			}
 			sharing := pb.CacheSharingOpt_LOCKED
-			if dest == ccache || dest == npm {
+			if strings.HasSuffix(dest, ccache) || dest == npm {
 				sharing = pb.CacheSharingOpt_SHARED
 			}
 			if m.CacheOpt.Sharing != sharing {

@@ -29,6 +29,9 @@ var projectScript string
 //go:embed scripts/std.hpp
 var stdHeader string
 
+//go:embed scripts/libraries.sh
+var librariesScript string
+
 //go:embed scripts/ui.sh
 var uiScript string
 
@@ -54,5 +57,5 @@ func (b builder) scripts(all ...script) bkllb.RunOption {
 
 // ScriptsDigest identifies the scripts that carry a plan out.
 func ScriptsDigest() string {
-	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, lendScript, projectScript, stdHeader, uiScript, probeSource}, "\x00")).String()
+	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, lendScript, projectScript, stdHeader, librariesScript, uiScript, probeSource}, "\x00")).String()
 }

@@ -19,6 +19,6 @@ func (b builder) webUI(tree bkllb.State) bkllb.State {
 		b.fresh(),
 		bkllb.WithCustomName("[ui] build the web UI"),
 	}
-	node := b.install("[npm] install ", b.plan.UI.Packages)
+	node := b.install("[npm] install ", b.plan.Build, nil, b.plan.UI.Packages)
 	return node.Run(opts...).AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }

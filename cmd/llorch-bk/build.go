@@ -64,7 +64,7 @@ next build compiles only what changed.`,
 			return nil
 		},
 	}
-	flags.add(cmd, images.CPUPortable)
+	flags.add(cmd, images.CPUPortable, images.CUDAAll)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	cmd.Flags().StringVar(&metadata, "metadata-file", "", "`file` for the result as JSON: digest, tags, steps with their times, plan")
 	return cmd

@@ -15,6 +15,7 @@ import (
 type buildFlags struct {
 	request  images.Request
 	cuda     bool
+	bases    []string
 	cudaArch []string
 	builder  string
 	tls      buildkit.TLS
@@ -26,16 +27,16 @@ type buildFlags struct {
 }
 
 // add declares the flags. cpu is the command's default for --cpu.
-func (f *buildFlags) add(cmd *cobra.Command, cpu string) {
+func (f *buildFlags) add(cmd *cobra.Command, cpu, cudaArch string) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.request.Source, "source", images.DefaultRepository, "git `URL`, directory or git bundle with llama.cpp's source")
 	fs.StringVar(&f.request.Ref, "ref", "", "branch, tag or commit (default "+images.DefaultRef+"; the working tree for a directory)")
 	fs.StringVar(&f.request.Variant, "variant", "cpu", "what to build: "+variantNames())
 	fs.BoolVar(&f.cuda, "cuda", false, "short for --variant cuda")
 	fs.StringVar(&f.request.CPU, "cpu", cpu, "portable (every CPU backend), native (this machine's level), or a level such as x86-64-v3")
-	fs.StringSliceVar(&f.cudaArch, "cuda-arch", nil, "CUDA architectures, as 86,89, or all (default all)")
+	fs.StringSliceVar(&f.cudaArch, "cuda-arch", nil, "CUDA architectures, as 86,89; auto for this machine's GPUs, or all (default "+cudaArch+")")
 	fs.StringArrayVar(&f.request.CMakeFlags, "cmake-flag", nil, "extra CMake definition `-DX=Y` (repeatable)")
-	fs.StringVar(&f.request.Base, "base", "", "base `image` instead of the variant's own")
+	fs.StringArrayVar(&f.bases, "base", nil, "base `image` instead of the variant's own; gpu=IMAGE for what the GPU's code is compiled on (repeatable)")
 	fs.StringArrayVar(&f.request.Tags, "tag", nil, "`name` of the image (repeatable)")
 	fs.StringVar(&f.request.Platform, "platform", "linux/"+runtime.GOARCH, "platform of the image: "+strings.Join(images.Platforms, ", "))
 	fs.StringVar(&f.builder, "builder", buildkit.Auto, "BuildKit to use: auto (the engine's own, or else managed), managed (one that is started for you), or unix://, tcp://, docker-container://, kube-pod:// `address`")
@@ -55,6 +56,13 @@ func (f *buildFlags) options(cmd *cobra.Command) app.BuildOptions {
 	if f.cuda {
 		r.Variant = "cuda"
 	}
+	for _, base := range f.bases {
+		if gpu, ok := strings.CutPrefix(base, "gpu="); ok {
+			r.AcceleratorBase = gpu
+		} else {
+			r.Base = base
+		}
+	}
 	for _, a := range f.cudaArch {
 		if a = strings.TrimSpace(a); a != "" {
 			r.CUDAArch = append(r.CUDAArch, a)
@@ -67,11 +75,7 @@ func (f *buildFlags) options(cmd *cobra.Command) app.BuildOptions {
 }
 
 func variantNames() string {
-	names := make([]string, len(images.Catalogue))
-	for i, v := range images.Catalogue {
-		names[i] = v.Name
-	}
-	return strings.Join(names, ", ")
+	return strings.Join(images.VariantNames(), ", ")
 }
 
 // runFlags are the flags of every command that starts a server.
@@ -86,7 +90,8 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	fs.IntVar(&f.Ctx, "ctx", 0, "context size in tokens (default: the model's)")
 	fs.DurationVar(&f.Timeout, "timeout", 30*time.Minute, "how long a start that makes progress may take")
 	fs.DurationVar(&f.StallTimeout, "stall-timeout", 2*time.Minute, "how long a start may make no progress")
-	fs.StringVar(&f.GPUs, "gpus", "", "GPUs for the server: all, none, or a list of indices or ids (default: all for a CUDA image)")
+	fs.StringVar(&f.GPUs, "gpus", "", "GPUs for the server: all, none, or a `list` of indices or ids (default: all for an image with a GPU's backend)")
+	fs.BoolVar(&f.AllowCPU, "allow-cpu", false, "run on the CPU where the GPU cannot be used")
 	fs.StringVar(&f.Memory, "memory", "", "memory limit, as 8g")
 	fs.Float64Var(&f.CPUs, "cpus", 0, "CPU limit, as 1.5")
 	fs.StringVar(&f.Restart, "restart", "no", "restart policy of the container: no, on-failure, always, unless-stopped")

@@ -313,7 +313,7 @@ func TestCUDAFlags(t *testing.T) {
 			t.Parallel()
 			var flags buildFlags
 			cmd := &cobra.Command{}
-			flags.add(cmd, "portable")
+			flags.add(cmd, "portable", "all")
 			if err := cmd.ParseFlags(c.words); err != nil {
 				t.Fatal(err)
 			}

@@ -51,7 +51,7 @@ builder nor an engine: what only they can tell is listed as still to be looked u
 			return plan.WriteText(a.Out)
 		},
 	}
-	flags.add(cmd, images.CPUPortable)
+	flags.add(cmd, images.CPUPortable, images.CUDAAll)
 	cmd.Flags().StringVar(&format, "format", "text", strings.Join(planFormats, ", "))
 	return cmd
 }

@@ -52,14 +52,16 @@ own CPU level, which compiles many times faster than all of them.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt := flags.RunOptions
 			_, opt.Server = splitArgs(cmd, args)
-			running, err := a.Up(cmd.Context(), build.options(cmd), opt)
+			bopt := build.options(cmd)
+			bopt.ThisGPU = true
+			running, err := a.Up(cmd.Context(), bopt, opt)
 			if err != nil {
 				return err
 			}
 			return printRunning(a, running, opt, asJSON)
 		},
 	}
-	build.add(cmd, images.CPUNative)
+	build.add(cmd, images.CPUNative, images.CUDAAuto+" where it can be told, else "+images.CUDAAll)
 	flags.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the handoff instead of a text")
 	return cmd

@@ -2,6 +2,7 @@ package buildkit
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -152,8 +153,45 @@ func TestCollectBothBases(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(f.Build.Env[0], "-devel-") || !strings.Contains(f.Runtime.Env[0], "-runtime-") || f.Build.Digest == f.Runtime.Digest {
-		t.Errorf("got %+v and %+v", f.Build, f.Runtime)
+	if !strings.Contains(f.Accelerator.Env[0], "-devel-") || !strings.Contains(f.Build.Env[0], "debian") || f.Build.Digest != f.Runtime.Digest {
+		t.Errorf("got %+v, %+v and %+v", f.Build, f.Accelerator, f.Runtime)
+	}
+}
+
+// Where no registry gives NVIDIA's images, Debian's toolkit does, and the plan comes
+// to the same choice from the same facts. One that was asked for by name is not replaced.
+func TestCollectWithoutNVIDIAsImages(t *testing.T) {
+	t.Parallel()
+	closed := func() *daemon {
+		return serve(t, &daemon{files: llamaTree(), resolve: func(ref, _ string) (*gwpb.ResolveImageConfigResponse, error) {
+			if strings.Contains(ref, "nvidia") {
+				return nil, errors.New("dial tcp: lookup registry-1.docker.io: no such host")
+			}
+			return &gwpb.ResolveImageConfigResponse{Digest: sha("b"), Config: imageConfig()}, nil
+		}})
+	}
+	var notices []string
+	q := query(func(q *Query) {
+		q.Request.Variant, q.Request.CUDAArch = "cuda", []string{"86"}
+		q.Notice = func(s string) { notices = append(notices, s) }
+	})
+	f, err := closed().dial(t).Collect(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := images.MakePlan(q.Request, f.Facts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Variant != "cuda-debian" || len(p.Pending) > 0 || p.Accelerator.Base.Digest != p.Build.Digest {
+		t.Errorf("the plan is for %s, waits for %v, and compiles CUDA on %+v", p.Variant, p.Pending, p.Accelerator.Base)
+	}
+	if len(notices) == 0 || !strings.Contains(notices[0], "no such host") || !strings.Contains(notices[len(notices)-1], "cuda-debian is built") {
+		t.Errorf("the user is told %q", notices)
+	}
+	q.Request.Variant = "cuda12"
+	if _, err := closed().dial(t).Collect(t.Context(), q); fault.ClassOf(err) != fault.Machine || !strings.Contains(fault.Report(err), "nvidia/cuda:12.8.1") {
+		t.Errorf("got %v", err)
 	}
 }
 

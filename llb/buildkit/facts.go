@@ -47,6 +47,9 @@ type Query struct {
 	Request  images.Request
 	Checkout source.Checkout
 	CPULevel string
+	// GPU is what the driver of the machine that will run the image says; nil where
+	// it cannot be asked.
+	GPU *images.GPUFacts
 	// Local stands in for the catalogue's base where no registry answers; nil
 	// where this machine has none.
 	Local *LocalBase
@@ -67,11 +70,12 @@ type Facts struct {
 func (b *Builder) Collect(ctx context.Context, q Query) (Facts, error) {
 	var f Facts
 	f.Source, f.CPULevel = q.Checkout.Facts, q.CPULevel
-	v, err := images.FindVariant(q.Request.Variant)
+	f.GPU = q.GPU
+	choice, err := images.Choose(q.Request, f.Facts)
 	if err != nil {
-		return f, fault.New(fault.Usage, "there is no such variant", err, "see llorch-bk build --help")
+		return f, err
 	}
-	buildRef, runtimeRef := images.BaseRefs(q.Request, v)
+	buildRef, runtimeRef := images.BaseRefs(q.Request, choice.Variant)
 	// What the function returns comes back as the builder's words for it, without
 	// its type, so a fault is kept aside.
 	var why *fault.Fault
@@ -97,6 +101,9 @@ func (b *Builder) Collect(ctx context.Context, q Query) (Facts, error) {
 		} else if f.Runtime, err = b.base(ctx, gw, f.Capabilities, q, runtimeRef); err != nil {
 			return nil, err
 		}
+		if err := b.accelerator(ctx, gw, q, &f, choice); err != nil {
+			return nil, err
+		}
 		return gateway.NewResult(), nil
 	})
 	if err != nil && why != nil && ctx.Err() == nil {
@@ -106,6 +113,42 @@ func (b *Builder) Collect(ctx context.Context, q Query) (Facts, error) {
 		return f, b.explain(ctx, "the facts for the build cannot be collected", err, nil)
 	}
 	return f, nil
+}
+
+// accelerator looks up what the backend for GPUs is compiled on. Where that cannot
+// be had, the next toolkit of the family is taken, if there is one: the choice is
+// the same function's as the plan's, told one fact more.
+func (b *Builder) accelerator(ctx context.Context, gw gateway.Client, q Query, f *Facts, choice images.Choice) error {
+	for {
+		ref := images.AcceleratorBase(q.Request, choice.Variant)
+		if ref == "" {
+			return nil
+		}
+		base, err := b.base(ctx, gw, f.Capabilities, q, ref)
+		if err == nil {
+			f.Accelerator = base
+			return nil
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		f.Unreachable = append(f.Unreachable, ref)
+		next, nextErr := images.Choose(q.Request, f.Facts)
+		if nextErr != nil {
+			return errors.Join(err, nextErr)
+		}
+		q.Notice(fmt.Sprintf("%s cannot be had (%s), so %s is built instead of %s", familiar(ref), cause(err), next.Variant.Name, choice.Variant.Name))
+		choice = next
+	}
+}
+
+// cause is a fault's cause, in its own words.
+func cause(err error) string {
+	var f *fault.Fault
+	if errors.As(err, &f) && f.Why != nil {
+		return f.Why.Error()
+	}
+	return err.Error()
 }
 
 // noCommit recognises git's words, through the builder, for a commit that a

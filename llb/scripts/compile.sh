@@ -25,7 +25,7 @@ mkdir -p /ccache/slots
 # ccache tells compilers apart by the packages that they are made of: the program
 # that it sees is a small part of either. It takes what a source includes from the
 # compiler, which saves a run of the preprocessor.
-packages=$(dpkg-query -W 'gcc-*' 'g++-*' 'cpp-*' 'clang-*' 'libclang*' 'libllvm*' 'cuda-nvcc*' 2>/dev/null | awk 'NF == 2')
+packages=$(dpkg-query -W 'gcc-*' 'g++-*' 'cpp-*' 'clang-*' 'libclang*' 'libllvm*' 'cuda-nvcc*' 'nvidia-cuda-toolkit' glslc 2>/dev/null | awk 'NF == 2')
 export CCACHE_COMPILERCHECK="string:$(echo "$packages" | sha256sum)"
 # What has no time stamp inside has the same content each time it is made.
 export CCACHE_DIR=/ccache CCACHE_DEPEND=1 CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=5G

@@ -8,5 +8,15 @@ retry='-o Acquire::Retries=3'
 # A network's own certificate authority comes as a secret: it is in no layer.
 ca=
 [ ! -s /run/llorch/ca.crt ] || ca='-o Acquire::https::CAInfo=/run/llorch/ca.crt'
+# Some packages are in parts of the archive that a base does not name: in the one
+# form of source lists or in the other.
+for component in ${COMPONENTS-}; do
+  for f in /etc/apt/sources.list /etc/apt/sources.list.d/*; do
+    [ -f "$f" ] || continue
+    sed -i -E "/^Components:/{/(^| )$component( |\$)/!s/\$/ $component/}; /^deb /{/ $component( |\$)/!s/\$/ $component/}" "$f"
+  done
+done
 apt-get $retry $ca -qq update
 apt-get $keep $retry $ca -o Dpkg::Use-Pty=0 -qq install -y --no-install-recommends "$@"
+# What tells of this run would make equal steps differ.
+rm -rf /var/log/apt /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache

@@ -79,9 +79,7 @@ func (s Spec) Container(p Placement) Container {
 	}
 	c.Host.PortBindings = nat.PortMap{port: {{HostIP: s.Listen, HostPort: strconv.Itoa(p.Port)}}}
 	c.Host.RestartPolicy = restart(s.Restart)
-	if s.GPUs != "" {
-		c.Host.DeviceRequests = []container.DeviceRequest{gpus(s.GPUs)}
-	}
+	s.give(c.Host)
 	if s.GPUCache {
 		c.Host.Mounts = append(c.Host.Mounts, mount.Mount{
 			Type: mount.TypeVolume, Source: cacheVolume(s.User), Target: cacheDir,
@@ -139,6 +137,14 @@ func (s Spec) env() []string {
 	env := slices.Clone(s.Env)
 	if s.GPUCache {
 		env = append(env, "CUDA_CACHE_PATH="+cacheDir+"/cuda", "MESA_SHADER_CACHE_DIR="+cacheDir+"/mesa")
+	}
+	if s.GPUs != "" {
+		// What a server says of its GPU is the proof that it uses it, and trees of 2026
+		// say it at this level only. A flag of the user's own wins over a variable.
+		env = append(env, "LLAMA_ARG_LOG_VERBOSITY=4")
+	}
+	if v := s.visible(); v != "" {
+		env = append(env, v)
 	}
 	return env
 }

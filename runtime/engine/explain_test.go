@@ -110,8 +110,9 @@ func TestExplain(t *testing.T) {
 		class fault.Class
 		text  string
 	}{
-		{`could not select device driver "" with capabilities: [[gpu]]`, fault.Machine, "container toolkit"},
-		{`nvidia-container-cli: initialization error`, fault.Machine, "container toolkit"},
+		{`could not select device driver "" with capabilities: [[gpu]]`, fault.Engine, "container toolkit"},
+		{`CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=all`, fault.Engine, "container toolkit"},
+		{`nvidia-container-cli: initialization error`, fault.Engine, "container toolkit"},
 		{`exec: "docker-init": executable file not found in $PATH`, fault.Machine, "tini"},
 		{`exec /app/llama-server: exec format error`, fault.Engine, "another kind of CPU"},
 		{`something new`, fault.Engine, "something new"},

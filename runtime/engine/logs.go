@@ -60,12 +60,7 @@ func (i *Instance) LastLines(ctx context.Context, n int) []string {
 	var b bytes.Buffer
 	// What was read before an error is still worth showing.
 	_ = i.Logs(ctx, &limited{w: &b, left: logLimit}, LogOptions{Tail: n})
-	var out []string
-	for line := range strings.Lines(b.String()) {
-		if line = cleanLine(line); line != "" {
-			out = append(out, line)
-		}
-	}
+	out := cleanLines(b.String())
 	return out[max(0, len(out)-n):]
 }
 

@@ -42,6 +42,12 @@ type Spec struct {
 	// GPUs is "all", or ids or uuids of GPUs with commas between them; empty or
 	// "none" is a run without a GPU.
 	GPUs string
+	// Device begins the names that ggml gives the GPUs ("CUDA", "Vulkan"); empty where
+	// GPUs is.
+	Device string
+	// Access is how the engine gives them to the container. It is the engine's matter
+	// and not in the run digest.
+	Access GPUs
 	// Memory is the limit in bytes, 0 for none. CPUs is the share of CPU time in
 	// cores, 0 for all.
 	Memory int64

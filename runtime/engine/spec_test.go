@@ -66,6 +66,7 @@ func TestContainer(t *testing.T) {
 func TestContainerOptions(t *testing.T) {
 	t.Parallel()
 	s := sample()
+	s.Device, s.Access = "CUDA", engine.GPUs{Way: engine.AccessRuntime}
 	s.GPUs, s.GPUCache, s.Memory, s.CPUs, s.Restart = "all", true, 1<<30, 1.5, "on-failure:3"
 	s.Listen, s.Flags, s.Env = "::1", []string{"--mlock"}, []string{"A=b"}
 	s.Labels = map[string]string{engine.LabelPool: "forged", "x": "y"}
@@ -92,7 +93,7 @@ func TestContainerOptions(t *testing.T) {
 	if len(h.Mounts) != 1 || h.Mounts[0].Source != "llorch-gpu-cache-65532-65532" || h.Mounts[0].ReadOnly {
 		t.Errorf("cache %+v", h.Mounts)
 	}
-	if d := cmp.Diff([]string{"A=b", "CUDA_CACHE_PATH=/var/cache/llorch/cuda", "MESA_SHADER_CACHE_DIR=/var/cache/llorch/mesa"}, c.Config.Env); d != "" {
+	if d := cmp.Diff([]string{"A=b", "CUDA_CACHE_PATH=/var/cache/llorch/cuda", "MESA_SHADER_CACHE_DIR=/var/cache/llorch/mesa", "LLAMA_ARG_LOG_VERBOSITY=4"}, c.Config.Env); d != "" {
 		t.Error(d)
 	}
 	if c.Config.Labels["x"] != "y" || c.Config.Labels[engine.LabelPool] != "default" {

@@ -213,9 +213,9 @@ func explain(s Spec, err error) error {
 	text := err.Error()
 	has := func(part string) bool { return strings.Contains(text, part) }
 	switch {
-	case has("could not select device driver") || has("nvidia-container") || has("libnvidia-ml"):
-		return fault.New(fault.Machine, "the Docker engine cannot give containers a GPU", err,
-			"install the NVIDIA driver and container toolkit (see `llorch-bk doctor`), or run on the CPU with --gpus none")
+	case has("could not select device driver") || has("nvidia-container") || has("libnvidia-ml") || has("CDI device") || has("unresolvable CDI"):
+		return fault.New(fault.Engine, "the Docker engine cannot give containers a GPU", err,
+			"install the NVIDIA driver and NVIDIA's container toolkit (see `llorch-bk doctor`), or run on the CPU with --allow-cpu")
 	case has("docker-init") || has("init binary"):
 		return noInit(err)
 	case has("exec format error"):

@@ -98,7 +98,7 @@ func TestStartFails(t *testing.T) {
 		{"no GPU", func(_ *testing.T, f *fake, s *engine.Spec) {
 			s.GPUs = "all"
 			f.start = func(context.Context, string) error { return errors.New("could not select device driver") }
-		}, fault.Machine, "GPU"},
+		}, fault.Engine, "GPU"},
 		{"every free port is taken in between", func(_ *testing.T, f *fake, _ *engine.Spec) {
 			f.start = func(context.Context, string) error { return clash }
 		}, fault.Engine, "in use"},

@@ -57,6 +57,8 @@ type Handoff struct {
 	EngineHost string `json:"engine_host,omitempty"`
 	// SlotsTotal is how many requests the server takes at once, 0 where unknown.
 	SlotsTotal int `json:"slots_total,omitempty"`
+	// GPU is what the server proved of the GPUs that it uses; nil where it uses none.
+	GPU *GPU `json:"gpu,omitempty"`
 	// DeviceMask names the accelerators that the server may use, empty for none.
 	DeviceMask string `json:"device_mask,omitempty"`
 	// RunDigest is the digest of everything that made the container.
@@ -67,6 +69,24 @@ type Handoff struct {
 	StartedAt time.Time `json:"started_at"`
 	// ReadyAt is when the server first was ready.
 	ReadyAt time.Time `json:"ready_at"`
+}
+
+// GPU is what a server proved of the GPUs that it uses.
+type GPU struct {
+	// Backend is ggml's name of what it computes with, as CUDA.
+	Backend string `json:"backend"`
+	// Devices are the GPUs.
+	Devices []Device `json:"devices"`
+	// Evidence are the server's own lines that say so, oldest first.
+	Evidence []string `json:"evidence"`
+}
+
+// Device is a GPU as ggml names it.
+type Device struct {
+	// Name is ggml's, as CUDA0.
+	Name string `json:"name"`
+	// Description is the driver's, as NVIDIA GeForce RTX 3090.
+	Description string `json:"description,omitempty"`
 }
 
 // Model is the model that is served.

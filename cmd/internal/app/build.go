@@ -31,6 +31,9 @@ type BuildOptions struct {
 	// CPUChosen is true where the user named the CPU level, so that no image of
 	// another level will do.
 	CPUChosen bool
+	// ThisGPU takes the architectures of this machine's GPUs where the user named
+	// none and they can be told.
+	ThisGPU bool
 	// Builder is the address of a BuildKit, or buildkit.Auto.
 	Builder string
 	TLS     buildkit.TLS
@@ -177,13 +180,15 @@ type wanted struct {
 	checkout source.Checkout
 	// cpuLevel is the best level of the engine's machine, empty where it cannot be told.
 	cpuLevel string
-	caches   buildkit.Caches
-	caCert   []byte
+	// gpu is what the driver of the engine's machine says; nil where nobody asked.
+	gpu    *images.GPUFacts
+	caches buildkit.Caches
+	caCert []byte
 }
 
 // plan is what can be planned without a builder.
 func (w wanted) plan() (images.Plan, error) {
-	return images.MakePlan(w.Request, images.Facts{Source: w.checkout.Facts, CPULevel: w.cpuLevel, Scripts: llb.ScriptsDigest()})
+	return images.MakePlan(w.Request, images.Facts{Source: w.checkout.Facts, CPULevel: w.cpuLevel, GPU: w.gpu, Scripts: llb.ScriptsDigest()})
 }
 
 // resolve checks a request and finds its commit and this machine's CPU level.
@@ -209,6 +214,9 @@ func (a *App) resolve(ctx context.Context, d *Display, local bool, opt BuildOpti
 		return w, fault.New(fault.Usage, "the CPU of the engine's machine cannot be told from here", nil,
 			"name a level with --cpu (see llorch-bk build --help), or use --cpu portable")
 	}
+	if err := w.chooseGPU(ctx, local); err != nil {
+		return w, err
+	}
 	cache, err := a.CacheDir()
 	if err != nil {
 		return w, err
@@ -232,6 +240,21 @@ func (a *App) resolve(ctx context.Context, d *Display, local bool, opt BuildOpti
 	})
 }
 
+// chooseGPU asks this machine's driver where the request is for its GPUs, and
+// refuses what cannot work before anything is fetched.
+func (w *wanted) chooseGPU(ctx context.Context, local bool) error {
+	cuda := images.DeviceOf(w.Request.Variant) == "CUDA"
+	auto := slices.Equal(w.Request.CUDAArch, []string{images.CUDAAuto})
+	if cuda && (auto || w.ThisGPU && len(w.Request.CUDAArch) == 0) {
+		w.gpu = hostGPU(ctx, local)
+		if !auto && w.gpu != nil && len(w.gpu.Capabilities()) > 0 {
+			w.Request.CUDAArch = []string{images.CUDAAuto}
+		}
+	}
+	_, err := images.Choose(w.Request, images.Facts{GPU: w.gpu})
+	return err
+}
+
 // build collects the builder's facts, makes the plan and carries it out.
 func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wanted) (Built, error) {
 	local, err := a.localBase(ctx, w.Request.Arch(), docker)
@@ -244,7 +267,7 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 	}
 	defer b.Close()
 	facts, err := b.Collect(ctx, buildkit.Query{
-		Request: w.Request, Checkout: w.checkout, CPULevel: w.cpuLevel,
+		Request: w.Request, Checkout: w.checkout, CPULevel: w.cpuLevel, GPU: w.gpu,
 		Local: local, Status: d.Update, Notice: d.notice,
 	})
 	if err != nil {
@@ -254,6 +277,11 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 	plan, err := images.MakePlan(w.Request, facts.Facts)
 	if err != nil {
 		return Built{}, err
+	}
+	if plan.CUDA != nil {
+		for _, note := range plan.CUDA.Notes {
+			d.notice(note)
+		}
 	}
 	job := buildkit.Job{
 		Plan: plan, Capabilities: facts.Capabilities, SourceDir: w.checkout.Dir, Ignored: w.checkout.Ignored, Local: local,

@@ -18,9 +18,11 @@ const (
 	labelModelRef   = "dev.llorch.model"
 	labelFlags      = "dev.llorch.flags"
 	labelDeviceMask = "dev.llorch.device-mask"
+	// labelDevice begins ggml's names of the GPUs in the mask.
+	labelDevice = images.LabelDevice
 )
 
-func runLabels(r request, gpus string, flags []string) map[string]string {
+func runLabels(r request, gpus, device string, flags []string) map[string]string {
 	if flags == nil {
 		flags = []string{}
 	}
@@ -30,7 +32,7 @@ func runLabels(r request, gpus string, flags []string) map[string]string {
 	}
 	l := map[string]string{labelModelRef: r.ref.Raw, labelFlags: string(applied)}
 	if gpus != "" {
-		l[labelDeviceMask] = gpus
+		l[labelDeviceMask], l[labelDevice] = gpus, device
 	}
 	return l
 }
@@ -45,6 +47,11 @@ func writeHandoff(ctx context.Context, eng *dockerEngine, i *engine.Instance) (R
 	h, err := describe(ctx, i)
 	if err != nil {
 		return Running{}, err
+	}
+	if i.Labels[labelDeviceMask] != "" {
+		if h.GPU, err = proveGPU(ctx, eng, i); err != nil {
+			return Running{}, err
+		}
 	}
 	h.EngineHost = eng.remote()
 	path, err := handoff.Write(i.Project, h)
@@ -68,7 +75,7 @@ func describe(ctx context.Context, i *engine.Instance) (handoff.Handoff, error) 
 			if ref == "" {
 				ref = commit
 			}
-			version = "llamacpp-source:" + ref + "-" + l[images.LabelVariant]
+			version = "llamacpp-source:" + ref + "-" + images.FamilyOf(l[images.LabelVariant])
 		}
 	}
 	if version == "" {

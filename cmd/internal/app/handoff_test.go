@@ -17,7 +17,7 @@ import (
 
 // instance is a container that serves at url, with labels.
 func instance(url string, labels map[string]string) *engine.Instance {
-	l := runLabels(request{ref: model.Ref{Raw: "file:m.gguf"}}, "", []string{"--metrics"})
+	l := runLabels(request{ref: model.Ref{Raw: "file:m.gguf"}}, "", "", []string{"--metrics"})
 	for name, value := range labels {
 		l[name] = value
 	}
@@ -100,15 +100,16 @@ func TestRunLabels(t *testing.T) {
 	t.Parallel()
 	r := request{ref: model.Ref{Raw: "hf:org/repo/m.gguf"}}
 	for name, c := range map[string]struct {
-		gpus  string
-		flags []string
-		want  map[string]string
+		gpus   string
+		device string
+		flags  []string
+		want   map[string]string
 	}{
-		"no flags": {"", nil, map[string]string{labelModelRef: "hf:org/repo/m.gguf", labelFlags: "[]"}},
-		"flags":    {"", []string{"--alias", `a "b"`}, map[string]string{labelModelRef: "hf:org/repo/m.gguf", labelFlags: `["--alias","a \"b\""]`}},
-		"GPUs":     {"0,1", nil, map[string]string{labelModelRef: "hf:org/repo/m.gguf", labelFlags: "[]", labelDeviceMask: "0,1"}},
+		"no flags": {"", "", nil, map[string]string{labelModelRef: "hf:org/repo/m.gguf", labelFlags: "[]"}},
+		"flags":    {"", "", []string{"--alias", `a "b"`}, map[string]string{labelModelRef: "hf:org/repo/m.gguf", labelFlags: `["--alias","a \"b\""]`}},
+		"GPUs":     {"0,1", "CUDA", nil, map[string]string{labelModelRef: "hf:org/repo/m.gguf", labelFlags: "[]", labelDeviceMask: "0,1", labelDevice: "CUDA"}},
 	} {
-		if d := cmp.Diff(c.want, runLabels(r, c.gpus, c.flags)); d != "" {
+		if d := cmp.Diff(c.want, runLabels(r, c.gpus, c.device, c.flags)); d != "" {
 			t.Errorf("%s (-want +got):\n%s", name, d)
 		}
 	}

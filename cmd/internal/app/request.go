@@ -53,9 +53,18 @@ func check(opt RunOptions) (request, error) {
 	return r, probe.Validate()
 }
 
+// specOf is the container for a run, with the flags that its server gets.
+func (r request) specOf(img imageOf, m model.Local) (engine.Spec, error) {
+	flags, err := engine.ServerFlags(r.Server, engine.ServerOptions{CPU: r.gpus(img) == "", Ctx: r.Ctx})
+	return r.spec(img, m, flags), err
+}
+
 // spec is the container for a run.
 func (r request) spec(img imageOf, m model.Local, flags []string) engine.Spec {
-	gpus := r.gpus(img)
+	gpus, device := r.gpus(img), ""
+	if gpus != "" {
+		device = deviceOf(img)
+	}
 	return engine.Spec{
 		Project: r.HandoffDir, Pool: r.Pool, Replica: r.Replica,
 		Handoff: filepath.Join(r.HandoffDir, handoff.FileName(r.Pool, r.Replica)),
@@ -64,9 +73,9 @@ func (r request) spec(img imageOf, m model.Local, flags []string) engine.Spec {
 		Model:  engine.Mount{HostFile: m.Path, HostDir: m.Dir, SHA256: m.SHA256},
 		Listen: r.Listen, Port: r.Port,
 		User: serverUser(m),
-		GPUs: gpus, GPUCache: gpus != "",
+		GPUs: gpus, Device: device, GPUCache: gpus != "",
 		Memory: r.memory, CPUs: r.CPUs, Restart: r.Restart,
-		Labels: runLabels(r, gpus, flags),
+		Labels: runLabels(r, gpus, device, flags),
 	}
 }
 
@@ -76,7 +85,7 @@ func (r request) gpus(img imageOf) string {
 	switch {
 	case r.GPUs == "none":
 		return ""
-	case r.GPUs == "" && img.Labels[images.LabelCUDA] != "":
+	case r.GPUs == "" && img.Labels[images.LabelDevice] != "":
 		return "all"
 	}
 	return r.GPUs

@@ -43,6 +43,8 @@ type RunOptions struct {
 	Timeout, StallTimeout time.Duration
 	// GPUs is all, none, a list, or empty for what the image's variant says.
 	GPUs string
+	// AllowCPU runs on the CPU where the GPU cannot be used.
+	AllowCPU bool
 	// Memory is a size such as 8g, empty for no limit.
 	Memory  string
 	CPUs    float64
@@ -124,11 +126,10 @@ func (a *App) launch(ctx context.Context, d *Display, eng *dockerEngine, r reque
 	if err := eng.runsHere(img, arch); err != nil {
 		return Running{}, err
 	}
-	flags, err := engine.ServerFlags(r.Server, engine.ServerOptions{CPU: r.gpus(img) == "", Ctx: r.Ctx})
+	spec, err := r.specOf(img, m)
 	if err != nil {
 		return Running{}, err
 	}
-	spec := r.spec(img, m, flags)
 	var copying *Step
 	docker := engine.New(eng.client, eng.at, func(done, total int64) {
 		if copying == nil {
@@ -147,6 +148,23 @@ func (a *App) launch(ctx context.Context, d *Display, eng *dockerEngine, r reque
 		running, err := a.ready(ctx, d, eng, old, r, false)
 		running.Already = true
 		return running, err
+	}
+	if spec.GPUs != "" {
+		if err := a.findGPU(ctx, d, eng, docker, &spec, img); err != nil {
+			if !r.AllowCPU || fault.ClassOf(err) != fault.Engine || ctx.Err() != nil {
+				return Running{}, err
+			}
+			d.notice("the GPU cannot be used, so the server runs on the CPU: " + oneLine(err))
+			r.GPUs = "none"
+			if spec, err = r.specOf(img, m); err != nil {
+				return Running{}, err
+			}
+			if old != nil && old.State.Running && old.RunDigest == spec.RunDigest() {
+				running, err := a.ready(ctx, d, eng, old, r, false)
+				running.Already = true
+				return running, err
+			}
+		}
 	}
 	if old != nil {
 		if err := a.replace(ctx, d, old, &spec); err != nil {
@@ -206,7 +224,7 @@ func (a *App) ready(ctx context.Context, d *Display, eng *dockerEngine, i *engin
 			return err
 		})
 	}
-	if err == nil || !started && (ctx.Err() != nil || fault.ClassOf(err) == fault.NotReady) {
+	if err == nil || !started && (ctx.Err() != nil || fault.ClassOf(err) == fault.NotReady || errors.Is(err, errUnproven)) {
 		return out, err
 	}
 	cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*grace)
@@ -224,4 +242,13 @@ func engineArch(ctx context.Context, eng *dockerEngine) string {
 		return ""
 	}
 	return strings.ToLower(v.Arch)
+}
+
+// oneLine is a fault's what and why, for a line of the display.
+func oneLine(err error) string {
+	var f *fault.Fault
+	if !errors.As(err, &f) || f.Why == nil {
+		return err.Error()
+	}
+	return f.What + ": " + strings.ReplaceAll(f.Why.Error(), "\n", "; ")
 }

@@ -133,7 +133,7 @@ func TestReach(t *testing.T) {
 
 func TestGPUs(t *testing.T) {
 	t.Parallel()
-	cuda := imageOf{Labels: map[string]string{images.LabelCUDA: "12.8"}}
+	cuda := imageOf{Labels: map[string]string{images.LabelCUDA: "12.8", images.LabelDevice: "CUDA"}}
 	for _, c := range []struct {
 		name  string
 		given string
@@ -161,15 +161,15 @@ func TestSpec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	img := imageOf{ID: "sha256:1", Ref: "llorch-bk:cuda", Labels: map[string]string{images.LabelCUDA: "12.8"}}
+	img := imageOf{ID: "sha256:1", Ref: "llorch-bk:cuda", Labels: map[string]string{images.LabelCUDA: "12.8", images.LabelDevice: "CUDA"}}
 	got := r.spec(img, model.Local{Path: "/no/such/m.gguf", SHA256: "abc"}, []string{"--metrics"})
 	want := engine.Spec{
 		Project: dir, Pool: "chat", Replica: "r0", Handoff: filepath.Join(dir, "llamacpp-chat-r0.json"),
 		Image: "sha256:1", ImageRef: "llorch-bk:cuda", Flags: []string{"--metrics"},
 		Model:  engine.Mount{HostFile: "/no/such/m.gguf", SHA256: "abc"},
-		Listen: "127.0.0.1", Port: 4711, User: engine.DefaultUser, GPUs: "all", GPUCache: true,
+		Listen: "127.0.0.1", Port: 4711, User: engine.DefaultUser, GPUs: "all", Device: "CUDA", GPUCache: true,
 		Memory: 1 << 30, CPUs: 1.5, Restart: "no",
-		Labels: map[string]string{labelModelRef: "m.gguf", labelFlags: `["--metrics"]`, labelDeviceMask: "all"},
+		Labels: map[string]string{labelModelRef: "m.gguf", labelFlags: `["--metrics"]`, labelDeviceMask: "all", labelDevice: "CUDA"},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/docker/docker/client"
@@ -51,10 +52,11 @@ func (a *App) setup(ctx context.Context, opt SetupOptions) error {
 // setupBase sees to it that the catalogue's CPU base can be had: from the
 // engine, from its registry, or bootstrapped here.
 func (a *App) setupBase(ctx context.Context, opt SetupOptions, docker *client.Client, local bool) error {
-	v, err := images.FindVariant("cpu")
+	choice, err := images.Choose(images.Request{Variant: "cpu"}, images.Facts{})
 	if err != nil {
 		return err
 	}
+	v := choice.Variant
 	if _, err := docker.ImageInspect(ctx, v.BuildBase); err == nil {
 		a.say("base    %s, in the engine", v.BuildBase)
 		return nil
@@ -155,8 +157,12 @@ func (a *App) Doctor(ctx context.Context) ([]doctor.Finding, error) {
 	if ctx.Err() != nil {
 		return nil, interrupted(ctx, context.Cause(ctx))
 	}
+	gpus, err := a.gpuFindings(ctx)
+	if err != nil {
+		return nil, err
+	}
 	builders, err := a.builders(ctx)
-	return append(found, builders...), err
+	return slices.Concat(found, gpus, builders), err
 }
 
 // host is this machine with the engine that would be used.

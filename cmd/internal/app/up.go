@@ -28,6 +28,9 @@ func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Runni
 	if err := reach(eng, req); err != nil {
 		return Running{}, err
 	}
+	if err := gpuBefore(ctx, eng, build.Request, opt); err != nil {
+		return Running{}, interrupted(ctx, err)
+	}
 	if !build.CPUChosen && (!eng.local || machineLevel(build.Request.Arch()) == "") {
 		build.Request.CPU = images.CPUPortable
 	}

@@ -1,0 +1,150 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/runtime/doctor"
+	"github.com/llorch/llorch-bk/runtime/engine"
+	"github.com/llorch/llorch-bk/runtime/gpu"
+	"github.com/llorch/llorch-bk/runtime/handoff"
+)
+
+// hostGPU is what this machine's driver says; nil where the engine is another
+// machine's, which cannot be asked from here.
+func hostGPU(ctx context.Context, local bool) *images.GPUFacts {
+	if !local {
+		return nil
+	}
+	f := gpu.Read(ctx, gpu.Host{})
+	return &f
+}
+
+// deviceOf begins ggml's names of the GPUs that an image is for. An image that is
+// not ours and that is given a GPU is most likely for CUDA.
+func deviceOf(img imageOf) string {
+	return cmp.Or(img.Labels[images.LabelDevice], "CUDA")
+}
+
+// findGPU makes sure, within seconds and before a model is loaded, that the image's
+// server sees the GPUs that spec asks for.
+func (a *App) findGPU(ctx context.Context, d *Display, eng *dockerEngine, docker *engine.Docker, spec *engine.Spec, img imageOf) error {
+	return d.Do("look for the GPU", func(s *Step) error {
+		access, err := docker.GPUAccess(ctx, spec.Device)
+		if err != nil {
+			return err
+		}
+		spec.Access = access
+		lines, err := docker.Devices(ctx, *spec)
+		if err != nil {
+			return err
+		}
+		e := gpu.Look(spec.Device, lines)
+		if len(e.Devices) > 0 {
+			for _, dev := range e.Devices {
+				s.Note(dev.Name + " " + dev.Description)
+			}
+			return nil
+		}
+		library := images.AppDir + "/libggml-" + strings.ToLower(spec.Device) + ".so"
+		return noGPU("the server does not see the GPU that it is to use", eng, img, gpu.Circumstances{
+			Evidence: e, Linked: docker.Linked(ctx, *spec, library), Host: hostGPU(ctx, eng.local), Given: access.Sure, Asked: spec.GPUs,
+		}).WithLines(lines)
+	})
+}
+
+func noGPU(what string, _ *dockerEngine, img imageOf, c gpu.Circumstances) *fault.Fault {
+	if archs := img.Labels[images.LabelCUDAArchs]; archs != "" {
+		c.Archs = strings.Split(archs, ";")
+	}
+	why, do := c.Explain()
+	return fault.New(fault.Engine, what, errors.New(why), do)
+}
+
+// proofPatience is how long the lines of a server that is ready may take to get
+// through the engine's log.
+const proofPatience = 5 * time.Second
+
+// errUnproven marks a server that is healthy and does not use its GPU.
+var errUnproven = errors.New("there is no proof that the GPU is used")
+
+// proveGPU is what a ready server's own lines say of the GPU that it was to use; an
+// error wraps errUnproven where they do not say that it does.
+func proveGPU(ctx context.Context, eng *dockerEngine, i *engine.Instance) (*handoff.GPU, error) {
+	device := cmp.Or(i.Labels[labelDevice], "CUDA")
+	var e gpu.Evidence
+	for deadline := time.Now().Add(proofPatience); ; {
+		lines, err := i.StartLines(ctx)
+		if err != nil && ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		e = gpu.Look(device, lines)
+		if e.Proven() || time.Now().After(deadline) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	if !e.Proven() {
+		f := noGPU("the server is healthy, but does not use the GPU", eng, imageOf{Labels: i.Labels}, gpu.Circumstances{
+			Evidence: e, Host: hostGPU(ctx, eng.local), Given: true, Asked: i.Labels[labelDeviceMask],
+		})
+		f.Why = errors.Join(f.Why, errUnproven)
+		return nil, f.WithLines(append(slices.Clone(e.Lines), e.Trouble...))
+	}
+	out := &handoff.GPU{Backend: e.Backend, Evidence: e.Lines}
+	for _, dev := range e.Devices {
+		out.Devices = append(out.Devices, handoff.Device(dev))
+	}
+	return out, nil
+}
+
+// gpuBefore refuses to compile for a GPU that this machine does not have, where the
+// server is to use one afterwards.
+func gpuBefore(ctx context.Context, eng *dockerEngine, r images.Request, opt RunOptions) error {
+	if images.DeviceOf(r.Variant) != "CUDA" || opt.GPUs == "none" || opt.AllowCPU || !eng.local {
+		return nil
+	}
+	access, err := engine.New(eng.client, eng.at, nil).GPUAccess(ctx, "CUDA")
+	if err != nil || access.Sure {
+		return err
+	}
+	if host := hostGPU(ctx, true); host.Driver == "" && len(host.Devices) == 0 {
+		return fault.New(fault.Engine, "there is no NVIDIA GPU to run on", errors.New(host.Why),
+			"install its driver and NVIDIA's container toolkit (see llorch-bk doctor), run on the CPU with --allow-cpu, or only build with llorch-bk build --cuda")
+	}
+	return nil
+}
+
+// gpuFindings are what is wrong between this machine's GPUs and the images that
+// were built for GPUs.
+func (a *App) gpuFindings(ctx context.Context) ([]doctor.Finding, error) {
+	eng, err := a.engine(ctx)
+	if err != nil {
+		return nil, interrupted(ctx, nil) // another finding says what the engine lacks
+	}
+	defer eng.Close()
+	host := hostGPU(ctx, eng.local)
+	if host == nil || len(host.Devices) == 0 {
+		return nil, nil
+	}
+	found, err := eng.images(ctx, images.LabelCUDA)
+	if err != nil {
+		return nil, fmt.Errorf("the images for GPUs: %w", err)
+	}
+	var built []doctor.GPUImage
+	for _, img := range found {
+		built = append(built, doctor.GPUImage{Ref: img.Ref, CUDA: img.Labels[images.LabelCUDA], Archs: strings.Split(img.Labels[images.LabelCUDAArchs], ";")})
+	}
+	return doctor.GPUFindings(*host, built), nil
+}

@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/system"
+	"github.com/google/go-cmp/cmp"
+)
+
+// Answers to GET /info: two recorded on engines here, the others shortened from
+// what people post of theirs.
+func TestNVIDIAAccess(t *testing.T) {
+	t.Parallel()
+	want := map[string]GPUs{
+		"debian-20.10": {Way: AccessRuntime},
+		"moby-29":      {Way: AccessRuntime},
+		// The engine finds the hook only when it is asked for a GPU.
+		"hook-only-24":       {Way: AccessRuntime},
+		"no-gpu-29":          {Way: AccessRuntime},
+		"cdi-of-another-29":  {Way: AccessRuntime},
+		"ubuntu-27-runtime":  {Way: AccessRuntime, Sure: true},
+		"default-runtime-26": {Way: AccessRuntime, Sure: true},
+		"wsl-desktop-28":     {Way: AccessRuntime, Sure: true},
+		"cdi-28":             {Way: AccessCDI, Sure: true},
+		"cdi-and-runtime-29": {Way: AccessRuntime, Sure: true},
+	}
+	files, err := filepath.Glob("testdata/info/*.json")
+	if err != nil || len(files) != len(want) {
+		t.Fatalf("%d answers, %d wanted: %v", len(files), len(want), err)
+	}
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var i system.Info
+		if err := json.Unmarshal(raw, &i); err != nil {
+			t.Fatal(f, err)
+		}
+		name := strings.TrimSuffix(filepath.Base(f), ".json")
+		way, sure := nvidiaAccess(i)
+		if got := (GPUs{Way: way, Sure: sure}); cmp.Diff(want[name], got) != "" {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+func TestGive(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		s    Spec
+		want container.HostConfig
+		env  string
+	}{
+		"none":             {Spec{Access: GPUs{Way: AccessRuntime}}, container.HostConfig{}, ""},
+		"all by a runtime": {Spec{GPUs: "all", Device: "CUDA", Access: GPUs{Way: AccessRuntime}}, requests(container.DeviceRequest{Count: -1, Capabilities: [][]string{{"gpu"}}}), ""},
+		"some by a runtime": {
+			Spec{GPUs: "0,GPU-5c", Device: "CUDA", Access: GPUs{Way: AccessRuntime}},
+			requests(container.DeviceRequest{DeviceIDs: []string{"0", "GPU-5c"}, Capabilities: [][]string{{"gpu"}}}), "",
+		},
+		"all by CDI":  {Spec{GPUs: "all", Device: "CUDA", Access: GPUs{Way: AccessCDI}}, requests(container.DeviceRequest{Driver: "cdi", DeviceIDs: []string{"nvidia.com/gpu=all"}}), ""},
+		"some by CDI": {Spec{GPUs: "0,1", Device: "CUDA", Access: GPUs{Way: AccessCDI}}, requests(container.DeviceRequest{Driver: "cdi", DeviceIDs: []string{"nvidia.com/gpu=0", "nvidia.com/gpu=1"}}), ""},
+		"render nodes": {
+			Spec{GPUs: "all", Device: "Vulkan", Access: GPUs{Way: AccessDRI, Nodes: []string{"/dev/dri/renderD128"}, Groups: []string{"105"}}},
+			container.HostConfig{GroupAdd: []string{"105"}, Resources: container.Resources{Devices: []container.DeviceMapping{{PathOnHost: "/dev/dri/renderD128", PathInContainer: "/dev/dri/renderD128", CgroupPermissions: "rw"}}}},
+			"",
+		},
+		// Vulkan numbers all devices, whoever's they are, so it gets all.
+		"one of Vulkan's, NVIDIA's runtime": {
+			Spec{GPUs: "1", Device: "Vulkan", Access: GPUs{Way: AccessRuntime}},
+			requests(container.DeviceRequest{Count: -1, Capabilities: [][]string{{"gpu"}}}), "GGML_VK_VISIBLE_DEVICES=1",
+		},
+		"a Vulkan device that needs nothing": {Spec{GPUs: "0", Device: "Vulkan"}, container.HostConfig{}, "GGML_VK_VISIBLE_DEVICES=0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got container.HostConfig
+			c.s.give(&got)
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
+			}
+			if got := c.s.visible(); got != c.env {
+				t.Errorf("variable %q, want %q", got, c.env)
+			}
+		})
+	}
+}
+
+func requests(r container.DeviceRequest) container.HostConfig {
+	return container.HostConfig{Resources: container.Resources{DeviceRequests: []container.DeviceRequest{r}}}
+}
