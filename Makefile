@@ -57,6 +57,11 @@ e2e-real-docker: export LLORCH_E2E_REAL := 1
 e2e-real-docker: build ## Real tier: llama.cpp compiled by BuildKit, a real model, a completion
 	$(call tier,$@,-timeout 60m -run '^TestReal' ./e2e/)
 
+.PHONY: e2e-cuda
+e2e-cuda: export LLORCH_E2E_CUDA := 1
+e2e-cuda: build ## CUDA tier: the graph for NVIDIA's images, on a stand-in that Debian's toolkit is made into; root, gigabytes
+	$(call tier,$@,-timeout 60m -run '^TestCUDA' ./e2e/)
+
 TESTS ?= ^Test(Fixture|Real|Modern)
 .PHONY: e2e-modern
 e2e-modern: export LLORCH_E2E_FIXTURE := 1

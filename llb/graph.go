@@ -180,12 +180,14 @@ func (b builder) toolchain() bkllb.State {
 // acceleratorToolchain is what the backend for GPUs is compiled with.
 func (b builder) acceleratorToolchain() bkllb.State {
 	a := b.plan.Accelerator
-	return b.install("[gpu-toolchain] install ", a.Base, a.Components, a.Packages)
+	// A compiler for GPUs weighs gigabytes, and a builder that finds what it has
+	// compiled in a layer cache never needs it.
+	return b.install("[gpu-toolchain] install ", a.Base, a.Components, a.Packages, bkllb.WithoutExportCache())
 }
 
 // install is a base with packages of its distribution, which is a matter of the
 // network.
-func (b builder) install(title string, base images.BaseFacts, components []string, packages []images.Package) bkllb.State {
+func (b builder) install(title string, base images.BaseFacts, components []string, packages []images.Package, opts ...bkllb.RunOption) bkllb.State {
 	names := make([]string, len(packages))
 	for i, p := range packages {
 		names[i] = p.Name
@@ -195,7 +197,7 @@ func (b builder) install(title string, base images.BaseFacts, components []strin
 	if len(components) > 0 {
 		more = bkllb.AddEnv("COMPONENTS", strings.Join(components, " "))
 	}
-	return b.base(base, "base").Run(
+	opts = append(opts,
 		bkllb.Args(append([]string{"sh", "/llorch/packages.sh"}, names...)),
 		more,
 		b.scripts(script{"packages.sh", packagesScript}),
@@ -206,7 +208,8 @@ func (b builder) install(title string, base images.BaseFacts, components []strin
 		b.proxy(),
 		b.fresh(),
 		bkllb.WithCustomName(title+strings.Join(names, " ")),
-	).Root()
+	)
+	return b.base(base, "base").Run(opts...).Root()
 }
 
 // caSecret gives a step with a network the certificates of that network's own
