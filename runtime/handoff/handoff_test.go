@@ -283,3 +283,33 @@ func TestCheckWritable(t *testing.T) {
 		t.Errorf("it left %v", left)
 	}
 }
+
+func TestWriteGPU(t *testing.T) {
+	t.Parallel()
+	h := sample("default", "r0")
+	h.DeviceMask = "all"
+	h.GPU = &handoff.GPU{
+		Backend: "CUDA", Devices: []handoff.Device{{Name: "CUDA0", Description: "NVIDIA GeForce RTX 3090"}},
+		Evidence: []string{"load_tensors: offloaded 33/33 layers to GPU"},
+	}
+	body, err := h.JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`  "gpu": {
+    "backend": "CUDA",
+    "devices": [
+      {
+        "name": "CUDA0",
+        "description": "NVIDIA GeForce RTX 3090"
+      }
+    ],
+    "evidence": [
+      "load_tensors: offloaded 33/33 layers to GPU"
+    ]
+  },`, `"device_mask": "all"`} {
+		if !strings.Contains(string(body), want) {
+			t.Errorf("no %s in %s", want, body)
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/pkg/stdcopy"
 	"github.com/llorch/llorch-bk/runtime/engine"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 )
@@ -27,6 +28,8 @@ type fakeEngine struct {
 	mu         sync.Mutex
 	images     []image.InspectResponse
 	containers []container.InspectResponse
+	// log is what every container has logged.
+	log string
 	// changed are the requests that change something, in their order.
 	changed []string
 }
@@ -146,6 +149,8 @@ func (f *fakeEngine) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `{"message":"no such container"}`, http.StatusNotFound)
 	case noun == "containers" && verb == "json":
 		reply(w, f.containers[slices.IndexFunc(f.containers, findContainer)])
+	case noun == "containers" && verb == "logs":
+		_, _ = stdcopy.NewStdWriter(w, stdcopy.Stderr).Write([]byte(f.log))
 	case noun == "containers" && verb == "stop":
 		w.WriteHeader(http.StatusNoContent)
 	case noun == "containers" && r.Method == http.MethodDelete:

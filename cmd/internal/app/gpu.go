@@ -69,8 +69,8 @@ func noGPU(what string, _ *dockerEngine, img imageOf, c gpu.Circumstances) *faul
 }
 
 // proofPatience is how long the lines of a server that is ready may take to get
-// through the engine's log.
-const proofPatience = 5 * time.Second
+// through the engine's log. Tests have less of it.
+var proofPatience = 5 * time.Second
 
 // errUnproven marks a server that is healthy and does not use its GPU.
 var errUnproven = errors.New("there is no proof that the GPU is used")
