@@ -169,7 +169,7 @@ func TestCUDA(t *testing.T) {
 // driver's library alone, has no stub, and has nothing of CUDA besides.
 func whole(t *testing.T, p *project, tag string) {
 	t.Helper()
-	out := inImage(t, p, tag, "/lib64/ld-linux-x86-64.so.2", "--list", "/app/libggml-cuda.so")
+	out := inImage(t, p, tag, "/bin/sh", "-c", "LD_TRACE_LOADED_OBJECTS=1 exec /lib64/ld-linux-x86-64.so.2 /app/libggml-cuda.so")
 	var missing []string
 	for line := range strings.Lines(out) {
 		if library, _, ok := strings.Cut(strings.TrimSpace(line), " => not found"); ok {

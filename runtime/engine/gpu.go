@@ -166,8 +166,9 @@ func (d *Docker) Devices(ctx context.Context, s Spec) ([]string, error) {
 	return d.say(ctx, s, append(slices.Clone(cmd), "--list-devices"))
 }
 
-// Linked are the lines of the loader about a library in the image, as ldd has
-// them; none where the image has no loader.
+// Linked are the lines of the loader about a library in the image: what it links
+// against, or the first thing that it does not find. None where the image has no
+// loader.
 func (d *Docker) Linked(ctx context.Context, s Spec, library string) []string {
 	loader := loaders[runtime.GOARCH]
 	lines, err := d.say(ctx, s, []string{loader, "--list", library})

@@ -26,14 +26,19 @@ type Circumstances struct {
 	Asked string
 }
 
-var missingLine = regexp.MustCompile(`^\s*(\S+) => not found`)
+// missingLine is how ldd, and the loader itself, say what they do not find.
+var missingLine = regexp.MustCompile(`^\s*(\S+) => not found|error while loading shared libraries: ([^:\s]+): cannot open`)
 
 // missing are the libraries that the loader did not find.
 func (c Circumstances) missing() []string {
 	var out []string
 	for _, line := range c.Linked {
-		if m := missingLine.FindStringSubmatch(line); m != nil && !slices.Contains(out, m[1]) {
-			out = append(out, m[1])
+		m := missingLine.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		if name := m[1] + m[2]; !slices.Contains(out, name) {
+			out = append(out, name)
 		}
 	}
 	return out

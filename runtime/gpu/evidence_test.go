@@ -170,6 +170,7 @@ func TestExplain(t *testing.T) {
 		why, do string
 	}{
 		"no driver on the machine":   {Circumstances{Evidence: says("  (none)"), Linked: libcuda, Host: none, Given: true}, "no NVIDIA driver", "install the driver"},
+		"as the loader says it":      {Circumstances{Evidence: says("  (none)"), Linked: []string{"/app/libggml-cuda.so: error while loading shared libraries: libcuda.so.1: cannot open shared object file: No such file or directory"}, Host: rtx, Given: true}, "gives the container no driver", "toolkit"},
 		"no driver in the container": {Circumstances{Evidence: says("  (none)"), Linked: libcuda, Host: rtx, Given: true}, "gives the container no driver", "toolkit"},
 		"a remote engine":            {Circumstances{Evidence: says("  (none)"), Linked: libcuda, Given: true}, "gives the container no driver", "toolkit"},
 		"no runtime, no CDI":         {Circumstances{Evidence: says("  (none)"), Host: rtx}, "neither NVIDIA's runtime nor CDI", "toolkit"},

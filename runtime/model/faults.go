@@ -33,12 +33,17 @@ func (f *Fetcher) advice(ref Ref, err error) string {
 		entry    *entryError
 		space    *noSpaceError
 		network  *networkError
+		choice   *pickError
 	)
 	switch {
 	case errors.Is(err, errOffline):
 		return "unset HF_HUB_OFFLINE, or name a model that is in the store or a file of your own"
 	case errors.Is(err, errSharded):
-		return "name a model in one file, or merge the parts with llama-gguf-split --merge and give the result's path"
+		return "download all parts into one folder and give the first one's path"
+	case errors.Is(err, errShardHash):
+		return "leave the #sha256 out: every part is verified against the Hub's own hash"
+	case errors.As(err, &choice):
+		return choice.advice()
 	case errors.As(err, &entry):
 		return entry.advice()
 	case errors.As(err, &status):

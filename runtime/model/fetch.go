@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -57,6 +56,8 @@ type Local struct {
 	SHA256 string
 	// Commit is the Hub's commit; empty for any other kind.
 	Commit string
+	// Shards is how many files the model is in; Path is the first of them, Size all.
+	Shards int
 }
 
 // errOffline is a request that would be needed and is forbidden.
@@ -101,15 +102,11 @@ type refetchError struct{ error }
 
 func (e *refetchError) Unwrap() error { return e.error }
 
-// A sharded model's file name, as llama.cpp splits them.
-var shard = regexp.MustCompile(`-\d{5}-of-(\d{5})\.gguf$`)
-
+// errSharded is one part of a model by a plain URL: nobody says that its parts are
+// at addresses like it.
 var errSharded = errors.New("it is one part of a model in several files")
 
-func isShard(file string) bool {
-	m := shard.FindStringSubmatch(file)
-	return m != nil && m[1] != "00001"
-}
+var errShardHash = errors.New("the ref has a #sha256, which is of one file, and the model is in several")
 
 // own checks a file of the user's; it is used where it is.
 func (f *Fetcher) own(ctx context.Context, ref Ref) (Local, error) {
@@ -140,13 +137,39 @@ func (f *Fetcher) own(ctx context.Context, ref Ref) (Local, error) {
 	if err := checkHeader(head); err != nil {
 		return Local{}, err
 	}
-	l := Local{Ref: ref, Path: p, Size: info.Size()}
+	l := Local{Ref: ref, Path: p, Size: info.Size(), Shards: 1}
+	if parts := shardsOf(filepath.Base(p)); len(parts) > 1 {
+		return f.ownParts(ref, l, parts)
+	}
 	if ref.SHA256 != "" {
 		if l.SHA256, err = f.hash(ctx, p, info.Size()); err == nil && l.SHA256 != ref.SHA256 {
 			err = &mismatchError{"SHA-256", ref.SHA256, l.SHA256}
 		}
 	}
 	return l, err
+}
+
+// ownParts checks that a user's own model has all of its files; the server is given
+// the first.
+func (f *Fetcher) ownParts(ref Ref, l Local, parts []string) (Local, error) {
+	if ref.SHA256 != "" {
+		return Local{}, errShardHash
+	}
+	dir := filepath.Dir(l.Path)
+	l.Path, l.Size, l.Shards = filepath.Join(dir, parts[0]), 0, len(parts)
+	var lacks []error
+	for _, name := range parts {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || !info.Mode().IsRegular() {
+			lacks = append(lacks, fmt.Errorf("%s is not beside it", name))
+			continue
+		}
+		l.Size += info.Size()
+	}
+	if len(lacks) > 0 {
+		return Local{}, fmt.Errorf("the model is in %d files: %w", len(parts), errors.Join(lacks...))
+	}
+	return l, nil
 }
 
 // hash reads a whole file, which is shown as a step of its own.
@@ -158,47 +181,166 @@ func (f *Fetcher) hash(ctx context.Context, p string, size int64) (string, error
 }
 
 func (f *Fetcher) fromHub(ctx context.Context, ref Ref) (Local, error) {
-	if isShard(ref.File) {
-		return Local{}, errSharded
-	}
 	d := f.Store.hubFolder(ref.Repo)
+	if ref.File == "" {
+		var err error
+		if ref.File, err = f.choose(ctx, ref, d); err != nil {
+			return Local{}, err
+		}
+	}
+	parts := shardsOf(ref.File)
+	if len(parts) > 1 && ref.SHA256 != "" {
+		return Local{}, errShardHash
+	}
+	// All parts are looked up before one is fetched: a model that lacks one, or that
+	// the disk has no room for, is refused before gigabytes were spent on it.
+	found := make([]located, len(parts))
+	for i, part := range parts {
+		one := ref
+		one.File = part
+		var err error
+		if found[i], err = f.locate(ctx, one, d); err != nil && len(parts) > 1 {
+			return Local{}, fmt.Errorf("the model is in %d files, of which %s cannot be had: %w", len(parts), part, err)
+		} else if err != nil {
+			return Local{}, err
+		}
+	}
+	if err := f.roomForAll(d, found); err != nil {
+		return Local{}, err
+	}
+	var whole Local
+	for i, at := range found {
+		l := at.local
+		if !at.have {
+			var err error
+			if l, err = f.obtain(ctx, at.ref, d, at.src, ref.Revision, at.ref.File); err != nil {
+				return Local{}, err
+			}
+		}
+		if i == 0 {
+			whole = l
+			continue
+		}
+		whole.Size += l.Size
+	}
+	whole.Ref, whole.Shards = ref, len(parts)
+	return whole, nil
+}
+
+// located is a file of the Hub's that the store has, or whose identity is known.
+type located struct {
+	ref   Ref
+	have  bool
+	local Local
+	src   source
+}
+
+// locate finds one file: in the store, or on the Hub.
+func (f *Fetcher) locate(ctx context.Context, ref Ref, d folder) (located, error) {
+	at := located{ref: ref}
+	here := func(commit string) (located, error) {
+		var err error
+		at.have = true
+		at.local, err = f.local(ctx, ref, d, commit, ref.File)
+		return at, err
+	}
 	commit := d.commitOf(ref.Revision)
 	_, _, have := d.stored(commit, ref.File)
 	if have && commit == ref.Revision {
-		return f.local(ctx, ref, d, commit, ref.File)
+		return here(commit)
 	}
 	if f.Environment.Offline && !have {
-		return Local{}, errOffline
+		return at, errOffline
 	}
-	task := f.begin("look up "+ref.Raw, 0)
+	task := f.begin("look up "+ref.name(), 0)
 	if f.Environment.Offline {
 		task.Note(fmt.Sprintf("offline: using commit %.12s, which %s was when it was last asked", commit, ref.Revision))
 		task.End(nil)
-		return f.local(ctx, ref, d, commit, ref.File)
+		return here(commit)
 	}
 	retries := uint64(askRetries)
 	if have {
 		retries = 1 // there is something to fall back on
 	}
-	src, err := f.lookUp(ctx, ref, retries, task)
+	var err error
+	at.src, err = f.lookUp(ctx, ref, retries, task)
 	if err != nil && have && transient(err) && ctx.Err() == nil {
 		task.Note(fmt.Sprintf("%v; using commit %.12s, which %s was when it was last asked", err, commit, ref.Revision))
 		task.End(nil)
-		return f.local(ctx, ref, d, commit, ref.File)
+		return here(commit)
 	}
-	if err == nil && src.want.none() {
+	if err == nil && at.src.want.none() {
 		task.Note("the Hub gives no hash of this file: it is not verified against anything")
 	}
 	task.End(err)
 	if err != nil {
-		return Local{}, f.withNeighbours(ctx, ref, err)
+		return at, f.withNeighbours(ctx, ref, err)
 	}
-	return f.obtain(ctx, ref, d, src, ref.Revision, ref.File)
+	return at, nil
+}
+
+// roomForAll says whether the disk has space for what is missing of a model in
+// several files. Of a model in one, obtain asks.
+func (f *Fetcher) roomForAll(d folder, found []located) error {
+	if len(found) < 2 {
+		return nil
+	}
+	var need int64
+	for _, at := range found {
+		if !at.have && !d.hasBlob(at.src.blob) {
+			need += at.src.size - min(at.src.size, sizeOf(d.incomplete(at.src.blob)))
+		}
+	}
+	if need == 0 {
+		return nil
+	}
+	return f.room(d.store.dir, need)
+}
+
+// choose is the file that a ref without one means. What the store has of a commit
+// that is pinned, or that cannot be asked for, decides without a request.
+func (f *Fetcher) choose(ctx context.Context, ref Ref, d folder) (string, error) {
+	commit := d.commitOf(ref.Revision)
+	stored, _, storedErr := pick(d.files(commit), ref.Quant)
+	// Without a quantisation, another file than the first choice may be here only
+	// because somebody asked for it.
+	sure := ref.Quant != "" || quantOf(stored) == usualQuants[0]
+	if storedErr == nil && commit == ref.Revision && sure {
+		return stored, nil
+	}
+	if f.Environment.Offline {
+		if storedErr != nil {
+			return "", errOffline
+		}
+		return stored, nil
+	}
+	retries := uint64(askRetries)
+	if storedErr == nil {
+		retries = 1
+	}
+	l, err := f.list(ctx, ref, retries)
+	if err != nil && storedErr == nil && transient(err) && ctx.Err() == nil {
+		return stored, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	names := make([]string, len(l.Files))
+	for i, file := range l.Files {
+		names[i] = file.Path
+	}
+	file, why, err := pick(names, ref.Quant)
+	if err == nil && why != "" {
+		task := f.begin("choose a file of "+ref.Repo, 0)
+		task.Note(why + ": " + file)
+		task.End(nil)
+	}
+	return file, err
 }
 
 func (f *Fetcher) fromWeb(ctx context.Context, ref Ref) (Local, error) {
 	name := webName(ref.URL)
-	if isShard(name) {
+	if s, ok := shardOf(name); ok && s.count > 1 {
 		return Local{}, errSharded
 	}
 	d := f.Store.webFolder(ref.URL, name)
@@ -250,7 +392,7 @@ func (f *Fetcher) local(ctx context.Context, ref Ref, d folder, commit, file str
 	}
 	l := Local{
 		Ref: ref, Path: d.path(snapshotRel(commit, file)), Dir: d.path(),
-		Rel: path.Join("snapshots", commit, file), Size: size, SHA256: blob,
+		Rel: path.Join("snapshots", commit, file), Size: size, SHA256: blob, Shards: 1,
 	}
 	if ref.Kind == Hub {
 		l.Commit = commit

@@ -36,8 +36,9 @@ type Ref struct {
 	// Path is the path of a File, as given: relative to the working folder or absolute.
 	Path string
 	// Repo is "org/name", Revision a branch, tag or commit, and File the
-	// slash-separated path inside the repository of a Hub ref.
-	Repo, Revision, File string
+	// slash-separated path inside the repository of a Hub ref. File is empty where
+	// Quant, a quantisation such as Q4_K_M, or llama.cpp's own choice names the file.
+	Repo, Revision, File, Quant string
 	// URL is the address of an HTTP ref with its query and without its fragment.
 	URL string
 	// SHA256 is the hash that the user requires, in lower-case hex; empty for none.
@@ -47,11 +48,19 @@ type Ref struct {
 // String is Raw: no verb of fmt prints the query of a URL.
 func (r Ref) String() string { return r.Raw }
 
+// name is the ref for a person, with the file that it came to mean.
+func (r Ref) name() string {
+	if r.Kind == Hub && r.File != "" && !strings.Contains(r.Raw, r.File) {
+		return r.Raw + " (" + r.File + ")"
+	}
+	return r.Raw
+}
+
 // GoString keeps %#v as discreet as String.
 func (r Ref) GoString() string { return fmt.Sprintf("model.Ref(%q)", r.Raw) }
 
-const refForms = "write a path, file:PATH, hf:ORG/REPO/FILE.gguf or hf:ORG/REPO@REVISION/FILE.gguf, or an http(s) URL, " +
-	"each with an optional #sha256=HEX"
+const refForms = "write a path, file:PATH, hf:ORG/REPO[@REVISION], hf:ORG/REPO[@REVISION]:QUANT, hf:ORG/REPO[@REVISION]/FILE.gguf, " +
+	"or an http(s) URL, each with an optional #sha256=HEX"
 
 var (
 	hex64  = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -140,7 +149,13 @@ func parseHub(s string) (Ref, error) {
 	}
 	org, rest, _ := strings.Cut(s, "/")
 	name, file, hasFile := strings.Cut(rest, "/")
+	// The quantisation may stand before the revision or after it; neither has the
+	// other's sign in it.
+	name, quant, hasQuant := strings.Cut(name, ":")
 	name, rev, hasRev := strings.Cut(name, "@")
+	if !hasRev {
+		quant, rev, hasRev = strings.Cut(quant, "@")
+	}
 	if !repoPart.MatchString(org) || !repoPart.MatchString(name) ||
 		strings.Contains(org+" "+name, "--") || strings.Contains(org+" "+name, "..") {
 		return bad("%q is no repository of the Hub (ORG/REPO)", strings.TrimSuffix(org+"/"+name, "/"))
@@ -155,13 +170,15 @@ func parseHub(s string) (Ref, error) {
 	} else {
 		rev = DefaultRevision
 	}
-	if !hasFile || file == "" {
-		return bad("it names a repository but no file in it")
-	}
-	if !cleanRelative(file) {
+	switch {
+	case hasQuant && !quantWord.MatchString(quant):
+		return bad("%q is no quantisation", quant)
+	case hasQuant && hasFile:
+		return bad("it names both a quantisation and a file")
+	case hasFile && !cleanRelative(file):
 		return bad("%q is no path inside a repository", file)
 	}
-	return Ref{Raw: "hf:" + s, Kind: Hub, Repo: org + "/" + name, Revision: rev, File: file}, nil
+	return Ref{Raw: "hf:" + s, Kind: Hub, Repo: org + "/" + name, Revision: rev, File: file, Quant: quant}, nil
 }
 
 func parseHTTP(s string) (Ref, error) {

@@ -28,6 +28,10 @@ func TestParse(t *testing.T) {
 		{"hf:o/n.1/sub/f.gguf#sha256=" + someSum, Ref{
 			Raw: "hf:o/n.1/sub/f.gguf#sha256=" + someSum, Kind: Hub, Repo: "o/n.1", Revision: "main", File: "sub/f.gguf", SHA256: someSum,
 		}},
+		{"hf:org/name", Ref{Raw: "hf:org/name", Kind: Hub, Repo: "org/name", Revision: "main"}},
+		{"hf:org/name:Q4_K_M", Ref{Raw: "hf:org/name:Q4_K_M", Kind: Hub, Repo: "org/name", Revision: "main", Quant: "Q4_K_M"}},
+		{"hf:org/name:UD-Q4_K_XL@v2", Ref{Raw: "hf:org/name:UD-Q4_K_XL@v2", Kind: Hub, Repo: "org/name", Revision: "v2", Quant: "UD-Q4_K_XL"}},
+		{"hf:org/name@v2:q8_0", Ref{Raw: "hf:org/name@v2:q8_0", Kind: Hub, Repo: "org/name", Revision: "v2", Quant: "q8_0"}},
 		{"hf:o/n@v1.0/f.gguf", Ref{Raw: "hf:o/n@v1.0/f.gguf", Kind: Hub, Repo: "o/n", Revision: "v1.0", File: "f.gguf"}},
 		{"hf:o/n@refs%2Fpr%2F1/f.gguf", Ref{Raw: "hf:o/n@refs%2Fpr%2F1/f.gguf", Kind: Hub, Repo: "o/n", Revision: "refs/pr/1", File: "f.gguf"}},
 		{"https://h.example/d/m.gguf?sig=secret", Ref{
@@ -53,7 +57,7 @@ func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	for _, raw := range []string{
 		"", "  ", "a\nb", "file:", "file://other/m.gguf", "m.gguf#sha256=12",
-		"hf:", "hf:org", "hf:org/name", "hf:org/name/", "hf:org/name:Q4_K_M", "hf://org/name/f", "hf:../name/f", "hf:a--b/n/f",
+		"hf:", "hf:org", "hf:org/name/", "hf:org/name:", "hf:org/name:a b", "hf:org/name:Q4_K_M/f.gguf", "hf:org/name@:Q4_K_M", "hf:org/name:Q4@", "hf://org/name/f", "hf:../name/f", "hf:a--b/n/f",
 		"hf:o/n/../f", "hf:o/n/./f", "hf:o/n//f", "hf:o/n/a/", `hf:o/n/a\b`, "hf:o/n@/f", "hf:o/n@../f", "hf:o/n@%2e%2e/f", "hf:o/n@a%2F..%2Fb/f",
 		"hf:o/n/f#x", "http://", "https:///m", "http://h/m#frag", "ftp://h/m", "oci://h/m", "http://user:geheim@h/m", "https://geheim@h/m?a#b", "http://[::1/m?geheim",
 	} {
@@ -91,7 +95,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if r.Kind == Hub && (!cleanRelative(r.File) || !cleanRelative(r.Revision) || strings.Count(r.Repo, "/") != 1) {
+		if r.Kind == Hub && (r.File != "" && !cleanRelative(r.File) || !cleanRelative(r.Revision) || strings.Count(r.Repo, "/") != 1) {
 			t.Fatalf("%q: %+v leaves its folder", raw, r)
 		}
 		if r.Kind == HTTP && !isName(webName(r.URL)) {

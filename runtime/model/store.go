@@ -93,6 +93,29 @@ func (d folder) stored(commit, file string) (blob string, size int64, ok bool) {
 	return filepath.Base(target), info.Size(), true
 }
 
+// files are the slash-separated paths of what the store has whole of a commit.
+func (d folder) files(commit string) []string {
+	if commit == "" {
+		return nil
+	}
+	root := d.path("snapshots", commit)
+	var out []string
+	_ = filepath.WalkDir(root, func(p string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return nil //nolint:nilerr // what cannot be read is not there
+		}
+		if rel, err := filepath.Rel(root, p); err == nil {
+			if file := filepath.ToSlash(rel); file != "" {
+				if _, _, ok := d.stored(commit, file); ok {
+					out = append(out, file)
+				}
+			}
+		}
+		return nil
+	})
+	return out
+}
+
 // hasBlob says whether the content is there, under whatever file name.
 func (d folder) hasBlob(name string) bool {
 	info, err := os.Stat(d.blob(name))

@@ -78,7 +78,6 @@ func TestFetchThroughTrouble(t *testing.T) {
 		"gated, no access":    {prepare: func(h *hub.Hub) { h.Gated(aRepo, "good") }, token: "bad", fails: []string{"403", "has no access yet"}},
 		"gated, with access":  {prepare: func(h *hub.Hub) { h.Gated(aRepo, "good") }, token: "good"},
 		"offline":             {offline: true, fails: []string{"HF_HUB_OFFLINE"}},
-		"part of a split":     {ref: "hf:org/tiny/m-00001-of-00003.gguf", fails: []string{"several files", "--merge"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

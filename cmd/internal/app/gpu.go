@@ -44,7 +44,7 @@ func (a *App) findGPU(ctx context.Context, d *Display, eng *dockerEngine, docker
 		spec.Access = access
 		lines, err := docker.Devices(ctx, *spec)
 		if err != nil {
-			return err
+			return withHost(err, spec.Device, hostGPU(ctx, eng.local))
 		}
 		e := gpu.Look(spec.Device, lines)
 		if len(e.Devices) > 0 {
@@ -58,6 +58,18 @@ func (a *App) findGPU(ctx context.Context, d *Display, eng *dockerEngine, docker
 			Evidence: e, Linked: docker.Linked(ctx, *spec, library), Host: hostGPU(ctx, eng.local), Given: access.Sure, Asked: spec.GPUs,
 		}).WithLines(lines)
 	})
+}
+
+// withHost adds to an engine's refusal what this machine lacks, which is most often
+// the reason for it.
+func withHost(err error, device string, host *images.GPUFacts) error {
+	var f *fault.Fault
+	if device != "CUDA" || !errors.As(err, &f) || f.Class != fault.Engine || host == nil || host.Why == "" || len(host.Devices) > 0 {
+		return err
+	}
+	more := *f
+	more.Why = errors.Join(errors.New(host.Why), f.Why)
+	return &more
 }
 
 func noGPU(what string, _ *dockerEngine, img imageOf, c gpu.Circumstances) *fault.Fault {
