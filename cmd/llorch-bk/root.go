@@ -50,7 +50,7 @@ the environment, the environment over the file.`,
 	})
 	root.AddCommand(
 		setupCommand(a), doctorCommand(a), planCommand(a), buildCommand(a), runCommand(a), upCommand(a),
-		stopCommand(a), psCommand(a), logsCommand(a), pruneCommand(a), versionCommand(a),
+		stopCommand(a), psCommand(a), logsCommand(a), modelCommand(a), pruneCommand(a), versionCommand(a),
 	)
 	root.InitDefaultCompletionCmd()
 	asUsage(root)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -29,6 +30,8 @@ type Fetcher struct {
 	Transport http.RoundTripper
 	// Progress is told what happens; nil for silence.
 	Progress Progress
+	// By is who asks, as the list of models shows it; empty for nobody in particular.
+	By string
 	// Stall is the longest time without a byte; 0 means DefaultStall. There is
 	// no limit on the whole time.
 	Stall time.Duration
@@ -88,7 +91,22 @@ func (f *Fetcher) Fetch(ctx context.Context, ref Ref) (Local, error) {
 	if err != nil {
 		return Local{}, f.fault(ctx, ref, err)
 	}
+	f.used(l)
 	return l, nil
+}
+
+// used writes down that a model of the store was asked for.
+func (f *Fetcher) used(l Local) {
+	switch l.Ref.Kind {
+	case Hub:
+		f.Store.hubFolder(l.Ref.Repo).note(l.Commit, strings.TrimPrefix(l.Rel, "snapshots/"+l.Commit+"/"), l.Ref.Raw, f.By, time.Now())
+	case HTTP:
+		name := webName(l.Ref.URL)
+		d := f.Store.webFolder(l.Ref.URL, name)
+		commit, _, _ := strings.Cut(strings.TrimPrefix(l.Rel, "snapshots/"), "/")
+		d.note(commit, name, l.Ref.Raw, f.By, time.Now())
+	case File:
+	}
 }
 
 func worthAnother(err error) bool {

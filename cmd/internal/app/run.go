@@ -83,7 +83,7 @@ func (a *App) Run(ctx context.Context, opt RunOptions) (Running, error) {
 		return Running{}, err
 	}
 	defer d.Close()
-	local, err := a.fetch(ctx, d, req.ref)
+	local, err := a.fetch(ctx, d, req.ref, req.HandoffDir)
 	if err != nil {
 		return Running{}, interrupted(ctx, err)
 	}
@@ -101,17 +101,13 @@ func reach(eng *dockerEngine, r request) error {
 		"name an address of that machine with --listen; the server then listens there for whoever can reach it")
 }
 
-// fetch makes sure that the model is on this host.
-func (a *App) fetch(ctx context.Context, d *Display, ref model.Ref) (model.Local, error) {
-	env, err := model.FromEnv(a.Getenv)
+// fetch makes sure that the model is on this host, for whoever asks.
+func (a *App) fetch(ctx context.Context, d *Display, ref model.Ref, by string) (model.Local, error) {
+	f, err := a.fetcher(modelProgress{d})
 	if err != nil {
 		return model.Local{}, err
 	}
-	store, err := model.Open(env.StoreDir)
-	if err != nil {
-		return model.Local{}, err
-	}
-	f := model.Fetcher{Environment: env, Store: store, Progress: modelProgress{d}}
+	f.By = by
 	return f.Fetch(ctx, ref)
 }
 
@@ -183,7 +179,14 @@ func (a *App) launch(ctx context.Context, d *Display, eng *dockerEngine, r reque
 	if err != nil {
 		return Running{}, err
 	}
-	return a.ready(ctx, d, eng, started, r, true)
+	running, err := a.ready(ctx, d, eng, started, r, true)
+	if r.AllowCPU && errors.Is(err, errUnproven) {
+		// What did not prove itself is gone; the same without a GPU may take its place.
+		d.notice("the GPU is not used, so the server runs on the CPU: " + oneLine(err))
+		r.GPUs = "none"
+		return a.launch(ctx, d, eng, r, img, m)
+	}
+	return running, err
 }
 
 // replace ends what the pool ran before; its port is kept where it may be.

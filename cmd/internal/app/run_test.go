@@ -49,7 +49,7 @@ func TestCheck(t *testing.T) {
 		"no pool":            {func(o *RunOptions) { o.Pool = "" }, `"" cannot name a pool`},
 		"a replica":          {func(o *RunOptions) { o.Replica = "r-0" }, `"r-0" cannot name a replica`},
 		"pool and replica":   {func(o *RunOptions) { o.Pool, o.Replica = "P", "R" }, `"R" cannot name a replica`},
-		"a model":            {func(o *RunOptions) { o.Model = "hf:org/repo" }, "hf:org/repo"},
+		"a model":            {func(o *RunOptions) { o.Model = "hf:org" }, "hf:org"},
 		"a model's hash":     {func(o *RunOptions) { o.Model = "m.gguf#sha256=1" }, "64 hexadecimal digits"},
 		"the model twice":    {func(o *RunOptions) { o.Server = []string{"-m", "x.gguf"} }, "-m cannot be given"},
 		"the port twice":     {func(o *RunOptions) { o.Server = []string{"--port=1"} }, "--port cannot be given"},

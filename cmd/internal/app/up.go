@@ -44,7 +44,7 @@ func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Runni
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		var err error
-		local, err = a.fetch(gctx, d, req.ref)
+		local, err = a.fetch(gctx, d, req.ref, req.HandoffDir)
 		return err
 	})
 	g.Go(func() error {

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/llorch/llorch-bk/cmd/internal/app"
+	"github.com/llorch/llorch-bk/runtime/model"
+	"github.com/spf13/cobra"
+)
+
+func modelCommand(a *app.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "model",
+		Short: "The models on this machine: get, list, check, remove",
+		Long: `Model looks after the store of models, a folder in Hugging Face cache layout
+(LLORCH_MODEL_DIR). Run and up use it; a file of your own is used where it is and
+never touched.`,
+		Example: `  llorch-bk model pull hf:org/repo:Q4_K_M
+  llorch-bk model ls
+  llorch-bk model gc --keep 50GB`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(modelPull(a), modelList(a), modelVerify(a), modelRemove(a), modelCollect(a))
+	return cmd
+}
+
+func modelPull(a *app.App) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "pull REF",
+		Short: "Get a model and verify it",
+		Long: `Pull gets a model into the store, verified against the hash that its source gives,
+and prints its path. What is there already is not fetched again, and a download that
+was broken off goes on from where it was. Of a repository without a quantisation it
+takes what llama.cpp's own -hf takes, and says what. A model in several files is one.`,
+		Example: `  llorch-bk model pull hf:org/repo:Q4_K_M
+  llorch-bk model pull hf:org/repo@v1.0/file.gguf
+  llorch-bk model pull https://example.com/file.gguf#sha256=0123...`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if asJSON && !cmd.Flags().Changed("progress") {
+				a.Progress = "json"
+			}
+			got, err := a.PullModel(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(a.Out, got)
+			}
+			fmt.Fprintln(a.Out, got.Path)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON, and progress as events on stderr")
+	return cmd
+}
+
+func modelList(a *app.App) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "ls",
+		Short:   "List the store's models, the last used first",
+		Example: "  llorch-bk model ls --json",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			all, err := a.Models()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				if all == nil {
+					all = []model.Stored{}
+				}
+				return printJSON(a.Out, all)
+			}
+			if len(all) == 0 {
+				fmt.Fprintln(a.Out, "the store has no model")
+				return nil
+			}
+			tw := tabwriter.NewWriter(a.Out, 0, 4, 2, ' ', 0)
+			fmt.Fprintln(tw, "SIZE\tQUANT\tARCHITECTURE\tCONTEXT\tUSED\tMODEL")
+			for _, m := range all {
+				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", units.HumanSize(float64(m.Size)), dash(m.Info.Quant), dash(m.Info.Architecture), tokens(m.Info.ContextLength), used(m), m.Ref)
+			}
+			return tw.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func tokens(n uint64) string {
+	if n == 0 {
+		return "-"
+	}
+	return fmt.Sprint(n)
+}
+
+// used says when a model was last used, and by how many projects.
+func used(m model.Stored) string {
+	if m.Used.IsZero() {
+		return "-"
+	}
+	s := units.HumanDuration(time.Since(m.Used)) + " ago"
+	if len(m.By) > 0 {
+		s += " by " + strings.Join(m.By, ", ")
+	}
+	return s
+}
+
+func modelVerify(a *app.App) *cobra.Command {
+	var asJSON, repair bool
+	cmd := &cobra.Command{
+		Use:   "verify [MODEL ...]",
+		Short: "Read models again and compare them with their hashes",
+		Long: `Verify reads every byte of the named models, of all without a name, and compares it
+with the hash that the model was fetched by. It exits with 5 where one is not as it
+was; --repair fetches that one anew.`,
+		Example: `  llorch-bk model verify
+  llorch-bk model verify hf:org/repo:Q4_K_M --repair`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			all, err := a.VerifyModels(cmd.Context(), args, repair)
+			if asJSON {
+				if all == nil {
+					all = []app.Verified{}
+				}
+				if perr := printJSON(a.Out, all); err == nil {
+					err = perr
+				}
+				return err
+			}
+			for _, v := range all {
+				switch {
+				case v.Repaired:
+					fmt.Fprintf(a.Out, "repaired  %s\n", v.Ref)
+				case len(v.Wrong) > 0:
+					fmt.Fprintf(a.Out, "wrong     %s\n", v.Ref)
+				default:
+					fmt.Fprintf(a.Out, "good      %s\n", v.Ref)
+				}
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&repair, "repair", false, "fetch anew what is wrong")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func modelRemove(a *app.App) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "rm MODEL ...",
+		Short:   "Remove models from the store",
+		Long:    "Rm removes models from the store, and of their files those that no other model shares. One that a pool serves is refused.",
+		Example: "  llorch-bk model rm hf:org/repo:Q4_K_M",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			gone, err := a.RemoveModels(cmd.Context(), args)
+			return printRemoved(a, gone, asJSON, false, err)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func modelCollect(a *app.App) *cobra.Command {
+	var opt app.GCOptions
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "gc --keep SIZE",
+		Short: "Remove the models that were not used for longest",
+		Long: `Gc lists the models that were not used for longest, until what stays takes no more
+than --keep, and downloads that nobody went on with for a week; asks; and removes
+them. A model that a pool serves stays, whatever it takes.`,
+		Example: `  llorch-bk model gc --keep 50GB
+  llorch-bk model gc --keep 0 --yes`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			gone, err := a.CollectModels(cmd.Context(), opt)
+			return printRemoved(a, gone, asJSON, opt.DryRun, err)
+		},
+	}
+	cmd.Flags().StringVar(&opt.Keep, "keep", "", "what the store may take, as 50GB")
+	cmd.Flags().BoolVar(&opt.Yes, "yes", false, "remove without asking")
+	cmd.Flags().BoolVar(&opt.DryRun, "dry-run", false, "only say what would go")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func printRemoved(a *app.App, gone []app.RemovedModel, asJSON, dry bool, err error) error {
+	if asJSON {
+		if gone == nil {
+			gone = []app.RemovedModel{}
+		}
+		if perr := printJSON(a.Out, gone); err == nil {
+			err = perr
+		}
+		return err
+	}
+	if err == nil && len(gone) == 0 {
+		fmt.Fprintln(a.Out, "nothing is to be removed")
+	}
+	for _, r := range gone {
+		switch {
+		case r.Removed:
+			fmt.Fprintf(a.Out, "removed %s (%s)\n", r.Ref, units.HumanSize(float64(r.Bytes)))
+		case dry:
+			fmt.Fprintf(a.Out, "would remove %s (%s)\n", r.Ref, units.HumanSize(float64(r.Bytes)))
+		}
+	}
+	return err
+}
