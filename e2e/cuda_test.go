@@ -61,6 +61,9 @@ for f in $(dpkg -L $packages 2>/dev/null | sort -u); do
 done
 for f in $(dpkg -L $packages 2>/dev/null | grep -E '^/usr/(include|lib)/.*\.(so|a|h|hpp|cuh)'); do rm -f "$f"; done
 rm -rf $from /usr/bin/nvcc /usr/lib/cuda
+# In Debian's place they are the system's headers, of which a compiler bears that
+# they and those of a newer glibc do not agree. NVIDIA's image has an older glibc.
+sed -i -E 's/(extern .*[ ](sin|cos)pif?\((double|float) x\));/\1 noexcept (true);/' $target/include/crt/math_functions.h
 # NVIDIA's own profile, by which nvcc finds its parts beside itself.
 cat >$cuda/bin/nvcc.profile <<'END'
 TOP              = $(_HERE_)/..

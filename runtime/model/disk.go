@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,6 +29,15 @@ func freeSpace(dir string) (int64, error) {
 		}
 		return 0, fmt.Errorf("free space of %s: %w", dir, err)
 	}
+}
+
+// allocated is the space that a file takes.
+func allocated(info fs.FileInfo) int64 {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return info.Size()
+	}
+	return int64(st.Blocks) * 512 //nolint:unconvert // the field's type differs between systems
 }
 
 // isFull says whether a write failed for want of room.

@@ -306,7 +306,7 @@ func (f *Fetcher) roomForAll(d folder, found []located) error {
 	var need int64
 	for _, at := range found {
 		if !at.have && !d.hasBlob(at.src.blob) {
-			need += at.src.size - min(at.src.size, sizeOf(d.incomplete(at.src.blob)))
+			need += at.src.size - min(at.src.size, onDisk(d.incomplete(at.src.blob)))
 		}
 	}
 	if need == 0 {

@@ -41,7 +41,7 @@ func (f *Fetcher) obtain(ctx context.Context, ref Ref, d folder, src source, rev
 			waiting = f.begin("wait for "+path.Base(file), src.size)
 			waiting.Note("another process is downloading this file; waiting for it")
 		}
-		waiting.Set(sizeOf(d.incomplete(src.blob)))
+		waiting.Set(received(d.incomplete(src.blob)))
 	})
 	if waiting != nil {
 		waiting.End(err)
@@ -92,9 +92,16 @@ func (f *Fetcher) present(ctx context.Context, ref Ref, d folder, commit, revisi
 func (f *Fetcher) transfer(ctx context.Context, d folder, src source, task Task) (blob string, err error) {
 	file := d.incomplete(src.blob)
 	if src.size >= 0 {
-		if err := f.room(d.store.dir, src.size-sizeOf(file)); err != nil {
+		if err := f.room(d.store.dir, src.size-onDisk(file)); err != nil {
 			return "", err
 		}
+	}
+	if piecewise(src) {
+		err := f.transferPieces(ctx, d, src, task)
+		if !errors.Is(err, errWhole) {
+			return src.blob, err
+		}
+		task.Note("the server does not give parts of the file: it is fetched in one")
 	}
 	gitSize := int64(-1)
 	if src.want.git != "" {

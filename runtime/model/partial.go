@@ -193,6 +193,16 @@ func hashFile(ctx context.Context, path string, seen func(int64)) (string, error
 	return p.sha256(), nil
 }
 
+// onDisk is what a file takes of its disk, and so needs no more of; a file that
+// grows in pieces has holes.
+func onDisk(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	return min(info.Size(), allocated(info))
+}
+
 // sizeOf is a file's size, 0 where there is none.
 func sizeOf(path string) int64 {
 	info, err := os.Stat(path)

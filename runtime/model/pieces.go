@@ -1,0 +1,551 @@
+package model
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/docker/go-units"
+)
+
+const (
+	// connections is how many ranges of a file are fetched at once. Content networks
+	// limit a connection, not a client.
+	connections = 8
+	// minPiecewise is the size from which a file is fetched in pieces.
+	minPiecewise = 8 << 20
+	// maxPieces keeps a broken-off download's loss small: what is lost is at most a
+	// piece for each connection.
+	maxPieces = 128
+	minPiece  = 256 << 10
+	maxPiece  = 64 << 20
+	// writeSize is how much of an answer is written at once.
+	writeSize = 512 << 10
+)
+
+// errWhole is a server that answers a range with the whole file.
+var errWhole = errors.New("the server does not give parts of the file")
+
+// pieces are the parts of a file that is being fetched, and which of them are
+// there. What is there is also written down beside the file, a byte for each piece
+// after its content, so that a process that is killed loses only what was in flight.
+type pieces struct {
+	file  *os.File
+	marks *os.File
+	size  int64
+	piece int64
+
+	mu   sync.Mutex
+	done []bool
+	// ahead is how many pieces from the beginning are there without a gap; grown is
+	// told when that changes.
+	ahead int
+	grown *sync.Cond
+	ended bool
+	got   atomic.Int64
+}
+
+// pieceSize is a power of two by which a file of this size has at most maxPieces,
+// as far as maxPiece allows.
+func pieceSize(size int64) int64 {
+	p := int64(minPiece)
+	for p < maxPiece && size/p >= maxPieces {
+		p *= 2
+	}
+	return p
+}
+
+// marksOf is the file beside an incomplete blob that says which pieces it has.
+func marksOf(incomplete string) string { return incomplete + ".pieces" }
+
+// marksHead says what the marks are about; another size is another file.
+func marksHead(size, piece int64) string { return fmt.Sprintf("llorch pieces 1 %d %d\n", size, piece) }
+
+// openPieces goes on with what an earlier run left: pieces that are marked, or a
+// file without marks, which grew from its beginning.
+func openPieces(s *Store, d folder, blob string, size int64) (*pieces, error) {
+	path := d.incomplete(blob)
+	p := &pieces{size: size, piece: pieceSize(size)}
+	p.grown = sync.NewCond(&p.mu)
+	p.done = make([]bool, (size+p.piece-1)/p.piece)
+	err := s.within(d.path("blobs"), func() (err error) {
+		p.file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = p.file.Chmod(fileMode)
+	if err == nil {
+		err = p.readMarks(marksOf(path))
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+func (p *pieces) readMarks(path string) error {
+	head := marksHead(p.size, p.piece)
+	known, err := os.ReadFile(path)
+	text := string(known)
+	switch {
+	case err == nil && strings.HasPrefix(text, head) && len(text) == len(head)+len(p.done):
+		for i, c := range text[len(head):] {
+			p.done[i] = c == '1'
+		}
+	case err == nil || errors.Is(err, os.ErrNotExist):
+		st, err := p.file.Stat()
+		if err != nil {
+			return err
+		}
+		// A file beside other marks is another file's, or of another program's making.
+		if whole := st.Size(); len(known) == 0 && whole < p.size {
+			for i := range p.done {
+				p.done[i] = int64(i+1)*p.piece <= whole
+			}
+		}
+	default:
+		return err
+	}
+	if p.marks, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode); err != nil {
+		return err
+	}
+	body := []byte(head)
+	for i := range p.done {
+		c := byte('0')
+		if p.done[i] {
+			c = '1'
+			p.got.Add(p.length(i))
+		}
+		body = append(body, c)
+	}
+	p.advance()
+	if err := p.marks.Truncate(int64(len(body))); err != nil {
+		return err
+	}
+	_, err = p.marks.WriteAt(body, 0)
+	return err
+}
+
+// length is a piece's; the last one is shorter.
+func (p *pieces) length(i int) int64 { return min(p.piece, p.size-int64(i)*p.piece) }
+
+// advance moves the end of what is there without a gap; the lock is held, or
+// nobody else is there yet.
+func (p *pieces) advance() {
+	for p.ahead < len(p.done) && p.done[p.ahead] {
+		p.ahead++
+	}
+	p.grown.Broadcast()
+}
+
+// mark notes that a piece is there.
+func (p *pieces) mark(i int) error {
+	head := int64(len(marksHead(p.size, p.piece)))
+	if _, err := p.marks.WriteAt([]byte{'1'}, head+int64(i)); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done[i] = true
+	p.advance()
+	return nil
+}
+
+// missing are the pieces to fetch, in order.
+func (p *pieces) missing() []int {
+	var out []int
+	for i, done := range p.done {
+		if !done {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// end wakes who waits for more, since there will be none.
+func (p *pieces) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+	p.grown.Broadcast()
+}
+
+// hash reads the file as it grows, from its beginning, which a hash needs.
+func (p *pieces) hash(ctx context.Context, w *partial) error {
+	stop := context.AfterFunc(ctx, p.end)
+	defer stop()
+	buf := make([]byte, copySize)
+	for at := int64(0); at < p.size; {
+		p.mu.Lock()
+		for int64(p.ahead)*p.piece <= at && !p.ended {
+			p.grown.Wait()
+		}
+		until := min(int64(p.ahead)*p.piece, p.size)
+		p.mu.Unlock()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if until <= at {
+			return io.ErrUnexpectedEOF
+		}
+		n, err := p.file.ReadAt(buf[:min(int64(len(buf)), until-at)], at)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		w.add(buf[:n])
+		at += int64(n)
+	}
+	return nil
+}
+
+func (p *pieces) close() error {
+	err := p.file.Close()
+	if p.marks != nil {
+		err = errors.Join(err, p.marks.Close())
+	}
+	return err
+}
+
+// discard removes what there is, and gives its space back.
+func (p *pieces) discard() {
+	_ = p.close()
+	_ = os.Remove(p.file.Name())
+	_ = os.Remove(marksOf(p.file.Name()))
+}
+
+// received is how much of an incomplete blob is there, by its marks where it has some.
+func received(incomplete string) int64 {
+	b, err := os.ReadFile(marksOf(incomplete))
+	if err != nil {
+		return sizeOf(incomplete)
+	}
+	var size, piece int64
+	if _, err := fmt.Sscanf(string(b), "llorch pieces 1 %d %d\n", &size, &piece); err != nil || piece <= 0 || size <= 0 {
+		return 0
+	}
+	var sum int64
+	_, marks, _ := strings.Cut(string(b), "\n")
+	for i, c := range marks {
+		if c == '1' {
+			sum += max(0, min(piece, size-int64(i)*piece))
+		}
+	}
+	return sum
+}
+
+// piecewise says whether a file is fetched in pieces: where its hash at the end
+// tells whether they were of one file.
+func piecewise(src source) bool { return src.resumable && src.size >= minPiecewise && !src.want.none() }
+
+// transferPieces fetches a blob in pieces, several at once, and verifies it while it
+// grows. On failure what is there stays for the next run; errWhole says that the
+// server cannot do it, and leaves nothing.
+func (f *Fetcher) transferPieces(ctx context.Context, d folder, src source, task Task) (err error) {
+	p, err := openPieces(d.store, d, src.blob, src.size)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		switch {
+		case err == nil:
+		case keepable(err) && !errors.Is(err, errWhole) && p.got.Load() > 0:
+			err = errors.Join(err, p.close())
+		default:
+			p.discard()
+		}
+	}()
+	if n := p.got.Load(); n > 0 && n < p.size {
+		task.Note(fmt.Sprintf("going on after %s", units.BytesSize(float64(n))))
+	}
+	task.Set(p.got.Load())
+	todo := p.missing()
+	get := &ranges{f: f, src: src, p: p, task: task}
+	// The first bytes decide whether it is a model at all, before the bulk is asked for.
+	if len(todo) > 0 && todo[0] == 0 {
+		if err := get.piece(ctx, 0); err != nil {
+			return full(err)
+		}
+		todo = todo[1:]
+	}
+	if err := reserve(p.file, p.size); err != nil {
+		return full(err)
+	}
+	w := &partial{gitSize: -1}
+	if src.want.git != "" {
+		w.gitSize = src.size
+	}
+	w.begin()
+	if err := get.all(ctx, todo, w); err != nil {
+		return full(err)
+	}
+	if err := w.verify(src.want); err != nil {
+		task.Note(err.Error())
+		return &refetchError{err}
+	}
+	if err := errors.Join(p.file.Sync(), p.close()); err != nil {
+		return err
+	}
+	if err := os.Rename(p.file.Name(), d.blob(src.blob)); err != nil {
+		return err
+	}
+	_ = os.Remove(marksOf(p.file.Name()))
+	return syncDir(d.path("blobs"))
+}
+
+// full marks an error of a full disk as one.
+func full(err error) error {
+	if isFull(err) {
+		return fmt.Errorf("%w: %w", errDiskFull, err)
+	}
+	return err
+}
+
+// ranges fetches pieces of one file over several connections.
+type ranges struct {
+	f    *Fetcher
+	src  source
+	p    *pieces
+	task Task
+
+	mu sync.Mutex
+	// direct is where the file was redirected to: asking there saves a request for
+	// each piece. A signed address expires; then it is asked for anew.
+	direct string
+	setMu  sync.Mutex
+	shown  int64
+}
+
+// all fetches pieces and hashes the file while it grows.
+func (r *ranges) all(ctx context.Context, todo []int, w *partial) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var failed error
+	var once sync.Once
+	fail := func(err error) {
+		once.Do(func() { failed = err; cancel(err) })
+	}
+	queue := make(chan int)
+	var running sync.WaitGroup
+	for range min(connections, len(todo)) {
+		running.Go(func() {
+			for i := range queue {
+				if err := r.piece(ctx, i); err != nil {
+					fail(err)
+					return
+				}
+			}
+		})
+	}
+	hashed := make(chan error, 1)
+	go func() { hashed <- r.p.hash(ctx, w) }()
+feed:
+	for _, i := range todo {
+		select {
+		case queue <- i:
+		case <-ctx.Done():
+			break feed
+		}
+	}
+	close(queue)
+	running.Wait()
+	r.p.end()
+	err := <-hashed
+	r.show(true)
+	if failed == nil && ctx.Err() != nil {
+		failed = context.Cause(ctx)
+	}
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// piece fetches one piece, again where it breaks, from where it broke.
+func (r *ranges) piece(ctx context.Context, i int) error {
+	at, end := int64(i)*r.p.piece, int64(i)*r.p.piece+r.p.length(i)
+	start := at
+	err := r.f.retry(ctx, transferRetries, r.note(), func() (bool, error) {
+		before := at
+		var err error
+		for at < end && err == nil {
+			at, err = r.get(ctx, at, end)
+		}
+		return at > before, err
+	})
+	if err != nil {
+		r.p.got.Add(start - at)
+		return err
+	}
+	return r.p.mark(i)
+}
+
+// note passes notes of several connections on, one at a time.
+func (r *ranges) note() Task { return &oneAtATime{r} }
+
+type oneAtATime struct{ r *ranges }
+
+func (o *oneAtATime) Set(int64) {}
+func (o *oneAtATime) End(error) {}
+func (o *oneAtATime) Note(line string) {
+	o.r.setMu.Lock()
+	defer o.r.setMu.Unlock()
+	o.r.task.Note(line)
+}
+
+// show tells how much is there, not more often than anybody can see.
+func (r *ranges) show(last bool) {
+	r.setMu.Lock()
+	defer r.setMu.Unlock()
+	if now := min(r.p.got.Load(), r.p.size); last || now-r.shown >= copySize {
+		r.shown = now
+		r.task.Set(now)
+	}
+}
+
+// get asks for the bytes from at to end and writes what comes; it returns where
+// the next request goes on.
+func (r *ranges) get(ctx context.Context, at, end int64) (int64, error) {
+	r.mu.Lock()
+	address := r.direct
+	r.mu.Unlock()
+	asked := address
+	if address == "" {
+		address, asked = r.src.address, r.src.address
+	}
+	h := http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", at, end-1)}}
+	if r.src.validator != "" && at > 0 {
+		h.Set("If-Range", r.src.validator)
+	}
+	t := r.f.transport()
+	if r.f.Transport == nil {
+		t.base = bulk()
+	}
+	resp, err := t.send(ctx, http.MethodGet, address, h, followAll)
+	if err != nil {
+		r.renew(asked)
+		return at, err
+	}
+	defer resp.Body.Close()
+	if enc := resp.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
+		return at, fmt.Errorf("%s sends the file with Content-Encoding %s, though asked not to", resp.Request.URL.Host, printable(enc))
+	}
+	if now := validator(resp.Header); r.src.validator != "" && now != "" && now != r.src.validator && resp.StatusCode < 300 {
+		return at, errChanged
+	}
+	switch resp.StatusCode {
+	case http.StatusPartialContent:
+	case http.StatusOK:
+		if isHTML(resp.Header.Get("Content-Type"), nil) {
+			return at, fmt.Errorf("it is an HTML page: %w", errNotModel)
+		}
+		return at, errWhole
+	case http.StatusRequestedRangeNotSatisfiable:
+		if total, ok := unsatisfiedTotal(resp.Header.Get("Content-Range")); ok && total != r.src.size {
+			return at, fmt.Errorf("%w: it has %d bytes now, not %d", errChanged, total, r.src.size)
+		}
+		return at, fmt.Errorf("%w: %s refuses it", errBadRange, resp.Request.URL.Host)
+	default:
+		err := failure(resp, r.src.address)
+		if asked != r.src.address {
+			// A signed address that is no longer good is no refusal: the next try asks
+			// for a new one.
+			r.renew(asked)
+		}
+		return at, err
+	}
+	length, err := rangeLength(resp.Header.Get("Content-Range"), at, end-1, r.src.size)
+	if err != nil {
+		return at, err
+	}
+	if to := resp.Request.URL.String(); to != asked && asked == r.src.address {
+		r.mu.Lock()
+		r.direct = to
+		r.mu.Unlock()
+	}
+	return r.write(ctx, resp, at, length)
+}
+
+// renew forgets a redirect's address, unless somebody has a newer one.
+func (r *ranges) renew(asked string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.direct == asked {
+		r.direct = ""
+	}
+}
+
+// write puts an answer's body where it belongs. Of the file's first bytes it looks
+// whether they are a model's.
+func (r *ranges) write(ctx context.Context, resp *http.Response, at, length int64) (int64, error) {
+	body := io.Reader(resp.Body)
+	if at == 0 {
+		b := bufio.NewReaderSize(resp.Body, sniffSize)
+		head, err := b.Peek(int(min(sniffSize, length)))
+		if err != nil && len(head) < headerSize {
+			return at, &networkError{resp.Request.URL.Host, io.ErrUnexpectedEOF}
+		}
+		if isHTML(resp.Header.Get("Content-Type"), head) {
+			return at, fmt.Errorf("it is an HTML page: %w", errNotModel)
+		}
+		if err := checkHeader(head); err != nil {
+			return at, err
+		}
+		body = b
+	}
+	buf := buffers.Get().(*[writeSize]byte) //nolint:forcetypeassert // nothing else is put there
+	defer buffers.Put(buf)
+	for end := at + length; at < end; {
+		if ctx.Err() != nil {
+			return at, context.Cause(ctx)
+		}
+		n, err := body.Read(buf[:min(writeSize, end-at)])
+		if n > 0 {
+			if _, werr := r.p.file.WriteAt(buf[:n], at); werr != nil {
+				return at, fmt.Errorf("write: %w", werr)
+			}
+			at += int64(n)
+			r.p.got.Add(int64(n))
+			r.show(false)
+		}
+		switch {
+		case at == end:
+			return at, nil
+		case errors.Is(err, io.EOF):
+			return at, &networkError{resp.Request.URL.Host, io.ErrUnexpectedEOF}
+		case err != nil:
+			return at, err
+		}
+	}
+	return at, nil
+}
+
+var buffers = sync.Pool{New: func() any { return new([writeSize]byte) }}
+
+// bulk carries the pieces: a connection of its own for each, which HTTP/2 would
+// make one of.
+var bulk = sync.OnceValue(func() http.RoundTripper {
+	base, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return http.DefaultTransport
+	}
+	t := base.Clone()
+	t.ForceAttemptHTTP2 = false
+	t.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+	if t.TLSClientConfig != nil {
+		t.TLSClientConfig.NextProtos = slices.DeleteFunc(slices.Clone(t.TLSClientConfig.NextProtos), func(p string) bool { return p == "h2" })
+	}
+	t.MaxIdleConnsPerHost, t.MaxConnsPerHost = connections, 0
+	t.ReadBufferSize = 256 << 10
+	return t
+})
