@@ -108,6 +108,11 @@ bench: ## Benchmarks
 bench-build: setup ## Build side by side with llama.cpp's own steps: a table of times and ratios; half an hour, root
 	$(GO) run ./e2e/bench -o bin/bench-build.md
 
+.PHONY: bench-model
+bench-model: ## Fetch models side by side with curl: a table of times, ratios, memory; a few minutes
+	@mkdir -p bin
+	LLORCH_BENCH_OUT=$(CURDIR)/bin/bench-model.md $(GO) test -run '^$$' -bench '^BenchmarkModel$$' -benchtime 1x -timeout 20m ./runtime/model
+
 .PHONY: golden
 golden: ## Write the golden files anew; read the difference before you commit it
 	$(GO) test ./images ./llb -update

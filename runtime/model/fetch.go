@@ -38,9 +38,11 @@ type Fetcher struct {
 	// Chunk is the most bytes asked for in one request; 0 means 1 GiB.
 	Chunk int64
 
-	// What the tests put in the place of the disk and the clock.
-	free     func(dir string) (int64, error)
-	newTimer func() backoff.Timer
+	// What the tests put in the place of the disk, the clock, and the size from which
+	// a file is fetched in pieces.
+	pieceFrom int64
+	free      func(dir string) (int64, error)
+	newTimer  func() backoff.Timer
 }
 
 // Local is a model on this host, whole and, where there was anything to verify

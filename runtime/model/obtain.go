@@ -96,7 +96,7 @@ func (f *Fetcher) transfer(ctx context.Context, d folder, src source, task Task)
 			return "", err
 		}
 	}
-	if piecewise(src) {
+	if f.piecewise(src) {
 		err := f.transferPieces(ctx, d, src, task)
 		if !errors.Is(err, errWhole) {
 			return src.blob, err

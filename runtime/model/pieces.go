@@ -25,9 +25,12 @@ const (
 	minPiecewise = 8 << 20
 	// maxPieces keeps a broken-off download's loss small: what is lost is at most a
 	// piece for each connection.
-	maxPieces = 128
+	maxPieces = 512
 	minPiece  = 256 << 10
 	maxPiece  = 64 << 20
+	// maxRun bounds one request, which is for pieces in a row: each request costs the
+	// time to the server and back.
+	maxRun = 64 << 20
 	// writeSize is how much of an answer is written at once.
 	writeSize = 512 << 10
 )
@@ -162,12 +165,21 @@ func (p *pieces) mark(i int) error {
 	return nil
 }
 
-// missing are the pieces to fetch, in order.
-func (p *pieces) missing() []int {
-	var out []int
+// run is a row of pieces, from the first to before the last.
+type run struct{ from, to int }
+
+// missing are the pieces to fetch, in order and in rows: long ones for few requests,
+// but several for each connection, so that none has to wait for another at the end.
+func (p *pieces) missing() []run {
+	most := int(max(1, min(maxRun, p.size/(4*connections))/p.piece))
+	var out []run
 	for i, done := range p.done {
-		if !done {
-			out = append(out, i)
+		switch n := len(out); {
+		case done:
+		case n > 0 && out[n-1].to == i && i-out[n-1].from < most:
+			out[n-1].to++
+		default:
+			out = append(out, run{i, i + 1})
 		}
 	}
 	return out
@@ -246,7 +258,9 @@ func received(incomplete string) int64 {
 
 // piecewise says whether a file is fetched in pieces: where its hash at the end
 // tells whether they were of one file.
-func piecewise(src source) bool { return src.resumable && src.size >= minPiecewise && !src.want.none() }
+func (f *Fetcher) piecewise(src source) bool {
+	return src.resumable && !src.want.none() && src.size >= max(f.pieceFrom, 1) && (f.pieceFrom > 0 || src.size >= minPiecewise)
+}
 
 // transferPieces fetches a blob in pieces, several at once, and verifies it while it
 // grows. On failure what is there stays for the next run; errWhole says that the
@@ -272,11 +286,11 @@ func (f *Fetcher) transferPieces(ctx context.Context, d folder, src source, task
 	todo := p.missing()
 	get := &ranges{f: f, src: src, p: p, task: task}
 	// The first bytes decide whether it is a model at all, before the bulk is asked for.
-	if len(todo) > 0 && todo[0] == 0 {
-		if err := get.piece(ctx, 0); err != nil {
+	if len(todo) > 0 && todo[0].from == 0 {
+		if err := get.run(ctx, run{0, 1}); err != nil {
 			return full(err)
 		}
-		todo = todo[1:]
+		todo = p.missing()
 	}
 	if err := reserve(p.file, p.size); err != nil {
 		return full(err)
@@ -327,7 +341,7 @@ type ranges struct {
 }
 
 // all fetches pieces and hashes the file while it grows.
-func (r *ranges) all(ctx context.Context, todo []int, w *partial) error {
+func (r *ranges) all(ctx context.Context, todo []run, w *partial) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var failed error
@@ -335,12 +349,12 @@ func (r *ranges) all(ctx context.Context, todo []int, w *partial) error {
 	fail := func(err error) {
 		once.Do(func() { failed = err; cancel(err) })
 	}
-	queue := make(chan int)
+	queue := make(chan run)
 	var running sync.WaitGroup
 	for range min(connections, len(todo)) {
 		running.Go(func() {
-			for i := range queue {
-				if err := r.piece(ctx, i); err != nil {
+			for row := range queue {
+				if err := r.run(ctx, row); err != nil {
 					fail(err)
 					return
 				}
@@ -350,9 +364,9 @@ func (r *ranges) all(ctx context.Context, todo []int, w *partial) error {
 	hashed := make(chan error, 1)
 	go func() { hashed <- r.p.hash(ctx, w) }()
 feed:
-	for _, i := range todo {
+	for _, row := range todo {
 		select {
-		case queue <- i:
+		case queue <- row:
 		case <-ctx.Done():
 			break feed
 		}
@@ -371,23 +385,31 @@ feed:
 	return err
 }
 
-// piece fetches one piece, again where it breaks, from where it broke.
-func (r *ranges) piece(ctx context.Context, i int) error {
-	at, end := int64(i)*r.p.piece, int64(i)*r.p.piece+r.p.length(i)
-	start := at
+// run fetches a row of pieces, again where it breaks, from where it broke.
+func (r *ranges) run(ctx context.Context, row run) error {
+	at, end := int64(row.from)*r.p.piece, min(int64(row.to)*r.p.piece, r.p.size)
+	next := row.from
+	passed := func(now int64) error {
+		for ; next < row.to && int64(next)*r.p.piece+r.p.length(next) <= now; next++ {
+			if err := r.p.mark(next); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	err := r.f.retry(ctx, transferRetries, r.note(), func() (bool, error) {
 		before := at
 		var err error
 		for at < end && err == nil {
-			at, err = r.get(ctx, at, end)
+			at, err = r.get(ctx, at, end, passed)
 		}
 		return at > before, err
 	})
 	if err != nil {
-		r.p.got.Add(start - at)
-		return err
+		// What is of no whole piece is fetched again.
+		r.p.got.Add(int64(next)*r.p.piece - at)
 	}
-	return r.p.mark(i)
+	return err
 }
 
 // note passes notes of several connections on, one at a time.
@@ -413,9 +435,9 @@ func (r *ranges) show(last bool) {
 	}
 }
 
-// get asks for the bytes from at to end and writes what comes; it returns where
-// the next request goes on.
-func (r *ranges) get(ctx context.Context, at, end int64) (int64, error) {
+// get asks for the bytes from at to end and writes what comes, telling passed how
+// far it is; it returns where the next request goes on.
+func (r *ranges) get(ctx context.Context, at, end int64, passed func(int64) error) (int64, error) {
 	r.mu.Lock()
 	address := r.direct
 	r.mu.Unlock()
@@ -473,7 +495,7 @@ func (r *ranges) get(ctx context.Context, at, end int64) (int64, error) {
 		r.direct = to
 		r.mu.Unlock()
 	}
-	return r.write(ctx, resp, at, length)
+	return r.write(ctx, resp, at, length, passed)
 }
 
 // renew forgets a redirect's address, unless somebody has a newer one.
@@ -487,7 +509,7 @@ func (r *ranges) renew(asked string) {
 
 // write puts an answer's body where it belongs. Of the file's first bytes it looks
 // whether they are a model's.
-func (r *ranges) write(ctx context.Context, resp *http.Response, at, length int64) (int64, error) {
+func (r *ranges) write(ctx context.Context, resp *http.Response, at, length int64, passed func(int64) error) (int64, error) {
 	body := io.Reader(resp.Body)
 	if at == 0 {
 		b := bufio.NewReaderSize(resp.Body, sniffSize)
@@ -516,6 +538,9 @@ func (r *ranges) write(ctx context.Context, resp *http.Response, at, length int6
 			}
 			at += int64(n)
 			r.p.got.Add(int64(n))
+			if err := passed(at); err != nil {
+				return at, err
+			}
 			r.show(false)
 		}
 		switch {

@@ -79,49 +79,54 @@ func TestFetchThroughTrouble(t *testing.T) {
 		"gated, with access":  {prepare: func(h *hub.Hub) { h.Gated(aRepo, "good") }, token: "good"},
 		"offline":             {offline: true, fails: []string{"HF_HUB_OFFLINE"}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			r.Environment.Token, r.Environment.Offline = c.token, c.offline
-			r.hub.Add(aRepo, "m.gguf", want)
-			if c.prepare != nil {
-				c.prepare(r.hub)
-			}
-			ref := c.ref
-			if ref == "" {
-				ref = aRef
-			}
-			if c.fails == nil {
-				if l := r.must(t, ref, want); l.Commit != r.hub.Commit(aRepo) {
-					t.Errorf("commit %q", l.Commit)
+		for _, way := range []string{"in one", "in pieces"} {
+			t.Run(name+", "+way, func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t)
+				if way == "in pieces" {
+					r.pieceFrom = 1
 				}
-				if c.waits != nil && !slices.Equal(r.clock.all(), c.waits) {
-					t.Errorf("waited %v, want %v", r.clock.all(), c.waits)
+				r.Environment.Token, r.Environment.Offline = c.token, c.offline
+				r.hub.Add(aRepo, "m.gguf", want)
+				if c.prepare != nil {
+					c.prepare(r.hub)
 				}
-				if c.notes != "" && !r.events.said(c.notes) {
-					t.Errorf("no note says %q: %q", c.notes, r.events.notes)
+				ref := c.ref
+				if ref == "" {
+					ref = aRef
 				}
-			} else {
-				_, err := r.fetch(t, ref)
-				wantFault(t, err, fault.Model, c.fails...)
-				if left := tree(t, r.Store.Dir()); len(left) > 0 {
-					t.Errorf("left behind: %q", left)
+				if c.fails == nil {
+					if l := r.must(t, ref, want); l.Commit != r.hub.Commit(aRepo) {
+						t.Errorf("commit %q", l.Commit)
+					}
+					if c.waits != nil && !slices.Equal(r.clock.all(), c.waits) {
+						t.Errorf("waited %v, want %v", r.clock.all(), c.waits)
+					}
+					if c.notes != "" && way == "in one" && !r.events.said(c.notes) {
+						t.Errorf("no note says %q: %q", c.notes, r.events.notes)
+					}
+				} else {
+					_, err := r.fetch(t, ref)
+					wantFault(t, err, fault.Model, c.fails...)
+					if left := tree(t, r.Store.Dir()); len(left) > 0 {
+						t.Errorf("left behind: %q", left)
+					}
+					if strings.Contains(fault.Report(err), "signature=") {
+						t.Errorf("the fault shows a signed URL: %v", err)
+					}
 				}
-				if strings.Contains(fault.Report(err), "signature=") {
-					t.Errorf("the fault shows a signed URL: %v", err)
+				if r.events.open != 0 {
+					t.Errorf("%d steps were not ended: %q", r.events.open, r.events.names)
 				}
-			}
-			if r.events.open != 0 {
-				t.Errorf("%d steps were not ended: %q", r.events.open, r.events.names)
-			}
-			for _, q := range r.hub.Requests() {
-				if q.Place == hub.CDN && q.Authorization != "" {
-					t.Errorf("the token went to the content network: %+v", q)
+				for _, q := range r.hub.Requests() {
+					if q.Place == hub.CDN && q.Authorization != "" {
+						t.Errorf("the token went to the content network: %+v", q)
+					}
+					if q.Place != hub.CDN && c.token != "" && q.Authorization != "Bearer "+c.token {
+						t.Errorf("the Hub did not get the token: %+v", q)
+					}
 				}
-				if q.Place != hub.CDN && c.token != "" && q.Authorization != "Bearer "+c.token {
-					t.Errorf("the Hub did not get the token: %+v", q)
-				}
-			}
-		})
+			})
+		}
 	}
 }

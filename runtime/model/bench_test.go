@@ -1,0 +1,162 @@
+package model
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/llorch/llorch-bk/fixtures/hub"
+)
+
+// BenchmarkModel compares fetching with curl, each the median of three runs, and
+// prints a table; LLORCH_BENCH_OUT names a file for it. `make bench-model` runs it.
+func BenchmarkModel(b *testing.B) {
+	if os.Getenv("LLORCH_BENCH_OUT") == "" {
+		b.Skip("it takes minutes: make bench-model runs it")
+	}
+	if _, err := exec.LookPath("curl"); err != nil {
+		b.Skip("there is no curl to compare with")
+	}
+	var table bytes.Buffer
+	tw := tabwriter.NewWriter(&table, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(tw, "case\tours\tcurl -o\tratio\tbar\tmemory")
+	for b.Loop() {
+		loopback(b, tw)
+		farAway(b, tw)
+		presentAndResumed(b, tw)
+	}
+	_ = tw.Flush()
+	fmt.Printf("\n%s\n", &table)
+	if out := os.Getenv("LLORCH_BENCH_OUT"); out != "" {
+		if err := os.WriteFile(out, table.Bytes(), 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// content is a large model's bytes, made quickly.
+func content(size int) []byte {
+	out := make([]byte, size)
+	r := rand.New(rand.NewPCG(7, 7))
+	block := make([]byte, 1<<20)
+	for i := 0; i < len(block); i += 8 {
+		binary.LittleEndian.PutUint64(block[i:], r.Uint64())
+	}
+	for i := 0; i < size; i += copy(out[i:], block) {
+		block[0]++
+	}
+	copy(out, "GGUF\x03\x00\x00\x00")
+	return out
+}
+
+// timed runs a process of its own and says how much memory it took at most.
+func timed(b *testing.B, cmd *exec.Cmd) (time.Duration, int64) {
+	b.Helper()
+	began := time.Now()
+	out, err := cmd.CombinedOutput()
+	took := time.Since(began)
+	if err != nil {
+		b.Fatalf("%v: %v\n%s", cmd.Args, err, out)
+	}
+	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return took, 0
+	}
+	return took, usage.Maxrss << 10
+}
+
+func median(times []time.Duration) time.Duration {
+	slices.Sort(times)
+	return times[len(times)/2]
+}
+
+// fetchOnce is our child with an empty store.
+func fetchOnce(b *testing.B, endpoint, ref, dir string) *exec.Cmd {
+	b.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.CommandContext(b.Context(), self)
+	cmd.Env = append(os.Environ(), childRef+"="+ref, "HF_ENDPOINT="+endpoint, "LLORCH_MODEL_DIR="+dir, "HF_TOKEN=")
+	return cmd
+}
+
+// against times both, in turn.
+func against(b *testing.B, url, sum string, endpoint string, rounds int) (ours, theirs time.Duration, memory int64) {
+	b.Helper()
+	var us, them []time.Duration
+	for range rounds {
+		dir := b.TempDir()
+		file := filepath.Join(dir, "curl.gguf")
+		took, _ := timed(b, exec.CommandContext(b.Context(), "curl", "-sS", "-o", file, url))
+		them = append(them, took)
+		_ = os.Remove(file)
+		took, peak := timed(b, fetchOnce(b, endpoint, url+"#sha256="+sum, filepath.Join(dir, "store")))
+		us, memory = append(us, took), max(memory, peak)
+		_ = os.RemoveAll(dir)
+	}
+	return median(us), median(them), memory
+}
+
+func loopback(b *testing.B, tw *tabwriter.Writer) {
+	b.Helper()
+	h := hub.New(b)
+	body := content(2 << 30)
+	ours, theirs, memory := against(b, h.Serve("m.gguf", `"v1"`, body), sum(body), h.Endpoint(), 3)
+	fmt.Fprintf(tw, "loopback, 2 GiB, hash verified\t%.2f s\t%.2f s\t%.2f\tat most 1.15\t%d MiB (at most 64)\n", ours.Seconds(), theirs.Seconds(), ours.Seconds()/theirs.Seconds(), memory>>20)
+}
+
+func farAway(b *testing.B, tw *tabwriter.Writer) {
+	b.Helper()
+	h := hub.New(b)
+	body := content(512 << 20)
+	url := h.Serve("m.gguf", `"v1"`, body)
+	h.Break(hub.CDN, "", hub.Always, hub.Slow(20e6, 50*time.Millisecond))
+	ours, theirs, memory := against(b, url, sum(body), h.Endpoint(), 1)
+	fmt.Fprintf(tw, "20 MB/s a connection, 50 ms away, 512 MiB\t%.2f s\t%.2f s\t%.1f times as fast\tat least 6\t%d MiB\n", ours.Seconds(), theirs.Seconds(), theirs.Seconds()/ours.Seconds(), memory>>20)
+}
+
+func presentAndResumed(b *testing.B, tw *tabwriter.Writer) {
+	b.Helper()
+	h := hub.New(b)
+	body := content(512 << 20)
+	h.Add("org/tiny", "m.gguf", body)
+	pinned := "hf:org/tiny@" + h.Commit("org/tiny") + "/m.gguf"
+	h.Break(hub.CDN, "", hub.Always, hub.Slow(20e6, 50*time.Millisecond))
+	dir := b.TempDir()
+	full, _ := timed(b, fetchOnce(b, h.Endpoint(), pinned, dir))
+	asked := len(h.Requests())
+	var present []time.Duration
+	for range 3 {
+		took, _ := timed(b, fetchOnce(b, h.Endpoint(), pinned, dir))
+		present = append(present, took)
+	}
+	fmt.Fprintf(tw, "present, pinned: %d requests\t%d ms\t\t\tunder 50 ms\t\n", len(h.Requests())-asked, median(present).Milliseconds())
+
+	broken := b.TempDir()
+	cmd := fetchOnce(b, h.Endpoint(), pinned, broken)
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	store, err := Open(broken)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for at := store.hubFolder("org/tiny").incomplete(sum(body)); received(at) < int64(len(body))*9/10; {
+		time.Sleep(time.Millisecond)
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	rest, _ := timed(b, fetchOnce(b, h.Endpoint(), pinned, broken))
+	fmt.Fprintf(tw, "killed at 90 %%, gone on with\t%.2f s\t%.2f s (all of it, ours)\t%.2f\tunder 0.20\t\n", rest.Seconds(), full.Seconds(), rest.Seconds()/full.Seconds())
+}
