@@ -25,6 +25,9 @@ type Environment struct {
 	Token string
 	// StoreDir is the folder of the model store; it may not exist yet.
 	StoreDir string
+	// HubCache is the cache of Hugging Face's tools and of llama.cpp's own -hf, of which
+	// what is there already is taken; empty for none.
+	HubCache string
 	// Offline forbids every request.
 	Offline bool
 }
@@ -38,7 +41,7 @@ func (e Environment) String() string {
 func (e Environment) GoString() string { return "model.Environment(" + e.String() + ")" }
 
 // FromEnv reads LLORCH_MODEL_DIR, HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH,
-// HF_HUB_OFFLINE and, to find the token's file only, HF_HOME. A value that
+// HF_HUB_OFFLINE, HF_HUB_CACHE and, to find the token's file and that cache, HF_HOME. A value that
 // cannot be used is a Usage fault that does not repeat a token.
 func FromEnv(getenv func(string) string) (Environment, error) {
 	e := Environment{Offline: truthy(getenv("HF_HUB_OFFLINE"))}
@@ -58,10 +61,28 @@ func FromEnv(getenv func(string) string) (Environment, error) {
 		}
 		e.StoreDir = filepath.Join(data, "llorch-bk", "models")
 	}
+	e.HubCache = hubCache(getenv)
 	if e.StoreDir, err = filepath.Abs(e.StoreDir); err != nil {
 		return Environment{}, fmt.Errorf("model store's folder: %w", err)
 	}
 	return e, nil
+}
+
+// hubCache is where Hugging Face's tools keep what they fetch.
+func hubCache(getenv func(string) string) string {
+	dir := getenv("HF_HUB_CACHE")
+	if home := getenv("HF_HOME"); dir == "" && home != "" {
+		dir = filepath.Join(home, "hub")
+	}
+	if dir == "" {
+		if cache := under(getenv, "XDG_CACHE_HOME", ".cache"); cache != "" {
+			dir = filepath.Join(cache, "huggingface", "hub")
+		}
+	}
+	if !filepath.IsAbs(dir) {
+		return ""
+	}
+	return dir
 }
 
 func endpoint(v string) (string, error) {

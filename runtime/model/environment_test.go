@@ -33,6 +33,7 @@ func TestFromEnv(t *testing.T) {
 		"store":               {map[string]string{"LLORCH_MODEL_DIR": "/m"}, Environment{Endpoint: DefaultEndpoint, StoreDir: "/m"}},
 		"data home":           {map[string]string{"XDG_DATA_HOME": "/d"}, Environment{Endpoint: DefaultEndpoint, StoreDir: "/d/llorch-bk/models"}},
 		"bad data home":       {map[string]string{"XDG_DATA_HOME": "d"}, Environment{Endpoint: DefaultEndpoint, StoreDir: def}},
+		"the Hub's cache":     {map[string]string{"HF_HUB_CACHE": "/c", "HF_HOME": "/hf"}, Environment{Endpoint: DefaultEndpoint, StoreDir: def, HubCache: "/c"}},
 		"HF_HOME is no store": {map[string]string{"HF_HOME": "/hf"}, Environment{Endpoint: DefaultEndpoint, StoreDir: def}},
 	} {
 		got, err := FromEnv(func(k string) string {
@@ -43,6 +44,12 @@ func TestFromEnv(t *testing.T) {
 		})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+		if c.want.HubCache == "" {
+			c.want.HubCache = "/home/u/.cache/huggingface/hub"
+			if home := c.env["HF_HOME"]; home != "" {
+				c.want.HubCache = home + "/hub"
+			}
 		}
 		if d := cmp.Diff(c.want, got); d != "" {
 			t.Errorf("%s (-want +got):\n%s", name, d)

@@ -57,6 +57,11 @@ func (f *Fetcher) obtain(ctx context.Context, ref Ref, d folder, src source, rev
 	if !src.byContent && d.hasBlob(src.blob) {
 		return f.linked(ctx, ref, d, src, revision, file, src.blob)
 	}
+	if taken, err := f.adopt(ctx, d, src); err != nil {
+		return Local{}, err
+	} else if taken {
+		return f.linked(ctx, ref, d, src, revision, file, src.blob)
+	}
 	task := f.begin("download "+path.Base(file), src.size)
 	blob, err := f.transfer(ctx, d, src, task)
 	task.End(err)
