@@ -183,7 +183,7 @@ func whole(t *testing.T, p *project, tag string) {
 		t.Errorf("missing are %q in:\n%s", missing, out)
 	}
 	var libraries []string
-	for f := range strings.Lines(inImage(t, p, tag, "/bin/sh", "-c", "find / -xdev -name '*.so*' -path '*cu*' ; find / -xdev -path '*stubs*'")) {
+	for f := range strings.Lines(inImage(t, p, tag, "/bin/sh", "-c", "find / -xdev -name 'libcu*' ; find / -xdev -name 'libnv*' ; find / -xdev -path '*stubs*'")) {
 		if f = strings.TrimSpace(f); !strings.Contains(f, "libggml") {
 			libraries = append(libraries, f)
 		}

@@ -162,6 +162,7 @@ func (a *App) launch(ctx context.Context, d *Display, eng *dockerEngine, r reque
 			}
 		}
 	}
+	a.fits(ctx, d, eng, r, spec.GPUs != "", m)
 	if old != nil {
 		if err := a.replace(ctx, d, old, &spec); err != nil {
 			return Running{}, err
