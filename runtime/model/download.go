@@ -57,7 +57,7 @@ func (f *Fetcher) download(ctx context.Context, src source, p *partial, task Tas
 				if !src.resumable {
 					err = errors.Join(err, p.restart())
 				}
-				return p.size > start, err
+				return p.size-start >= progressBytes, err
 			}
 		}
 		return true, nil

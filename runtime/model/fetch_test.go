@@ -1,6 +1,7 @@
 package model
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -153,14 +154,28 @@ func TestBoundedRequests(t *testing.T) {
 
 func TestStall(t *testing.T) {
 	t.Parallel()
-	r, want := newRig(t), aModel(size, 8)
-	r.Stall = 200 * time.Millisecond
-	r.hub.Add(aRepo, "m.gguf", want)
-	r.hub.Break(hub.CDN, "", 1, hub.Stall(1<<20))
-	r.must(t, aRef, want)
-	if !r.events.said("stopped sending for 200ms") {
-		t.Errorf("notes: %q", r.events.notes)
+	for name, how := range map[string]hub.How{"at once": hub.Stall(100_000), "before anything": hub.Stall(0), "a byte now and then": hub.Trickle(10 * time.Millisecond)} {
+		for _, from := range []int64{0, 1} {
+			t.Run(fmt.Sprintf("%s, pieces from %d", name, from), func(t *testing.T) {
+				t.Parallel()
+				r, want := newRig(t), aModel(size, 8)
+				r.Stall, r.pieceFrom = 200*time.Millisecond, from
+				r.hub.Add(aRepo, "m.gguf", want)
+				r.hub.Break(hub.CDN, "", 1, how)
+				r.must(t, aRef, want)
+				if !r.events.said("stopped sending for 200ms") {
+					t.Errorf("notes: %q", r.events.notes)
+				}
+			})
+		}
 	}
+	// One that does it for ever is given up.
+	r := newRig(t)
+	r.Stall = 50 * time.Millisecond
+	r.hub.Add(aRepo, "m.gguf", aModel(size, 8))
+	r.hub.Break(hub.CDN, "", hub.Always, hub.Trickle(5*time.Millisecond))
+	_, err := r.fetch(t, aRef)
+	wantFault(t, err, fault.Model, "stopped sending")
 }
 
 // TestTwoAtOnce has two processes ask for one file: one downloads, the other says

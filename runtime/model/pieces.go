@@ -403,7 +403,7 @@ func (r *ranges) run(ctx context.Context, row run) error {
 		for at < end && err == nil {
 			at, err = r.get(ctx, at, end, passed)
 		}
-		return at > before, err
+		return at-before >= progressBytes, err
 	})
 	if err != nil {
 		// What is of no whole piece is fetched again.
@@ -514,7 +514,10 @@ func (r *ranges) write(ctx context.Context, resp *http.Response, at, length int6
 	if at == 0 {
 		b := bufio.NewReaderSize(resp.Body, sniffSize)
 		head, err := b.Peek(int(min(sniffSize, length)))
-		if err != nil && len(head) < headerSize {
+		if err != nil && !errors.Is(err, io.EOF) && len(head) < headerSize {
+			return at, err
+		}
+		if len(head) < headerSize {
 			return at, &networkError{resp.Request.URL.Host, io.ErrUnexpectedEOF}
 		}
 		if isHTML(resp.Header.Get("Content-Type"), head) {

@@ -2,6 +2,8 @@ package model
 
 import (
 	"net/http"
+	"net/url"
+	"slices"
 	"testing"
 	"time"
 )
@@ -36,6 +38,47 @@ func FuzzContentRange(f *testing.F) {
 		}
 		if total, ok := unsatisfiedTotal(s); ok && total < 0 {
 			t.Fatalf("%q: size %d", s, total)
+		}
+	})
+}
+
+// A page's successor never leads the token to another host.
+func FuzzNextPage(f *testing.F) {
+	for _, s := range []string{
+		`<https://hub.example/api?cursor=a>; rel="next"`, `</api?cursor=b>; rel=next, <https://x/>; rel=prev`, `<https://evil.example/>; rel="next"`,
+		`<//evil.example/a>; rel="next"`, `<>; rel="next"`, `<a`, `<\x00>; rel=next`, `<http://hub.example/>; rel="next"`, `<https://hub.example:444/>; rel="next"`,
+	} {
+		f.Add(s)
+	}
+	asked, err := url.Parse("https://hub.example/api/models/o/n/tree/main")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, link string) {
+		next, err := nextPage(link, asked)
+		if err != nil || next == "" {
+			return
+		}
+		u, err := url.Parse(next)
+		if err != nil || !sameOrigin(u, asked) {
+			t.Fatalf("%q leads to %q: %v", link, next, err)
+		}
+	})
+}
+
+// A quantisation and a name from outside choose a file of the list, or none.
+func FuzzPick(f *testing.F) {
+	f.Add("Q4_K_M", "m-Q4_K_M.gguf")
+	f.Add("", "m-00001-of-00002.gguf")
+	f.Add("ud-q8_k_xl", "a/b-UD-Q8_K_XL-00001-of-00003.gguf")
+	f.Fuzz(func(t *testing.T, quant, name string) {
+		files := []string{name, "x-Q8_0.gguf"}
+		got, _, err := pick(files, quant)
+		if err == nil && !slices.Contains(files, got) {
+			t.Fatalf("%q of %q gives %q", quant, files, got)
+		}
+		if n := len(shardsOf(name)); n < 1 || n > maxShards {
+			t.Fatalf("%q is in %d files", name, n)
 		}
 	})
 }

@@ -220,18 +220,31 @@ func (w *watcher) explain(host string, err error) error {
 	return &networkError{host, err}
 }
 
+// progressBytes is what has to come for it to be progress: a server that sends a
+// byte now and then is as good as one that sends none.
+const progressBytes = 4 << 10
+
 type watchedBody struct {
 	io.ReadCloser
 	host string
 	w    *watcher
+	// waited is how long the network was waited for since there was progress, and
+	// came what came in that time.
+	waited time.Duration
+	came   int
 }
 
 // Read counts as progress only what the network does, not the time that the
 // caller takes between two reads.
 func (b *watchedBody) Read(p []byte) (int, error) {
-	b.w.arm()
+	began := time.Now()
+	b.w.timer.Reset(max(b.w.stall-b.waited, time.Millisecond))
 	n, err := b.ReadCloser.Read(p)
 	b.w.disarm()
+	b.waited, b.came = b.waited+time.Since(began), b.came+n
+	if b.came >= progressBytes {
+		b.waited, b.came = 0, 0
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = b.w.explain(b.host, err)
 	}

@@ -1,0 +1,127 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/llorch/llorch-bk/fixtures/hub"
+)
+
+// TestFixtureModelStore goes through the life of a model: pulled by its quantisation,
+// listed, served, spoilt, repaired, and removed, but never while a pool serves it.
+func TestFixtureModelStore(t *testing.T) {
+	p := fixture(t)
+	data, err := os.ReadFile(p.model())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := hub.New(t)
+	h.Add("org/tiny", "tiny-Q8_0.gguf", data)
+	h.AddPlain("org/tiny", "README.md", []byte("# tiny"))
+	p.setenv("HF_ENDPOINT", h.Endpoint())
+	p.setenv("HF_HUB_CACHE", t.TempDir())
+
+	path := strings.TrimSpace(p.must("model", "pull", "hf:org/tiny").stdout)
+	if got, err := os.ReadFile(path); err != nil || len(got) != len(data) {
+		t.Fatalf("pull printed %q: %v", path, err)
+	}
+	p.run("model", "pull", "hf:org/tiny:Q4_0").wants(t, 5, "no model quantised as Q4_0", "Q8_0")
+
+	// Events for a program on stderr, the result on stdout.
+	r := p.must("model", "pull", "hf:org/tiny:q8_0", "--json")
+	var pulled struct{ Path, SHA256, Commit string }
+	if err := json.Unmarshal([]byte(r.stdout), &pulled); err != nil || pulled.Path != path || pulled.Commit != h.Commit("org/tiny") || len(pulled.SHA256) != 64 {
+		t.Errorf("%v: %s", err, r)
+	}
+	for line := range strings.Lines(r.stderr) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("an event is no JSON: %s", line)
+		}
+	}
+
+	p.must("run", fixtureTag, "--model", "hf:org/tiny:Q8_0")
+	var all []struct {
+		Ref  string
+		Size int64
+		By   []string
+		Info struct{ Architecture string }
+	}
+	if err := json.Unmarshal([]byte(p.must("model", "ls", "--json").stdout), &all); err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != 1 || all[0].Size != int64(len(data)) || all[0].Info.Architecture != "llama" || len(all[0].By) != 1 || all[0].By[0] != p.handoffDir() {
+		t.Errorf("the list is %+v", all)
+	}
+	if text := p.must("model", "ls").stdout; !strings.Contains(text, "llama") || !strings.Contains(text, "hf:org/tiny@") {
+		t.Errorf("the list is\n%s", text)
+	}
+
+	// Served, it stays, whoever wants it gone.
+	p.run("model", "rm", "hf:org/tiny").wants(t, 2, "in use", "llorch-bk stop default")
+	if r := p.must("model", "gc", "--keep", "0", "--yes"); !strings.Contains(r.stdout, "nothing is to be removed") {
+		t.Errorf("gc: %s", r)
+	}
+	p.must("stop")
+
+	blob, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoilt := append([]byte(nil), data...)
+	spoilt[len(spoilt)-1] ^= 1
+	if err := os.WriteFile(blob, spoilt, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.run("model", "verify").wants(t, 5, "hashes to", "--repair")
+	p.must("model", "verify", "--repair")
+	p.must("model", "verify")
+	if got, err := os.ReadFile(path); err != nil || got[len(got)-1] != data[len(data)-1] {
+		t.Errorf("it was not repaired: %v", err)
+	}
+
+	p.run("model", "gc", "--keep", "lots").wants(t, 2, "no size")
+	p.run("model", "gc", "--keep", "0").wants(t, 2, "--yes")
+	if r := p.must("model", "gc", "--keep", "0", "--dry-run"); !strings.Contains(r.stdout, "would remove hf:org/tiny@") {
+		t.Errorf("gc --dry-run: %s", r)
+	}
+	p.must("model", "rm", "hf:org/tiny")
+	if r := p.must("model", "ls"); !strings.Contains(r.stdout, "no model") {
+		t.Errorf("after rm: %s", r)
+	}
+	p.run("model", "rm", "hf:org/tiny").wants(t, 2, "model ls")
+	p.leftNothing()
+}
+
+// TestFixtureStoreTrouble holds that a store that cannot be written is said before
+// anything is fetched.
+func TestFixtureStoreTrouble(t *testing.T) {
+	p := fixture(t)
+	if os.Geteuid() == 0 {
+		// Root may write anywhere but into a file.
+		file := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.setenv("LLORCH_MODEL_DIR", filepath.Join(file, "models"))
+	} else {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, 0o500); err != nil { //nolint:gosec // a folder
+			t.Fatal(err)
+		}
+		p.setenv("LLORCH_MODEL_DIR", filepath.Join(dir, "models"))
+	}
+	h := hub.New(t)
+	data, err := os.ReadFile(p.model())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Add("org/tiny", "tiny.gguf", data)
+	p.setenv("HF_ENDPOINT", h.Endpoint())
+	p.run("model", "pull", "hf:org/tiny/tiny.gguf").wants(t, 5, "LLORCH_MODEL_DIR")
+	if h.Sent() > 0 {
+		t.Errorf("%d bytes were fetched for a store that cannot be written", h.Sent())
+	}
+}
