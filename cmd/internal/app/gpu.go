@@ -54,8 +54,10 @@ func (a *App) findGPU(ctx context.Context, d *Display, eng *dockerEngine, docker
 			return nil
 		}
 		library := images.AppDir + "/libggml-" + strings.ToLower(spec.Device) + ".so"
-		return noGPU("the server does not see the GPU that it is to use", eng, img, gpu.Circumstances{
-			Evidence: e, Linked: docker.Linked(ctx, *spec, library), Host: hostGPU(ctx, eng.local), Given: access.Sure, Asked: spec.GPUs,
+		return noGPU("the server does not see the GPU that it is to use", img, gpu.Circumstances{
+			Evidence: e, Linked: docker.Linked(ctx, *spec, library), Host: hostGPU(ctx, eng.local), Asked: spec.GPUs,
+			// An engine that has nothing to give refuses what CUDA takes.
+			Given: spec.Device == "CUDA" || access.Sure,
 		}).WithLines(lines)
 	})
 }
@@ -72,7 +74,7 @@ func withHost(err error, device string, host *images.GPUFacts) error {
 	return &more
 }
 
-func noGPU(what string, _ *dockerEngine, img imageOf, c gpu.Circumstances) *fault.Fault {
+func noGPU(what string, img imageOf, c gpu.Circumstances) *fault.Fault {
 	if archs := img.Labels[images.LabelCUDAArchs]; archs != "" {
 		c.Archs = strings.Split(archs, ";")
 	}
@@ -108,7 +110,7 @@ func proveGPU(ctx context.Context, eng *dockerEngine, i *engine.Instance) (*hand
 		}
 	}
 	if !e.Proven() {
-		f := noGPU("the server is healthy, but does not use the GPU", eng, imageOf{Labels: i.Labels}, gpu.Circumstances{
+		f := noGPU("the server is healthy, but does not use the GPU", imageOf{Labels: i.Labels}, gpu.Circumstances{
 			Evidence: e, Host: hostGPU(ctx, eng.local), Given: true, Asked: i.Labels[labelDeviceMask],
 		})
 		f.Why = errors.Join(f.Why, errUnproven)
