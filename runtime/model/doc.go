@@ -15,8 +15,10 @@
 // Folders are 0755 and files 0644 whatever the umask is, since a container's
 // unprivileged user must be able to read them.
 //
-// By file: ref.go and environment.go are what the caller says, store.go and
-// partial.go the disk, transport.go and retry.go HTTP, hub.go and web.go the two
-// kinds of remote, download.go the transfer that both share, fetch.go the order
-// of it all.
+// By file: ref.go and environment.go are what the caller says; store.go, partial.go
+// and pieces.go the disk; transport.go and retry.go HTTP; own.go, hub.go with
+// fromhub.go, and web.go the three kinds of ref; pick.go and shards.go which files a
+// ref means; download.go a transfer over one connection and ranges.go over several;
+// adopt.go what others have fetched; inventory.go what the store has; needs.go what
+// it takes to serve; fetch.go and obtain.go the order of it all.
 package model

@@ -114,3 +114,49 @@ func webName(address string) string {
 	}
 	return strings.TrimLeft(name, ".-")
 }
+
+func (f *Fetcher) fromWeb(ctx context.Context, ref Ref) (Local, error) {
+	name := webName(ref.URL)
+	if s, ok := shardOf(name); ok && s.count > 1 {
+		return Local{}, errSharded
+	}
+	d := f.Store.webFolder(ref.URL, name)
+	commit := ref.SHA256
+	if commit == "" {
+		commit = d.commitOf(webRevision)
+	} else if _, _, have := d.stored(commit, name); !have && d.hasBlob(commit) {
+		// Fetched without a hash before: the content is known by its own.
+		return f.linked(ctx, ref, d, source{commit: commit}, webRevision, name, commit)
+	}
+	_, _, have := d.stored(commit, name)
+	if have && ref.SHA256 != "" {
+		return f.local(ctx, ref, d, commit, name)
+	}
+	if f.Environment.Offline && !have {
+		return Local{}, errOffline
+	}
+	task := f.begin("look up "+ref.Raw, 0)
+	if f.Environment.Offline {
+		task.Note("offline: using the copy in the store")
+		task.End(nil)
+		return f.local(ctx, ref, d, commit, name)
+	}
+	retries := uint64(askRetries)
+	if have {
+		retries = 1
+	}
+	src, err := f.probe(ctx, ref, retries, task)
+	if err != nil && have && transient(err) && ctx.Err() == nil {
+		task.Note(fmt.Sprintf("%v; using the copy in the store", err))
+		task.End(nil)
+		return f.local(ctx, ref, d, commit, name)
+	}
+	if err == nil && src.want.none() {
+		task.Note("the ref has no #sha256: the file is not verified against anything")
+	}
+	task.End(err)
+	if err != nil {
+		return Local{}, err
+	}
+	return f.obtain(ctx, ref, d, src, webRevision, name)
+}
