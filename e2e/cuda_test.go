@@ -144,7 +144,7 @@ func TestCUDA(t *testing.T) {
 	before, began := reg.sent.Load(), time.Now()
 	r = p.must(build(second.Addr, "--cache-from", cache, "--metadata-file", metadata)...)
 	t.Logf("after a change of the server, on an empty builder: %.1f s, %.1f MB from the registry", time.Since(began).Seconds(), float64(reg.sent.Load()-before)/1e6)
-	if ran := compiled(t, metadata); !slices.Equal(ran, []string{"llama-server"}) {
+	if ran := compiled(t, metadata, "CUDA libraries", "ggml-cuda"); !slices.Equal(ran, []string{"llama-server"}) {
 		t.Errorf("compiled %q, want the server alone", ran)
 	}
 	if strings.Contains(r.stderr, "nvcc") || strings.Contains(r.stderr, "Building CUDA") {

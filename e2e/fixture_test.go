@@ -403,7 +403,7 @@ func edited(t *testing.T, name, comment string) string {
 }
 
 // compiled are the parts that a build compiled, by its metadata.
-func compiled(t *testing.T, metadata string) []string {
+func compiled(t *testing.T, metadata string, first ...string) []string {
 	t.Helper()
 	data, err := os.ReadFile(metadata)
 	if err != nil {
@@ -428,7 +428,8 @@ func compiled(t *testing.T, metadata string) []string {
 			layers = append(layers, l.Name)
 		}
 	}
-	if want := []string{"base", "ggml-cpu", "ggml", "llama", "common", "mtmd", "llama-server", "health probe", "licences", "program"}; !slices.Equal(layers, want) {
+	want := slices.Concat([]string{"base"}, first, []string{"ggml-cpu", "ggml", "llama", "common", "mtmd", "llama-server", "health probe", "licences", "program"})
+	if !slices.Equal(layers, want) {
 		t.Errorf("the image's layers are %v, want %v", built.Layers, want)
 	}
 	var out []string

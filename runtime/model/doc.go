@@ -5,7 +5,8 @@
 // The store is a folder in Hugging Face cache layout, one folder per model:
 //
 //	models--org--name/
-//	  blobs/<etag>                  the content; <etag>.incomplete while it is fetched
+//	  blobs/<etag>                  the content; <etag>.incomplete while it is fetched,
+//	                                with <etag>.incomplete.pieces beside it
 //	  refs/<revision>               the commit that the revision last meant
 //	  snapshots/<commit>/<file>     a relative symlink to the blob
 //	urls--<hash>--<name>/           the same inside, for a plain http(s) ref
