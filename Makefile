@@ -108,6 +108,12 @@ bench: ## Benchmarks
 bench-build: setup ## Build side by side with llama.cpp's own steps: a table of times and ratios; half an hour, root
 	$(GO) run ./e2e/bench -o bin/bench-build.md
 
+FUZZTIME ?= 2m
+.PHONY: soak
+soak: ## Kill 200 downloads at random moments; fuzz whatever comes from outside, FUZZTIME each
+	LLORCH_KILLS=200 $(GO) test -count=1 -v -timeout 30m -run '^Test(Killed|SixteenProcesses)$$' ./runtime/model
+	for f in Parse Pick Describe ContentRange NextPage; do $(GO) test -run '^$$' -fuzz "^Fuzz$$f$$" -fuzztime $(FUZZTIME) ./runtime/model; done
+
 .PHONY: bench-model
 bench-model: ## Fetch models side by side with curl: a table of times, ratios, memory; a few minutes
 	@mkdir -p bin

@@ -1,13 +1,18 @@
 package e2e
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
+	"debug/elf"
+	endian "encoding/binary"
 	"encoding/json"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -166,6 +171,155 @@ func TestCUDA(t *testing.T) {
 	}
 	p.must("stop")
 	p.leftNothing()
+}
+
+// TestCUDAReal compiles llama.cpp's CUDA backend with Debian's toolkit, as where no
+// image of NVIDIA's can be had: a quarter of an hour on two cores.
+func TestCUDAReal(t *testing.T) {
+	gate(t, "LLORCH_E2E_CUDA", "CUDA")
+	p := newProject(t)
+	reg := &counted{next: registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithBlobHandler(registry.NewDiskBlobHandler(t.TempDir())))}
+	server := httptest.NewServer(reg)
+	t.Cleanup(server.Close)
+	cache := strings.TrimPrefix(server.URL, "http://") + "/cache:cuda"
+	first := standalone(t)
+	repo := filepath.Join(t.TempDir(), "llama.cpp")
+	source := realSource(t)
+	git(t, "", "clone", "--quiet", source[1], repo)
+	if len(source) > 2 {
+		git(t, repo, "checkout", "--quiet", source[3])
+	}
+	const tag = "llorch-e2e:cuda-real"
+	t.Cleanup(func() { removeImages(t, p.api, tag) })
+	build := func(addr string, more ...string) []string {
+		return append([]string{
+			"build", "--builder", addr, "--source", repo, "--ref", "HEAD", "--variant", "cuda-debian", "--cuda-arch", "86", "--cmake-flag", "-DGGML_CUDA_FA=OFF",
+			"--cpu", "native", "--tag", tag, "--progress", "plain",
+		}, more...)
+	}
+	began := time.Now()
+	p.must(build(first.Addr, "--cache-to", cache)...)
+	t.Logf("cold, one architecture, with the cache's export: %.0f s", time.Since(began).Seconds())
+	whole(t, p, tag)
+	code, ptx := cudaCode(t, p, tag)
+	if !slices.Equal(code, []uint32{86}) || !slices.Equal(ptx, []uint32{86}) {
+		t.Errorf("the image has machine code for %v and PTX of %v", code, ptx)
+	}
+	first.End(15)
+	first.Remove()
+
+	file := filepath.Join(repo, "tools", "server", "server.cpp")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, append(text, "extern \"C\" int llorch_changed(void);\nint llorch_changed(void) { return 1; }\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	git(t, repo, "-c", "user.name=e2e", "-c", "user.email=e2e@example.com", "commit", "--quiet", "-am", "change the server")
+	second := standalone(t)
+	metadata := filepath.Join(p.dir, "metadata.json")
+	before, began := reg.sent.Load(), time.Now()
+	r := p.must(build(second.Addr, "--cache-from", cache, "--metadata-file", metadata)...)
+	t.Logf("after a change of the server, on an empty builder: %.1f s, %.1f MB from the registry", time.Since(began).Seconds(), float64(reg.sent.Load()-before)/1e6)
+	if ran := compiled(t, metadata, "CUDA libraries", "ggml-cuda"); !slices.Equal(ran, []string{"llama-server"}) {
+		t.Errorf("compiled %q, want the server alone", ran)
+	}
+	if strings.Contains(r.stderr, "nvcc") || strings.Contains(r.stderr, "Building CUDA") {
+		t.Errorf("nvcc was called:\n%s", tail(r.stderr, 60))
+	}
+	if _, err := os.Stat("/dev/nvidiactl"); err == nil {
+		return
+	}
+	ref := realModel(t, p)
+	if r := p.run("run", tag, "--model", ref); r.code != 6 {
+		t.Errorf("without a GPU: %s", r)
+	}
+	p.must("run", tag, "--model", ref, "--allow-cpu")
+	h, _ := p.handoff("default")
+	if k, ok := known[filepath.Base(h.Model.Path)]; ok {
+		code, body := answer(t, http.MethodPost, h.URL+"/completion", map[string]any{"prompt": k.prompt, "n_predict": 24, "temperature": 0})
+		var got struct{ Content string }
+		if err := json.Unmarshal([]byte(body), &got); err != nil || code != http.StatusOK || got.Content != k.completion {
+			t.Errorf("/completion: %d %s", code, body)
+		}
+	}
+	p.must("stop")
+	p.leftNothing()
+}
+
+func git(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "git", args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// cudaCode are the architectures that an image's CUDA backend has machine code for,
+// and PTX of: what cuobjdump lists, read from the headers of its fat binaries.
+func cudaCode(t *testing.T, p *project, tag string) (code, ptx []uint32) {
+	t.Helper()
+	made, err := p.api.ContainerCreate(t.Context(), &container.Config{Image: tag, Entrypoint: []string{"/app/llama-server"}}, nil, nil, nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = p.api.ContainerRemove(context.WithoutCancel(t.Context()), made.ID, container.RemoveOptions{Force: true})
+	}()
+	archive, _, err := p.api.CopyFromContainer(t.Context(), made.ID, "/app/libggml-cuda.so")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer archive.Close()
+	r := tar.NewReader(archive)
+	if _, err := r.Next(); err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := elf.NewFile(bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	section := f.Section(".nv_fatbin")
+	if section == nil {
+		t.Fatal("the backend has no CUDA code")
+	}
+	data, err := section.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A fat binary: magic, version and header's size in two bytes each, size of what
+	// follows; in it entries of kind (1 PTX, 2 machine code), header's size, size …, and
+	// at 28 the architecture.
+	const magic = 0xba55ed50
+	le := endian.LittleEndian
+	for at := 0; at+16 <= len(data); at += 8 {
+		if le.Uint32(data[at:]) != magic {
+			continue
+		}
+		end := min(at+int(le.Uint16(data[at+6:]))+int(le.Uint64(data[at+8:])), len(data)) //nolint:gosec // of one file
+		for e := at + int(le.Uint16(data[at+6:])); e+32 <= end; {
+			kind, header, size, arch := le.Uint16(data[e:]), int(le.Uint32(data[e+4:])), int(le.Uint64(data[e+8:])), le.Uint32(data[e+28:]) //nolint:gosec // as above
+			switch {
+			case kind == 1 && !slices.Contains(ptx, arch):
+				ptx = append(ptx, arch)
+			case kind == 2 && !slices.Contains(code, arch):
+				code = append(code, arch)
+			}
+			if header <= 0 || size < 0 {
+				break
+			}
+			e += header + size
+		}
+	}
+	slices.Sort(code)
+	slices.Sort(ptx)
+	return code, ptx
 }
 
 // whole holds that of what the CUDA backend links against the image lacks the

@@ -91,6 +91,10 @@ func Build(p images.Plan, caps Capabilities, opt Options) (Graph, error) {
 	if p.Accelerator != nil {
 		st := b.acceleratorToolchain()
 		accelerator = &st
+		// One that compiles everything has all that the other has.
+		if !slices.ContainsFunc(p.Parts, func(part images.Part) bool { return !part.Accelerated }) {
+			toolchain = st
+		}
 	}
 	tree := b.selected(b.source())
 	compiled := map[string]bkllb.State{}

@@ -192,7 +192,10 @@ func (s subject) execs(t *testing.T) map[string]op {
 			out[o.name()] = o
 		}
 	}
-	want := []string{"[probe]", "[source]", "[toolchain]"}
+	want := []string{"[probe]", "[source]"}
+	if slices.ContainsFunc(s.plan(t).Parts, func(p images.Part) bool { return !p.Accelerated }) {
+		want = append(want, "[toolchain]")
+	}
 	if s.plan(t).UI != nil {
 		want = append(want, "[npm]", "[ui]")
 	}

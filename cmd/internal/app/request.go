@@ -85,7 +85,7 @@ func (r request) gpus(img imageOf) string {
 	switch {
 	case r.GPUs == "none":
 		return ""
-	case r.GPUs == "" && img.Labels[images.LabelDevice] != "":
+	case r.GPUs == "" && (img.Labels[images.LabelDevice] != "" || img.Labels[images.LabelCUDA] != ""):
 		return "all"
 	}
 	return r.GPUs
