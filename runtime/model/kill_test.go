@@ -24,7 +24,11 @@ func TestMain(m *testing.M) {
 	if ref == "" {
 		os.Exit(m.Run())
 	}
-	if err := fetchAsChild(ref); err != nil {
+	err := fetchAsChild(ref)
+	if path := os.Getenv(childPeak); err == nil && path != "" {
+		err = writePeak(path)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -41,6 +41,8 @@ type pieces struct {
 	size  int64
 	piece int64
 
+	writing sync.Mutex
+
 	mu   sync.Mutex
 	done []bool
 	// ahead is how many pieces from the beginning are there without a gap; grown is
@@ -146,12 +148,21 @@ func (p *pieces) advance() {
 	p.grown.Broadcast()
 }
 
+// writeAt writes one at a time, as the kernel does to a file anyway, but there the
+// others would burn processor time while they wait.
+func (p *pieces) writeAt(b []byte, at int64) (int, error) {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	return p.file.WriteAt(b, at)
+}
+
 // mark notes that a piece is there.
 func (p *pieces) mark(i int) error {
 	head := int64(len(marksHead(p.size, p.piece)))
 	if _, err := p.marks.WriteAt([]byte{'1'}, head+int64(i)); err != nil {
 		return err
 	}
+	writeBack(p.file, int64(i)*p.piece, p.length(i))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done[i] = true

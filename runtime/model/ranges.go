@@ -295,7 +295,7 @@ func (r *ranges) write(ctx context.Context, resp *http.Response, at, length int6
 		}
 		n, err := body.Read(buf[:min(writeSize, end-at)])
 		if n > 0 {
-			if _, werr := r.p.file.WriteAt(buf[:n], at); werr != nil {
+			if _, werr := r.p.writeAt(buf[:n], at); werr != nil {
 				return at, fmt.Errorf("write: %w", werr)
 			}
 			at += int64(n)

@@ -19,3 +19,10 @@ func reserve(f *os.File, size int64) error {
 	}
 	return nil
 }
+
+// writeBack starts writing a part of a file to the disk, so that there is little
+// left to wait for when the file is whole and has to be on the disk. It is only a
+// hint.
+func writeBack(f *os.File, at, length int64) {
+	_ = unix.SyncFileRange(int(f.Fd()), at, length, unix.SYNC_FILE_RANGE_WRITE) //nolint:gosec // as above
+}
