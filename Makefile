@@ -112,7 +112,7 @@ FUZZTIME ?= 2m
 .PHONY: soak
 soak: ## Kill 200 downloads at random moments; fuzz whatever comes from outside, FUZZTIME each
 	LLORCH_KILLS=200 $(GO) test -count=1 -v -timeout 30m -run '^Test(Killed|SixteenProcesses)$$' ./runtime/model
-	for f in Parse Pick Describe ContentRange NextPage; do $(GO) test -run '^$$' -fuzz "^Fuzz$$f$$" -fuzztime $(FUZZTIME) ./runtime/model; done
+	set -e; for f in Parse Pick Describe Need ContentRange NextPage; do $(GO) test -run '^$$' -fuzz "^Fuzz$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./runtime/model; done
 
 .PHONY: bench-model
 bench-model: ## Fetch models side by side with curl: a table of times, ratios, memory; a few minutes

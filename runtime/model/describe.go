@@ -35,6 +35,10 @@ const (
 	maxKey     = 1 << 16
 	maxString  = 1 << 20
 	maxEntries = 1 << 26
+	maxTensors = 1 << 17
+	// maxDimensions is ggml's GGML_MAX_DIMS.
+	maxDimensions = 4
+	maxHeader     = 256 << 20
 )
 
 var errHeader = errors.New("its header cannot be read as GGUF")
@@ -62,17 +66,51 @@ func Describe(path string) (Info, error) {
 	return info, nil
 }
 
+// begin reads up to the metadata, and says how much there is of it.
+func (m *metadata) begin() (tensors, pairs uint64, err error) {
+	head, _ := m.in.Peek(sniffSize)
+	if err := checkHeader(head); err != nil {
+		return 0, 0, err
+	}
+	m.skip(headerSize)
+	tensors, pairs = m.uint(8), m.uint(8)
+	if pairs > maxPairs || tensors > maxTensors {
+		return 0, 0, fmt.Errorf("%w: it declares %d pairs of metadata and %d tensors", errHeader, pairs, tensors)
+	}
+	return tensors, pairs, nil
+}
+
+// walkHeader reads a whole header, metadata and tensors, and says what is wrong with
+// it: io.EOF or io.ErrUnexpectedEOF where it goes on behind what there is to read.
+func walkHeader(in io.Reader) error {
+	m := &metadata{in: bufio.NewReaderSize(io.LimitReader(in, maxHeader), 1<<16)}
+	tensors, pairs, err := m.begin()
+	if err != nil {
+		return err
+	}
+	for i := uint64(0); i < pairs && m.err == nil; i++ {
+		m.str(maxKey)
+		m.value(uint32(m.uint(4))) //nolint:gosec // four bytes
+	}
+	for i := uint64(0); i < tensors && m.err == nil; i++ {
+		m.str(maxKey)
+		dimensions := m.uint(4)
+		if m.err == nil && dimensions > maxDimensions {
+			m.err = fmt.Errorf("it declares a tensor of %d dimensions", dimensions)
+		}
+		m.skip(int64(dimensions)*8 + 4 + 8) //nolint:gosec // bounded above; then type and place
+	}
+	if m.err != nil {
+		return fmt.Errorf("%w: %w", errHeader, m.err)
+	}
+	return nil
+}
+
 func describe(in io.Reader) (Info, error) {
 	r := &metadata{in: bufio.NewReaderSize(in, 1<<16)}
-	head, _ := r.in.Peek(sniffSize)
-	if err := checkHeader(head); err != nil {
+	_, pairs, err := r.begin()
+	if err != nil {
 		return Info{}, err
-	}
-	r.skip(headerSize)
-	r.uint(8) // tensors
-	pairs := r.uint(8)
-	if pairs > maxPairs {
-		return Info{}, fmt.Errorf("%w: it declares %d pairs of metadata", errHeader, pairs)
 	}
 	var info Info
 	contexts := map[string]uint64{}

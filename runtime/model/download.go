@@ -41,6 +41,8 @@ type source struct {
 	// resumable says that what is there already can be told from another file's
 	// beginning, by the hash at the end or by the validator; the size is known.
 	resumable bool
+	// model is what the file is the first of, where somebody wants to know early.
+	model *Header
 }
 
 // download appends what is missing to p, in bounded requests.

@@ -30,6 +30,10 @@ type Fetcher struct {
 	Transport http.RoundTripper
 	// Progress is told what happens; nil for silence.
 	Progress Progress
+	// Early is told of a model that is being downloaded when its header is there, long
+	// before the rest; nil where nobody wants to know. It is not told of a model
+	// that is fetched in one piece: a small one, or one that nothing is verified against.
+	Early func(context.Context, Header)
 	// By is who asks, as the list of models shows it; empty for nobody in particular.
 	By string
 	// Stall is the longest time without a byte; 0 means DefaultStall. There is

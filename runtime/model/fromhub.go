@@ -33,6 +33,13 @@ func (f *Fetcher) fromHub(ctx context.Context, ref Ref) (Local, error) {
 	if err := f.roomForAll(d, found); err != nil {
 		return Local{}, err
 	}
+	if f.Early != nil && !found[0].have {
+		h := Header{Ref: ref}
+		for _, at := range found {
+			h.Size += max(at.local.Size, at.src.size)
+		}
+		found[0].src.model = &h
+	}
 	var whole Local
 	for i, at := range found {
 		l := at.local

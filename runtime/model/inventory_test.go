@@ -11,8 +11,8 @@ import (
 	"github.com/llorch/llorch-bk/fixtures/gguf"
 )
 
-// real is a model whose header can be read.
-func tinyModel(t *testing.T) []byte {
+// tinyModel is a model whose header can be read.
+func tinyModel(t testing.TB) []byte {
 	t.Helper()
 	var b strings.Builder
 	if err := gguf.WriteTinyLlama(&b); err != nil {

@@ -198,6 +198,22 @@ func (p *pieces) end() {
 	p.grown.Broadcast()
 }
 
+// wait waits until so much of the file is there without a gap, or all of it; false
+// says that it does not come.
+func (p *pieces) wait(least int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		switch {
+		case p.ahead == len(p.done) || int64(p.ahead)*p.piece >= least:
+			return true
+		case p.ended:
+			return false
+		}
+		p.grown.Wait()
+	}
+}
+
 // hash reads the file as it grows, from its beginning, which a hash needs.
 func (p *pieces) hash(ctx context.Context, w *partial) error {
 	stop := context.AfterFunc(ctx, p.end)

@@ -120,6 +120,11 @@ func (r *ranges) all(ctx context.Context, todo []run, w *partial) error {
 			}
 		})
 	}
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		for least := int64(firstLook); r.p.wait(least) && r.f.early(ctx, r.src, r.p.file.Name(), least); least *= 4 {
+		}
+	})
 	hashed := make(chan error, 1)
 	go func() { hashed <- r.p.hash(ctx, w) }()
 feed:
@@ -133,6 +138,7 @@ feed:
 	close(queue)
 	running.Wait()
 	r.p.end()
+	looking.Wait()
 	err := <-hashed
 	r.show(true)
 	if failed == nil && ctx.Err() != nil {

@@ -158,5 +158,6 @@ func (f *Fetcher) fromWeb(ctx context.Context, ref Ref) (Local, error) {
 	if err != nil {
 		return Local{}, err
 	}
+	src.model = &Header{Ref: ref, Size: src.size}
 	return f.obtain(ctx, ref, d, src, webRevision, name)
 }

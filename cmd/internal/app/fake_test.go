@@ -24,6 +24,8 @@ import (
 type fakeEngine struct {
 	// env is the environment in which it is found.
 	env map[string]string
+	// memory is how much its machine has, in bytes.
+	memory int64
 
 	mu         sync.Mutex
 	images     []image.InspectResponse
@@ -125,6 +127,8 @@ func (f *fakeEngine) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case noun == "_ping":
 		w.Header().Set("Api-Version", "1.41")
+	case noun == "info":
+		reply(w, map[string]int64{"MemTotal": f.memory})
 	case noun == "version":
 		reply(w, map[string]string{"Arch": "amd64", "ApiVersion": "1.41"})
 	case noun == "images" && rest == "json":

@@ -8,33 +8,53 @@ import (
 	"github.com/llorch/llorch-bk/runtime/model"
 )
 
+// warner says once that a model is too large: when its header is here, if that is
+// before the rest of it, else when it is whole.
+type warner struct {
+	a   *App
+	d   *Display
+	eng *dockerEngine
+	r   request
+	// onGPU is whether the server is going to use one.
+	onGPU bool
+	said  bool
+}
+
 // fits warns of a model that takes more memory than the server will have. It is no
 // refusal: a part of a model can stay on disk, mapped, or off the GPU.
-func (a *App) fits(ctx context.Context, d *Display, eng *dockerEngine, r request, onGPU bool, m model.Local) {
-	need, err := model.Estimate(m.Path, r.Ctx, onGPU)
+func (w *warner) fits(ctx context.Context, h model.Header) {
+	if w.said {
+		return
+	}
+	need, err := h.Need(w.r.Ctx, w.onGPU)
 	if err != nil {
 		return // A header that the estimate does not understand may be one that the server does.
 	}
-	info, err := eng.client.Info(ctx)
+	info, err := w.eng.client.Info(ctx)
 	if err != nil {
 		return // The start says what is wrong with the engine.
 	}
 	have := info.MemTotal
-	if r.memory > 0 && r.memory < have {
-		have = r.memory
+	if w.r.memory > 0 && w.r.memory < have {
+		have = w.r.memory
 	}
 	if more := need.RAM - have; more > 0 && have > 0 {
-		d.notice(tooLarge("memory", need.RAM, have, r.Ctx) + a.smaller(ctx, m, more))
+		w.say(ctx, "memory", need.RAM, have, h)
 	}
-	if host := hostGPU(ctx, eng.local && onGPU); host != nil {
+	if host := hostGPU(ctx, w.eng.local && w.onGPU); host != nil {
 		var vram int64
 		for _, g := range host.Devices {
 			vram += int64(g.MemoryMiB) << 20
 		}
 		if more := need.VRAM - vram; more > 0 && vram > 0 {
-			d.notice(tooLarge("GPU memory", need.VRAM, vram, r.Ctx) + a.smaller(ctx, m, more))
+			w.say(ctx, "GPU memory", need.VRAM, vram, h)
 		}
 	}
+}
+
+func (w *warner) say(ctx context.Context, what string, need, have int64, h model.Header) {
+	w.said = true
+	w.d.notice(tooLarge(what, need, have, w.r.Ctx) + w.a.smaller(ctx, h, need-have))
 }
 
 func tooLarge(what string, need, have int64, tokens int) string {
@@ -48,12 +68,12 @@ func tooLarge(what string, need, have int64, tokens int) string {
 
 // smaller names the nearest model of the same repository that would fit, as far as
 // that can be told at once.
-func (a *App) smaller(ctx context.Context, m model.Local, less int64) string {
+func (a *App) smaller(ctx context.Context, h model.Header, less int64) string {
 	f, err := a.fetcher(nil)
 	if err != nil {
 		return ""
 	}
-	ref, err := f.Smaller(ctx, m, less)
+	ref, err := f.Smaller(ctx, h, less)
 	if err != nil {
 		return ""
 	}

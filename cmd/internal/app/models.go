@@ -49,7 +49,7 @@ func (a *App) PullModel(ctx context.Context, raw string) (Pulled, error) {
 		return Pulled{}, err
 	}
 	defer d.Close()
-	l, err := a.fetch(ctx, d, ref, "")
+	l, err := a.fetch(ctx, d, ref, "", nil)
 	if err != nil {
 		return Pulled{}, interrupted(ctx, err)
 	}

@@ -83,11 +83,12 @@ func (a *App) Run(ctx context.Context, opt RunOptions) (Running, error) {
 		return Running{}, err
 	}
 	defer d.Close()
-	local, err := a.fetch(ctx, d, req.ref, req.HandoffDir)
+	w := &warner{a: a, d: d, eng: eng, r: req, onGPU: req.gpus(img) != ""}
+	local, err := a.fetch(ctx, d, req.ref, req.HandoffDir, w.fits)
 	if err != nil {
 		return Running{}, interrupted(ctx, err)
 	}
-	r, err := a.launch(ctx, d, eng, req, img, local)
+	r, err := a.launch(ctx, w, img, local)
 	return r, interrupted(ctx, err)
 }
 
@@ -102,12 +103,12 @@ func reach(eng *dockerEngine, r request) error {
 }
 
 // fetch makes sure that the model is on this host, for whoever asks.
-func (a *App) fetch(ctx context.Context, d *Display, ref model.Ref, by string) (model.Local, error) {
+func (a *App) fetch(ctx context.Context, d *Display, ref model.Ref, by string, early func(context.Context, model.Header)) (model.Local, error) {
 	f, err := a.fetcher(modelProgress{d})
 	if err != nil {
 		return model.Local{}, err
 	}
-	f.By = by
+	f.By, f.Early = by, early
 	return f.Fetch(ctx, ref)
 }
 
@@ -117,7 +118,8 @@ type modelProgress struct{ d *Display }
 func (p modelProgress) Begin(name string, total int64) model.Task { return p.d.Begin(name, total) }
 
 // launch brings the pool to the wanted state and proves that it is ready.
-func (a *App) launch(ctx context.Context, d *Display, eng *dockerEngine, r request, img imageOf, m model.Local) (Running, error) {
+func (a *App) launch(ctx context.Context, w *warner, img imageOf, m model.Local) (Running, error) {
+	d, eng, r := w.d, w.eng, w.r
 	arch := engineArch(ctx, eng)
 	if err := eng.runsHere(img, arch); err != nil {
 		return Running{}, err
@@ -162,7 +164,8 @@ func (a *App) launch(ctx context.Context, d *Display, eng *dockerEngine, r reque
 			}
 		}
 	}
-	a.fits(ctx, d, eng, r, spec.GPUs != "", m)
+	w.onGPU = spec.GPUs != ""
+	w.fits(ctx, m.Header())
 	if old != nil {
 		if err := a.replace(ctx, d, old, &spec); err != nil {
 			return Running{}, err
@@ -184,8 +187,8 @@ func (a *App) launch(ctx context.Context, d *Display, eng *dockerEngine, r reque
 	if r.AllowCPU && errors.Is(err, errUnproven) {
 		// What did not prove itself is gone; the same without a GPU may take its place.
 		d.notice("the GPU is not used, so the server runs on the CPU: " + oneLine(err))
-		r.GPUs = "none"
-		return a.launch(ctx, d, eng, r, img, m)
+		w.r.GPUs = "none"
+		return a.launch(ctx, w, img, m)
 	}
 	return running, err
 }

@@ -39,12 +39,13 @@ func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Runni
 		return Running{}, err
 	}
 	defer d.Close()
+	w := &warner{a: a, d: d, eng: eng, r: req, onGPU: opt.GPUs != "none" && (opt.GPUs != "" || images.DeviceOf(build.Request.Variant) != "")}
 	var img imageOf
 	var local model.Local
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		var err error
-		local, err = a.fetch(gctx, d, req.ref, req.HandoffDir)
+		local, err = a.fetch(gctx, d, req.ref, req.HandoffDir, w.fits)
 		return err
 	})
 	g.Go(func() error {
@@ -55,7 +56,7 @@ func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Runni
 	if err := g.Wait(); err != nil {
 		return Running{}, interrupted(ctx, err)
 	}
-	r, err := a.launch(ctx, d, eng, req, img, local)
+	r, err := a.launch(ctx, w, img, local)
 	return r, interrupted(ctx, err)
 }
 

@@ -1,0 +1,74 @@
+package app
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/llorch/llorch-bk/fixtures/gguf"
+	"github.com/llorch/llorch-bk/fixtures/hub"
+	"github.com/llorch/llorch-bk/runtime/model"
+)
+
+// TestFits holds that a model too large for the machine is said to be, once, before
+// it is downloaded, with the numbers and what would fit.
+func TestFits(t *testing.T) {
+	t.Parallel()
+	var tiny strings.Builder
+	if err := gguf.WriteTinyLlama(&tiny); err != nil {
+		t.Fatal(err)
+	}
+	h := hub.New(t)
+	// Large enough that it is fetched in pieces.
+	h.Add("org/tiny", "tiny-Q8_0.gguf", append([]byte(tiny.String()), make([]byte, 16<<20)...))
+	h.Add("org/tiny", "tiny-Q4_K_M.gguf", []byte(tiny.String()))
+	h.Add("org/tiny", "tiny-Q2_K.gguf", []byte("GGUF"))
+
+	for name, c := range map[string]struct {
+		memory int64
+		limit  string
+		want   string
+	}{
+		"there is enough":  {64 << 30, "", ""},
+		"nobody knows":     {0, "", ""},
+		"there is little":  {1 << 20, "", "of memory, and there are 1MiB: it may be slow, or not start; --ctx takes less"},
+		"the user's limit": {64 << 30, "6m", "and there are 6MiB: it may be slow, or not start; --ctx takes less, and hf:org/tiny:Q4_K_M would fit"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := startEngine(t)
+			f.memory = c.memory
+			f.env["HF_ENDPOINT"] = h.Endpoint()
+			opt := options(t.TempDir())
+			opt.Model, opt.Memory, opt.Ctx = "hf:org/tiny:Q8_0", c.limit, 256
+			r, err := check(opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out strings.Builder
+			d, err := OpenDisplay(&out, "plain")
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := f.app(t)
+			w := &warner{a: a, d: d, eng: f.connect(t), r: r}
+			told := 0
+			m, err := a.fetch(t.Context(), d, r.ref, "", func(ctx context.Context, h model.Header) {
+				told++
+				w.fits(ctx, h)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			early := w.said
+			w.fits(t.Context(), m.Header())
+			d.Close()
+			if told != 1 || early != w.said {
+				t.Errorf("told %d times; said early %v, in the end %v", told, early, w.said)
+			}
+			if text := out.String(); c.want == "" && strings.Contains(text, "serving this model") || strings.Count(text, c.want) != 1 && c.want != "" {
+				t.Errorf("it said\n%s", text)
+			}
+		})
+	}
+}
