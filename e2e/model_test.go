@@ -2,11 +2,21 @@ package e2e
 
 import (
 	"encoding/json"
+	"io"
+	"log"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/llorch/llorch-bk/fixtures/hub"
 )
 
@@ -92,6 +102,62 @@ func TestFixtureModelStore(t *testing.T) {
 		t.Errorf("after rm: %s", r)
 	}
 	p.run("model", "rm", "hf:org/tiny").wants(t, 2, "model ls")
+	p.leftNothing()
+}
+
+// TestFixtureRegistryModel serves a model from a container registry, and repairs and
+// removes it by the names that it has.
+func TestFixtureRegistryModel(t *testing.T) {
+	p := fixture(t)
+	data, err := os.ReadFile(p.model())
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(reg.Close)
+	p.setenv("DOCKER_CONFIG", t.TempDir())
+	at := strings.TrimPrefix(reg.URL, "http://") + "/ai/tiny:Q8_0"
+	const kind types.MediaType = "application/vnd.docker.ai.gguf.v3"
+	artifact, err := mutate.Append(mutate.MediaType(empty.Image, types.OCIManifestSchema1), mutate.Addendum{Layer: static.NewLayer(data, kind), MediaType: kind})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := name.ParseReference(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(ref, artifact); err != nil {
+		t.Fatal(err)
+	}
+	digest, err := artifact.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	p.must("run", fixtureTag, "--model", "oci://"+at)
+	h, ok := p.handoff("default")
+	if !ok || h.Model.ID != "oci://"+at || filepath.Base(h.Model.Path) != "tiny.gguf" {
+		t.Errorf("the handoff is %v %+v", ok, h.Model)
+	}
+	p.must("stop")
+	pinned := "oci://" + ref.Context().Name() + "@" + digest.String()
+	if r := p.must("model", "ls"); !strings.Contains(r.stdout, pinned) {
+		t.Errorf("the list has no %s: %s", pinned, r)
+	}
+	blob, err := filepath.EvalSymlinks(h.Model.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(blob, append([]byte("GGUF"), make([]byte, len(data)-4)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.run("model", "verify", pinned).wants(t, 5, "hashes to", "--repair")
+	p.must("model", "verify", "--repair")
+	p.must("model", "verify", "oci://"+at)
+	p.must("model", "rm", "oci://"+at)
+	if r := p.must("model", "ls"); !strings.Contains(r.stdout, "no model") {
+		t.Errorf("after rm: %s", r)
+	}
 	p.leftNothing()
 }
 

@@ -46,7 +46,7 @@ func (f *buildFlags) add(cmd *cobra.Command, cpu, cudaArch string) {
 	fs.IntVar(&f.jobs, "jobs", 0, "compilers at once (default: what the builder's cores and memory allow)")
 	fs.StringArrayVar(&f.cacheFrom, "cache-from", nil, "layer `cache` to look in: an image's name, or type=local,src=DIR and the like (repeatable)")
 	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, "layer `cache` to keep every step in: a name, or type=local,dest=DIR and the like (repeatable)")
-	fs.StringVar(&f.caCert, "ca-cert", "", "`file` with the certificates of your network's own authority, which get into no layer (default what SSL_CERT_FILE names)")
+	fs.StringVar(&f.caCert, "ca-cert", "", "`file` with the certificates of your network's own authority, which get into no layer; up trusts them for the model too (default what SSL_CERT_FILE names)")
 	fs.BoolVar(&f.request.NoUI, "no-ui", false, "leave the server's web UI out")
 	fs.BoolVar(&f.noCache, "no-cache", false, "compile again whatever is cached")
 }
@@ -84,7 +84,7 @@ type runFlags struct{ app.RunOptions }
 func (f *runFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	f.addPool(cmd)
-	fs.StringVar(&f.Model, "model", app.DefaultModel, "model: file, hf:org/repo:QUANT, hf:org/repo/file.gguf or https:// `ref`, each file with an optional #sha256=")
+	fs.StringVar(&f.Model, "model", app.DefaultModel, "model: file, hf:org/repo:QUANT, hf:org/repo/file.gguf, oci://name:tag or https:// `ref`, each file with an optional #sha256=")
 	fs.IntVar(&f.Port, "port", 0, "port on this machine (default: a free one, kept for the pool's life)")
 	fs.StringVar(&f.Listen, "listen", "127.0.0.1", "`address` on this machine to publish the port on")
 	fs.IntVar(&f.Ctx, "ctx", 0, "context size in tokens (default: the model's)")

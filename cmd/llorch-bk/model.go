@@ -40,6 +40,7 @@ was broken off goes on from where it was. Of a repository without a quantisation
 takes what llama.cpp's own -hf takes, and says what. A model in several files is one.`,
 		Example: `  llorch-bk model pull hf:org/repo:Q4_K_M
   llorch-bk model pull hf:org/repo@v1.0/file.gguf
+  llorch-bk model pull oci://ai/smollm2:360M-Q4_K_M
   llorch-bk model pull https://example.com/file.gguf#sha256=0123...`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -41,6 +41,9 @@ type source struct {
 	// resumable says that what is there already can be told from another file's
 	// beginning, by the hash at the end or by the validator; the size is known.
 	resumable bool
+	// carry sends the requests where the host wants them signed in its own way; nil
+	// for the usual transport.
+	carry http.RoundTripper
 	// model is what the file is the first of, where somebody wants to know early.
 	model *Header
 }
@@ -87,7 +90,7 @@ func (f *Fetcher) part(ctx context.Context, src source, p *partial, task Task) (
 	if p.size > 0 && src.validator != "" {
 		h.Set("If-Range", src.validator)
 	}
-	resp, err := f.transport().send(ctx, http.MethodGet, src.address, h, followAll)
+	resp, err := f.transportTo(src).send(ctx, http.MethodGet, src.address, h, followAll)
 	if err != nil {
 		return false, err
 	}

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,6 +31,9 @@ type Environment struct {
 	HubCache string
 	// Offline forbids every request.
 	Offline bool
+	// Roots are the authorities that a server's certificate may come from; nil for the
+	// system's, and what SSL_CERT_FILE names.
+	Roots *x509.CertPool
 }
 
 // String leaves the token out.

@@ -54,6 +54,8 @@ func (f *Fetcher) advice(ref Ref, err error) string {
 		return "check the ref's #sha256=, or take it out to use the file as it is"
 	case errors.As(err, &space), errors.Is(err, errDiskFull), isFull(err):
 		return "make room, or set LLORCH_MODEL_DIR to a folder on a bigger disk"
+	case errors.Is(err, errNoLayer):
+		return "name a model as docker model package makes one; a container image is run, not fetched"
 	case errors.Is(err, errNotModel):
 		return notModelAdvice(ref)
 	case errors.Is(err, errNoSize):
@@ -91,6 +93,15 @@ func notModelAdvice(ref Ref) string {
 }
 
 func (f *Fetcher) statusAdvice(ref Ref, e *statusError) string {
+	if ref.Kind == Registry {
+		switch {
+		case transient(e) && e.code != http.StatusTooManyRequests:
+			return "run the same command again later; a download goes on from where it was"
+		case e.code == http.StatusTooManyRequests:
+			return "wait a while, or log in (docker login): registries allow their users more"
+		}
+		return "check the name and the tag; a registry says the same of a missing repository and of a private one: if it is private, log in with docker login"
+	}
 	if ref.Kind == HTTP {
 		switch {
 		case transient(e):

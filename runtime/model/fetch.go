@@ -87,6 +87,8 @@ func (f *Fetcher) Fetch(ctx context.Context, ref Ref) (Local, error) {
 			l, err = f.fromHub(ctx, ref)
 		case HTTP:
 			l, err = f.fromWeb(ctx, ref)
+		case Registry:
+			l, err = f.fromRegistry(ctx, ref)
 		default:
 			err = fmt.Errorf("unknown kind of ref %d", ref.Kind)
 		}
@@ -111,6 +113,9 @@ func (f *Fetcher) used(l Local) {
 		d := f.Store.webFolder(l.Ref.URL, name)
 		commit, _, _ := strings.Cut(strings.TrimPrefix(l.Rel, "snapshots/"), "/")
 		d.note(commit, name, l.Ref.Raw, f.By, time.Now())
+	case Registry:
+		commit, file, _ := strings.Cut(strings.TrimPrefix(l.Rel, "snapshots/"), "/")
+		f.Store.registryFolder(l.Ref.Repo).note(commit, file, l.Ref.Raw, f.By, time.Now())
 	case File:
 	}
 }
@@ -169,6 +174,15 @@ func (f *Fetcher) local(ctx context.Context, ref Ref, d folder, commit, file str
 	return l, nil
 }
 
+// transportTo is the transport for a file's own requests.
+func (f *Fetcher) transportTo(src source) *transport {
+	t := f.transport()
+	if src.carry != nil {
+		t.base = src.carry
+	}
+	return t
+}
+
 func (f *Fetcher) begin(name string, total int64) Task {
 	if f.Progress == nil {
 		return silent{}
@@ -184,10 +198,7 @@ func (f *Fetcher) chunk() int64 {
 }
 
 func (f *Fetcher) transport() *transport {
-	t := &transport{base: f.Transport, token: f.Environment.Token, stall: f.Stall}
-	if t.base == nil {
-		t.base = http.DefaultTransport
-	}
+	t := &transport{base: f.carrier(false), token: f.Environment.Token, stall: f.Stall}
 	if t.stall <= 0 {
 		t.stall = DefaultStall
 	}

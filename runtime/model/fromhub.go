@@ -30,6 +30,11 @@ func (f *Fetcher) fromHub(ctx context.Context, ref Ref) (Local, error) {
 			return Local{}, err
 		}
 	}
+	return f.obtainAll(ctx, ref, d, found)
+}
+
+// obtainAll makes sure that the store has all files of a model, the first one first.
+func (f *Fetcher) obtainAll(ctx context.Context, ref Ref, d folder, found []located) (Local, error) {
 	if err := f.roomForAll(d, found); err != nil {
 		return Local{}, err
 	}
@@ -55,11 +60,11 @@ func (f *Fetcher) fromHub(ctx context.Context, ref Ref) (Local, error) {
 		}
 		whole.Size += l.Size
 	}
-	whole.Ref, whole.Shards = ref, len(parts)
+	whole.Ref, whole.Shards = ref, len(found)
 	return whole, nil
 }
 
-// located is a file of the Hub's that the store has, or whose identity is known.
+// located is a file of a model that the store has, or whose identity is known.
 type located struct {
 	ref   Ref
 	have  bool

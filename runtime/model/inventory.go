@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"github.com/llorch/llorch-bk/images/fault"
 )
 
 // Stored is a model that the store has whole.
@@ -100,7 +101,7 @@ func (s *Store) folders() ([]folder, error) {
 	}
 	var out []folder
 	for _, e := range entries {
-		if e.IsDir() && (strings.HasPrefix(e.Name(), "models--") || strings.HasPrefix(e.Name(), "urls--")) {
+		if e.IsDir() && (strings.HasPrefix(e.Name(), "models--") || strings.HasPrefix(e.Name(), "urls--") || strings.HasPrefix(e.Name(), registryPrefix)) {
 			out = append(out, folder{s, e.Name()})
 		}
 	}
@@ -165,6 +166,9 @@ func (d folder) models() []Stored {
 			if repo, ok := d.repo(); ok {
 				m.Ref = "hf:" + repo + "@" + c.Name() + "/" + file
 			}
+			if r, err := Parse(m.Ref); err == nil && r.Kind == Registry {
+				m.Ref = r.pinned(c.Name())
+			}
 			m.Ref = cmp.Or(m.Ref, d.name)
 			if info, err := Describe(m.Path); err == nil {
 				m.Info = info
@@ -208,8 +212,9 @@ func (s *Store) Find(word string) ([]Stored, error) {
 			(ref.File == "" || slices.Contains(m.names, ref.File)) &&
 			(ref.Quant == "" || strings.EqualFold(quantOf(m.names[0]), ref.Quant)) &&
 			(ref.Revision == DefaultRevision || m.folder.commitOf(ref.Revision) == m.commit)
+		registry := refErr == nil && ref.Kind == Registry && s.registryFolder(ref.Repo) == m.folder && m.folder.commitOf(ref.Revision) == m.commit
 		abs, _ := filepath.Abs(word) // else it is no path
-		if hub || m.Ref == word || m.Ref == publicURL(word) || repo == word || m.folder.name == word || m.Path == abs || path.Base(m.names[0]) == word {
+		if hub || registry || m.Ref == word || m.Ref == publicURL(word) || repo == word || m.folder.name == word || m.Path == abs || path.Base(m.names[0]) == word {
 			out = append(out, m)
 		}
 	}
@@ -293,6 +298,46 @@ func (s *Store) Remove(m Stored) (freed int64, err error) {
 	}
 	d.forget(m)
 	return freed, errors.Join(errs...)
+}
+
+// Refetch fetches a stored model anew by a ref that pins it. What is there goes first,
+// or it would be found; what its revisions are called and who uses it stays.
+func (f *Fetcher) Refetch(ctx context.Context, m Stored, ref Ref) error {
+	d := m.folder
+	names, uses := d.revisions(m.commit), d.uses()
+	if _, err := f.Store.Remove(m); err != nil {
+		return fault.New(fault.Model, m.Ref+" cannot be removed", err, "check who owns "+f.Store.Dir())
+	}
+	if _, err := f.Fetch(ctx, ref); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := d.setRef(name, m.commit); err != nil {
+			return fault.New(fault.Model, m.Ref+": what "+name+" means cannot be written down", err, "check who owns "+f.Store.Dir())
+		}
+	}
+	for _, name := range m.names {
+		for _, by := range uses[m.commit+"/"+name].By {
+			d.note(m.commit, name, uses[m.commit+"/"+name].Ref, by, time.Now())
+		}
+	}
+	return nil
+}
+
+// revisions are the names that mean a commit.
+func (d folder) revisions(commit string) []string {
+	root := d.path("refs")
+	var out []string
+	_ = filepath.WalkDir(root, func(p string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return nil //nolint:nilerr // what cannot be read is not there
+		}
+		if name, err := filepath.Rel(root, p); err == nil && d.commitOf(filepath.ToSlash(name)) == commit {
+			out = append(out, filepath.ToSlash(name))
+		}
+		return nil
+	})
+	return out
 }
 
 // shows says whether any snapshot still has a blob.

@@ -3,13 +3,11 @@ package model
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"slices"
 	"sync"
 
 	"github.com/docker/go-units"
@@ -214,9 +212,9 @@ func (r *ranges) get(ctx context.Context, at, end int64, passed func(int64) erro
 	if r.src.validator != "" && at > 0 {
 		h.Set("If-Range", r.src.validator)
 	}
-	t := r.f.transport()
-	if r.f.Transport == nil {
-		t.base = bulk()
+	t := r.f.transportTo(r.src)
+	if r.src.carry == nil {
+		t.base = r.f.carrier(true)
 	}
 	resp, err := t.send(ctx, http.MethodGet, address, h, followAll)
 	if err != nil {
@@ -324,21 +322,3 @@ func (r *ranges) write(ctx context.Context, resp *http.Response, at, length int6
 }
 
 var buffers = sync.Pool{New: func() any { return new([writeSize]byte) }}
-
-// bulk carries the pieces: a connection of its own for each, which HTTP/2 would
-// make one of.
-var bulk = sync.OnceValue(func() http.RoundTripper {
-	base, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		return http.DefaultTransport
-	}
-	t := base.Clone()
-	t.ForceAttemptHTTP2 = false
-	t.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
-	if t.TLSClientConfig != nil {
-		t.TLSClientConfig.NextProtos = slices.DeleteFunc(slices.Clone(t.TLSClientConfig.NextProtos), func(p string) bool { return p == "h2" })
-	}
-	t.MaxIdleConnsPerHost, t.MaxConnsPerHost = connections, 0
-	t.ReadBufferSize = 256 << 10
-	return t
-})

@@ -22,6 +22,9 @@ const (
 	Hub
 	// HTTP is a plain http or https URL.
 	HTTP
+	// Registry is a model in a container registry, as Docker Model Runner and CNCF's
+	// ModelPack store one.
+	Registry
 )
 
 // DefaultRevision is the revision of a Hub ref that names none.
@@ -38,6 +41,8 @@ type Ref struct {
 	// Repo is "org/name", Revision a branch, tag or commit, and File the
 	// slash-separated path inside the repository of a Hub ref. File is empty where
 	// Quant, a quantisation such as Q4_K_M, or llama.cpp's own choice names the file.
+	// Of a Registry's, Repo is "host/path" and Revision a tag or a digest's hex; File
+	// is empty.
 	Repo, Revision, File, Quant string
 	// URL is the address of an HTTP ref with its query and without its fragment.
 	URL string
@@ -60,7 +65,7 @@ func (r Ref) name() string {
 func (r Ref) GoString() string { return fmt.Sprintf("model.Ref(%q)", r.Raw) }
 
 const refForms = "write a path, file:PATH, hf:ORG/REPO[@REVISION], hf:ORG/REPO[@REVISION]:QUANT, hf:ORG/REPO[@REVISION]/FILE.gguf, " +
-	"or an http(s) URL, each with an optional #sha256=HEX"
+	"oci://[REGISTRY/]NAME[:TAG], or an http(s) URL, each with an optional #sha256=HEX"
 
 var (
 	hex64  = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -89,6 +94,8 @@ func Parse(raw string) (Ref, error) {
 	switch {
 	case strings.HasPrefix(lower, "hf:"):
 		r, err = parseHub(body[len("hf:"):])
+	case strings.HasPrefix(lower, registryScheme):
+		r, err = parseRegistry(body[len(registryScheme):])
 	case strings.HasPrefix(lower, "http://"), strings.HasPrefix(lower, "https://"):
 		r, err = parseHTTP(body)
 	case strings.HasPrefix(lower, "file:"):

@@ -59,7 +59,7 @@ func TestParseRefuses(t *testing.T) {
 		"", "  ", "a\nb", "file:", "file://other/m.gguf", "m.gguf#sha256=12",
 		"hf:", "hf:org", "hf:org/name/", "hf:org/name:", "hf:org/name:a b", "hf:org/name:Q4_K_M/f.gguf", "hf:org/name@:Q4_K_M", "hf:org/name:Q4@", "hf://org/name/f", "hf:../name/f", "hf:a--b/n/f",
 		"hf:o/n/../f", "hf:o/n/./f", "hf:o/n//f", "hf:o/n/a/", `hf:o/n/a\b`, "hf:o/n@/f", "hf:o/n@../f", "hf:o/n@%2e%2e/f", "hf:o/n@a%2F..%2Fb/f",
-		"hf:o/n/f#x", "http://", "https:///m", "http://h/m#frag", "ftp://h/m", "oci://h/m", "http://user:geheim@h/m", "https://geheim@h/m?a#b", "http://[::1/m?geheim",
+		"hf:o/n/f#x", "http://", "https:///m", "http://h/m#frag", "ftp://h/m", "s3://h/m", "oci://user:geheim@h/m", "oci://geheim@h/m@sha256:1", "http://user:geheim@h/m", "https://geheim@h/m?a#b", "http://[::1/m?geheim",
 	} {
 		_, err := Parse(raw)
 		if err == nil {
@@ -84,7 +84,7 @@ func TestRefPrintsNoQuery(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"m.gguf", "file:///a", "hf:o/n@r%2Fs/d/f.gguf#sha256=" + someSum, "https://h/p?q#sha256=" + someSum, "http://u:p@h/"} {
+	for _, s := range []string{"m.gguf", "file:///a", "hf:o/n@r%2Fs/d/f.gguf#sha256=" + someSum, "https://h/p?q#sha256=" + someSum, "http://u:p@h/", "oci://h:1/o/m:t@sha256:" + someSum} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
@@ -96,6 +96,9 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if r.Kind == Hub && (r.File != "" && !cleanRelative(r.File) || !cleanRelative(r.Revision) || strings.Count(r.Repo, "/") != 1) {
+			t.Fatalf("%q: %+v leaves its folder", raw, r)
+		}
+		if r.Kind == Registry && (!isName(registryName(r.Repo)) || !cleanRelative(r.Revision) || strings.Contains(r.Revision, "/")) {
 			t.Fatalf("%q: %+v leaves its folder", raw, r)
 		}
 		if r.Kind == HTTP && !isName(webName(r.URL)) {

@@ -63,6 +63,11 @@ func (s *Store) webFolder(address, base string) folder {
 	return folder{s, "urls--" + hex.EncodeToString(sum[:6]) + "--" + base}
 }
 
+func (s *Store) registryFolder(repo string) folder {
+	sum := sha256.Sum256([]byte(repo))
+	return folder{s, registryPrefix + hex.EncodeToString(sum[:6]) + "--" + registryName(repo)}
+}
+
 func (d folder) path(parts ...string) string {
 	return filepath.Join(append([]string{d.store.dir, d.name}, parts...)...)
 }
@@ -124,7 +129,7 @@ func (d folder) hasBlob(name string) bool {
 
 // commitOf is the commit that a revision last meant, empty where none is known.
 func (d folder) commitOf(revision string) string {
-	if hex40.MatchString(revision) {
+	if hex40.MatchString(revision) || hex64.MatchString(revision) {
 		return revision
 	}
 	b, err := os.ReadFile(d.path("refs", filepath.FromSlash(revision)))

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"crypto/x509"
 	"io"
 	"log"
 	"net/http"
@@ -132,6 +133,10 @@ func TestNoDowngrade(t *testing.T) {
 	r.Transport = nil
 	_, err = r.fetch(t, s.URL+"/m.gguf")
 	wantFault(t, err, fault.Model, "certificate", "SSL_CERT_FILE")
+	r.Environment.Roots = x509.NewCertPool()
+	r.Environment.Roots.AddCert(s.Certificate())
+	_, err = r.fetch(t, s.URL+"/m.gguf")
+	wantFault(t, err, fault.Model, "without encryption")
 	if len(r.clock.all()) != 0 {
 		t.Errorf("an unknown certificate was tried %d times more", len(r.clock.all()))
 	}

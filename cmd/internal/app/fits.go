@@ -8,21 +8,32 @@ import (
 	"github.com/llorch/llorch-bk/runtime/model"
 )
 
-// warner says once that a model is too large: when its header is here, if that is
-// before the rest of it, else when it is whole.
-type warner struct {
+// runner is one run on its way, from the model to the server.
+type runner struct {
 	a   *App
 	d   *Display
 	eng *dockerEngine
 	r   request
 	// onGPU is whether the server is going to use one.
 	onGPU bool
-	said  bool
+	// said is whether it was said that the model is too large: once, when its header
+	// is here, if that is before the rest of it, else when it is whole.
+	said bool
+}
+
+// fetch makes sure that the model is on this host, for the project that runs it.
+func (w *runner) fetch(ctx context.Context) (model.Local, error) {
+	f, err := w.a.fetcher(modelProgress{w.d})
+	if err != nil {
+		return model.Local{}, err
+	}
+	f.Environment.Roots, f.By, f.Early = w.r.roots, w.r.HandoffDir, w.fits
+	return f.Fetch(ctx, w.r.ref)
 }
 
 // fits warns of a model that takes more memory than the server will have. It is no
 // refusal: a part of a model can stay on disk, mapped, or off the GPU.
-func (w *warner) fits(ctx context.Context, h model.Header) {
+func (w *runner) fits(ctx context.Context, h model.Header) {
 	if w.said {
 		return
 	}
@@ -52,7 +63,7 @@ func (w *warner) fits(ctx context.Context, h model.Header) {
 	}
 }
 
-func (w *warner) say(ctx context.Context, what string, need, have int64, h model.Header) {
+func (w *runner) say(ctx context.Context, what string, need, have int64, h model.Header) {
 	w.said = true
 	w.d.notice(tooLarge(what, need, have, w.r.Ctx) + w.a.smaller(ctx, h, need-have))
 }

@@ -1,13 +1,11 @@
 package app
 
 import (
-	"context"
 	"strings"
 	"testing"
 
 	"github.com/llorch/llorch-bk/fixtures/gguf"
 	"github.com/llorch/llorch-bk/fixtures/hub"
-	"github.com/llorch/llorch-bk/runtime/model"
 )
 
 // TestFits holds that a model too large for the machine is said to be, once, before
@@ -51,20 +49,16 @@ func TestFits(t *testing.T) {
 				t.Fatal(err)
 			}
 			a := f.app(t)
-			w := &warner{a: a, d: d, eng: f.connect(t), r: r}
-			told := 0
-			m, err := a.fetch(t.Context(), d, r.ref, "", func(ctx context.Context, h model.Header) {
-				told++
-				w.fits(ctx, h)
-			})
+			w := &runner{a: a, d: d, eng: f.connect(t), r: r}
+			m, err := w.fetch(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			early := w.said
 			w.fits(t.Context(), m.Header())
 			d.Close()
-			if told != 1 || early != w.said {
-				t.Errorf("told %d times; said early %v, in the end %v", told, early, w.said)
+			if early != w.said {
+				t.Errorf("said early %v, in the end %v", early, w.said)
 			}
 			if text := out.String(); c.want == "" && strings.Contains(text, "serving this model") || strings.Count(text, c.want) != 1 && c.want != "" {
 				t.Errorf("it said\n%s", text)

@@ -49,7 +49,11 @@ func (a *App) PullModel(ctx context.Context, raw string) (Pulled, error) {
 		return Pulled{}, err
 	}
 	defer d.Close()
-	l, err := a.fetch(ctx, d, ref, "", nil)
+	f, err := a.fetcher(modelProgress{d})
+	if err != nil {
+		return Pulled{}, err
+	}
+	l, err := f.Fetch(ctx, ref)
 	if err != nil {
 		return Pulled{}, interrupted(ctx, err)
 	}
@@ -149,8 +153,7 @@ func (a *App) VerifyModels(ctx context.Context, words []string, repair bool) ([]
 	return out, nil
 }
 
-// repairModel fetches a model anew. What is wrong with it goes first, or it would
-// be found in the store.
+// repairModel fetches a model anew.
 func repairModel(ctx context.Context, f *model.Fetcher, m model.Stored) error {
 	ref, err := model.Parse(m.Ref)
 	if err != nil || ref.Kind == model.File {
@@ -159,11 +162,7 @@ func repairModel(ctx context.Context, f *model.Fetcher, m model.Stored) error {
 	if f.Environment.Offline {
 		return fault.New(fault.Model, m.Ref+" cannot be fetched anew", errors.New("HF_HUB_OFFLINE is set"), "unset it")
 	}
-	if _, err := f.Store.Remove(m); err != nil {
-		return fault.New(fault.Model, m.Ref+" cannot be removed", err, "check who owns "+f.Store.Dir())
-	}
-	_, err = f.Fetch(ctx, ref)
-	return err
+	return f.Refetch(ctx, m, ref)
 }
 
 // RemovedModel is a model or a broken-off download that was, or would be, removed.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -19,6 +20,9 @@ type request struct {
 	RunOptions
 	ref    model.Ref
 	memory int64
+	// roots are the authorities that the model's servers are trusted by, nil for the
+	// system's.
+	roots *x509.CertPool
 }
 
 // check says everything that can be wrong with a run before anything is started.

@@ -83,8 +83,8 @@ func (a *App) Run(ctx context.Context, opt RunOptions) (Running, error) {
 		return Running{}, err
 	}
 	defer d.Close()
-	w := &warner{a: a, d: d, eng: eng, r: req, onGPU: req.gpus(img) != ""}
-	local, err := a.fetch(ctx, d, req.ref, req.HandoffDir, w.fits)
+	w := &runner{a: a, d: d, eng: eng, r: req, onGPU: req.gpus(img) != ""}
+	local, err := w.fetch(ctx)
 	if err != nil {
 		return Running{}, interrupted(ctx, err)
 	}
@@ -102,23 +102,13 @@ func reach(eng *dockerEngine, r request) error {
 		"name an address of that machine with --listen; the server then listens there for whoever can reach it")
 }
 
-// fetch makes sure that the model is on this host, for whoever asks.
-func (a *App) fetch(ctx context.Context, d *Display, ref model.Ref, by string, early func(context.Context, model.Header)) (model.Local, error) {
-	f, err := a.fetcher(modelProgress{d})
-	if err != nil {
-		return model.Local{}, err
-	}
-	f.By, f.Early = by, early
-	return f.Fetch(ctx, ref)
-}
-
 // modelProgress shows a fetch in the display.
 type modelProgress struct{ d *Display }
 
 func (p modelProgress) Begin(name string, total int64) model.Task { return p.d.Begin(name, total) }
 
 // launch brings the pool to the wanted state and proves that it is ready.
-func (a *App) launch(ctx context.Context, w *warner, img imageOf, m model.Local) (Running, error) {
+func (a *App) launch(ctx context.Context, w *runner, img imageOf, m model.Local) (Running, error) {
 	d, eng, r := w.d, w.eng, w.r
 	arch := engineArch(ctx, eng)
 	if err := eng.runsHere(img, arch); err != nil {

@@ -212,7 +212,7 @@ func TestRunAlready(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	got, err := f.app(t).launch(t.Context(), &warner{a: f.app(t), d: d, eng: f.connect(t), r: r}, img, local)
+	got, err := f.app(t).launch(t.Context(), &runner{a: f.app(t), d: d, eng: f.connect(t), r: r}, img, local)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +237,7 @@ func TestRunAlreadyInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	if _, err := f.app(t).launch(ctx, &warner{a: f.app(t), d: d, eng: f.connect(t), r: r}, img, local); err == nil {
+	if _, err := f.app(t).launch(ctx, &runner{a: f.app(t), d: d, eng: f.connect(t), r: r}, img, local); err == nil {
 		t.Error("ready, though the server was not")
 	}
 	if got := f.done(); len(got) > 0 {

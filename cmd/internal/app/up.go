@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/x509"
 
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
@@ -19,6 +20,16 @@ func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Runni
 	// Both halves are checked before either starts.
 	if _, err := build.Request.Normalise(); err != nil {
 		return Running{}, err
+	}
+	if build.CACert != "" {
+		pem, err := a.certificates(build.CACert)
+		if err != nil {
+			return Running{}, err
+		}
+		if req.roots, err = x509.SystemCertPool(); err != nil {
+			req.roots = x509.NewCertPool()
+		}
+		req.roots.AppendCertsFromPEM(pem)
 	}
 	eng, err := a.engine(ctx)
 	if err != nil {
@@ -39,13 +50,13 @@ func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Runni
 		return Running{}, err
 	}
 	defer d.Close()
-	w := &warner{a: a, d: d, eng: eng, r: req, onGPU: opt.GPUs != "none" && (opt.GPUs != "" || images.DeviceOf(build.Request.Variant) != "")}
+	w := &runner{a: a, d: d, eng: eng, r: req, onGPU: opt.GPUs != "none" && (opt.GPUs != "" || images.DeviceOf(build.Request.Variant) != "")}
 	var img imageOf
 	var local model.Local
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		var err error
-		local, err = a.fetch(gctx, d, req.ref, req.HandoffDir, w.fits)
+		local, err = w.fetch(gctx)
 		return err
 	})
 	g.Go(func() error {
