@@ -21,6 +21,6 @@
 // and pieces.go the disk; carrier.go, transport.go and retry.go HTTP; own.go, hub.go with
 // fromhub.go, registry.go, and web.go the kinds of ref; pick.go and shards.go which files a
 // ref means; download.go a transfer over one connection and ranges.go over several;
-// adopt.go what others have fetched; inventory.go what the store has; needs.go what
+// adopt.go what others have fetched; inventory.go what the store has and verify.go whether it is whole; needs.go what
 // it takes to serve; fetch.go and obtain.go the order of it all.
 package model
