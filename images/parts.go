@@ -50,8 +50,12 @@ type Part struct {
 	// all that the part gives: another part, which needs this one and has no
 	// sources, links them. An exclamation mark before a path excludes it.
 	Objects []string `json:"objects,omitempty"`
-	// Precompile are targets whose C++ sources start from a precompiled standard library.
+	// Precompile are targets whose C++ sources start from a precompiled standard library,
+	// and of which small ones of a folder are compiled together.
 	Precompile []string `json:"precompile,omitempty"`
+	// Apart are sources, by CMake's regular expressions of their path from the tree's
+	// top, that are never compiled together with others.
+	Apart []string `json:"apart,omitempty"`
 	// Accelerated is true for a part that is compiled in the accelerator's toolchain.
 	Accelerated bool `json:"accelerated,omitempty"`
 	// Link is true for the part whose executable is the server.
@@ -148,6 +152,8 @@ func makeParts(layout Layout, backends []Backend, backendFlags map[string][]stri
 			Flags:      slices.Concat(nameless, []string{dev, "-DLLAMA_BUILD_COMMON=OFF"}),
 			Files:      slices.Concat(topCMake, []string{"src"}),
 			Precompile: []string{"llama"},
+			// These have rules of their own.
+			Apart: []string{"^src/(llama-arch|llama-model|unicode-data)"},
 		},
 		Part{
 			// What names the build is left out of this library: the server's part has
@@ -156,12 +162,16 @@ func makeParts(layout Layout, backends []Backend, backendFlags map[string][]stri
 			Flags:      slices.Concat(nameless, []string{"-DLLAMA_BUILD_TOOLS=OFF"}),
 			Files:      slices.Concat(topCMake, llamaAPI, []string{"common"}),
 			Precompile: []string{"llama-common"},
+			// They specialise templates that others have used by then.
+			Apart: []string{"^common/json[.]cpp$", "^common/jinja/value[.]cpp$"},
 		},
 		Part{
 			Name: "mtmd", Targets: []string{"mtmd"}, Lent: slices.Concat(ggmlTargets, []string{"llama"}),
 			Flags:      slices.Concat(nameless, []string{"-DLLAMA_BUILD_COMMON=OFF", "-DLLAMA_BUILD_MTMD=ON", "-DLLAMA_BUILD_TOOLS=OFF"}),
 			Files:      slices.Concat(topCMake, llamaAPI, []string{"tools/mtmd"}),
 			Precompile: []string{"mtmd"},
+			// Large ones, which gain nothing, and libraries in a header, switched on by macros.
+			Apart: []string{"^tools/mtmd/[^/]*$"},
 		},
 		Part{
 			Name: target, Targets: []string{target}, Link: true,

@@ -195,7 +195,10 @@ func TestPlanCompilers(t *testing.T) {
 		}
 		return ""
 	}
-	const kernels, ops, server = "ggml/src/ggml-cpu/arch/x86/repack.cpp", "ggml/src/ggml-cpu/ops.cpp", "tools/server/server.cpp"
+	const (
+		kernels, attention = "ggml/src/ggml-cpu/arch/x86/repack.cpp", "ggml/src/ggml-cpu/ops.cpp"
+		ops, server        = "ggml/src/ggml-cpu/unary-ops.cpp", "tools/server/server.cpp"
+	)
 	for name, c := range map[string]struct {
 		platform, flag        string
 		kernels, ops, servers string
@@ -207,7 +210,7 @@ func TestPlanCompilers(t *testing.T) {
 		"another type":     {"linux/amd64", "-DCMAKE_BUILD_TYPE=Debug", "", "", ""},
 	} {
 		p := plan(t, func(r *images.Request) { r.Platform, r.CMakeFlags = c.platform, []string{c.flag} }, nil)
-		for source, want := range map[string]string{kernels: c.kernels, ops: c.ops, server: c.servers} {
+		for source, want := range map[string]string{kernels: c.kernels, attention: c.kernels, ops: c.ops, server: c.servers} {
 			if got := who(p, source); got != want {
 				t.Errorf("%s: %s is compiled by %q, want %q", name, source, got, want)
 			}

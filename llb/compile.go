@@ -58,6 +58,7 @@ func (b builder) compile(toolchain, tree bkllb.State, part images.Part, compiled
 		bkllb.AddMount("/build", bkllb.Scratch(), bkllb.ForceNoOutput),
 		bkllb.AddMount("/ccache", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-ccache-"+b.cacheScope(base), bkllb.CacheMountShared)),
 		bkllb.AddSecret("/run/llorch/jobs", bkllb.SecretID(JobsSecret), bkllb.SecretOptional),
+		bkllb.AddEnv("APART", strings.Join(part.Apart, ";")),
 		bkllb.AddEnv("LENT", strings.Join(part.Lent, ";")),
 		bkllb.AddEnv("OBJECTS", strings.Join(part.Objects, " ")),
 		bkllb.AddEnv("PRECOMPILE", strings.Join(part.Precompile, ";")),

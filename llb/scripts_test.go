@@ -208,6 +208,84 @@ func TestLaunchFollowsTheRules(t *testing.T) {
 	}
 }
 
+// Sources that cannot be compiled together are compiled apart, each as its rule says,
+// and their objects take the place of the one that was asked for.
+func TestLaunchTakesApart(t *testing.T) {
+	t.Parallel()
+	onLinux(t, "flock")
+	dir := t.TempDir()
+	const unity = "/CMakeFiles/x.dir/Unity/unity_of_a_0_cxx.cxx"
+	for name, text := range map[string]string{
+		"jobs": "1\n", "slots/0": "",
+		// It notes what it is to run, and writes the source's name into the object. What
+		// is put together is refused where a file says so; clang cannot compile broken.cpp.
+		"ccache": `#!/bin/sh
+echo "$*" >>` + dir + `/log
+for source; do [ "$last" = -c ] && break; [ "$last" = -o ] && object=$source; last=$source; done
+case "$source $1" in
+*Unity* ) [ -e ` + dir + `/refused ] && { echo twice defined >&2; exit 1; } ;;
+*broken.cpp\ clang*) exit 1 ;;
+*bad.cpp*) echo bad >&2; exit 3 ;;
+esac
+echo "${source##*/}" >"$object"
+echo a warning >&2
+`,
+		"ld":           "#!/bin/sh\n[ \"$1 $2\" = '-r -o' ] || exit 1\nout=$3\nshift 3\ncat \"$@\" >\"$out\"\n",
+		"good" + unity: "/* by CMake */\n#include \"/src/common/one.cpp\"\n\n#include \"/src/common/broken.cpp\"\n",
+		"bad" + unity:  "#include \"/src/common/one.cpp\"\n#include \"/src/common/bad.cpp\"\n",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	places := map[string]string{"/ccache/slots": dir + "/slots", "/tmp/jobs": dir + "/jobs", "/tmp/clang": dir + "/clang", "/tmp/together": dir + "/together"}
+	env := []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "RULES=" + rules([]images.CompileRule{
+		{Sources: "*/Unity/unity_of_a*", Compiler: images.Clang, Flags: "-O2"}, {Sources: "common/*", Compiler: images.Clang, Flags: "-O1"},
+	})}
+	object := filepath.Join(dir, "x.o")
+	const ours = " -Xclang -fno-pch-timestamp -fno-openmp"
+	run := func(tree string) (said, log string, err error) {
+		t.Helper()
+		said, err = shell(t, launchScript, places, env, "/usr/bin/c++", "-o", object, "-c", dir+"/"+tree+unity)
+		ran, rerr := os.ReadFile(filepath.Join(dir, "log"))
+		if rerr != nil {
+			t.Fatal(rerr)
+		}
+		os.Remove(filepath.Join(dir, "log"))
+		return said, string(ran), err
+	}
+	together := func(tree string) string {
+		return "clang++ -o " + object + " -c " + dir + "/" + tree + unity + " -O2" + ours + "\n"
+	}
+	if said, log, err := run("good"); err != nil || said != "a warning\n" || log != together("good") {
+		t.Errorf("together: said %q, %v; ran\n%s", said, err, log)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "refused"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := together("good") +
+		"clang++ -o " + object + ".1 -c /src/common/one.cpp -O1" + ours + "\n" +
+		"clang++ -o " + object + ".2 -c /src/common/broken.cpp -O1" + ours + "\n" +
+		"/usr/bin/c++ -o " + object + ".2 -c /src/common/broken.cpp -O1\n"
+	said, log, err := run("good")
+	if diff := cmp.Diff(want, log); err != nil || said != "a warning\na warning\n" || diff != "" {
+		t.Errorf("apart: said %q, %v; ran (-want +got)\n%s", said, err, diff)
+	}
+	if got, err := os.ReadFile(object); err != nil || string(got) != "one.cpp\nbroken.cpp\n" {
+		t.Errorf("the object is %q, %v", got, err)
+	}
+	if said, _, err := run("bad"); err == nil || !strings.HasSuffix(said, "bad\n") {
+		t.Errorf("what nobody can compile: said %q, %v", said, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*.[0-9]*")); slices.ContainsFunc(left, func(f string) bool { return !strings.HasPrefix(f, object) }) {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
 // A part that links what others compiled takes their objects, and compiles nothing
 // in the place of one that nobody has.
 func TestLaunchTakesObjects(t *testing.T) {

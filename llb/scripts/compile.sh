@@ -3,7 +3,7 @@
 #   /out/bin   the server, from the part that links it
 #   /out/lend  static libraries that another part links
 #   /out/obj   objects that another part links, where the build would have them
-# Arguments are CMake's. TARGETS, OBJECTS, LENT, PRECOMPILE, STUBS, LIBRARIES
+# Arguments are CMake's. TARGETS, OBJECTS, LENT, PRECOMPILE, APART, STUBS, LIBRARIES
 # and the launcher's RULES come from the plan; how many compilers run at once comes from a file,
 # because it must not be a key. Results of other parts are in /lent.
 set -eu
@@ -48,7 +48,7 @@ fi
 # Other parts count in the same cache: a log of its own tells this part's hits.
 export CCACHE_STATSLOG=/tmp/ccache.log
 cmake -S /src -B "$build" -G "$generator" -DGGML_CCACHE=OFF -DCMAKE_PROJECT_INCLUDE=/llorch/project.cmake \
-  "-DLLORCH_LENT=$LENT" "-DLLORCH_PRECOMPILE=$PRECOMPILE" "-DLLORCH_STUBS=${STUBS-}" "$@"
+  "-DLLORCH_LENT=$LENT" "-DLLORCH_PRECOMPILE=$PRECOMPILE" "-DLLORCH_APART=$APART" "-DLLORCH_STUBS=${STUBS-}" "$@"
 if [ -n "$OBJECTS" ]; then
   # Every target compiles an object of its own from each of these sources; a tree
   # that has none of them leaves all of the work to the other part.

@@ -37,39 +37,84 @@ if [ -z "$slot" ]; then
   flock 9
 fi
 
-# The plan's rules say which sources another compiler takes, and with what flags.
-# A precompiled header is among the files of the build.
-source=${source#/src/}
-source=${source#/build/}
-clang= flags=
-while read -r pattern compiler more; do
-  # Unquoted, to be a pattern.
-  case $source in $pattern)
-    flags=$more
-    [ "$compiler" = clang ] && clang=yes
-    break
-    ;;
-  esac
-done <<END
+# compile runs a command as the plan's rules for its source say, which is the last
+# of its arguments.
+compile() {
+  for source; do :; done
+  # A precompiled header is among the files of the build.
+  source=${source#/src/}
+  source=${source#/build/}
+  clang= flags=
+  while read -r pattern compiler more; do
+    # Unquoted, to be a pattern.
+    case $source in $pattern)
+      flags=$more
+      [ "$compiler" = clang ] && clang=yes
+      break
+      ;;
+    esac
+  done <<END
 ${RULES-}
 END
-case ${1##*/} in
-  c++ | *g++) clang=${clang:+clang++} ;;
-  cc | *gcc) clang=${clang:+clang} ;;
-  # nvcc and the like are nobody's to replace.
-  *) exec ccache "$@" ;;
-esac
-if [ -n "$clang" ]; then
-  cmake=$1
-  shift
-  # A header's time would make a cached precompiled header another one; OpenMP is
-  # the other compiler's, and what needs it fails here.
-  if ccache "$clang" "$@" $flags -Xclang -fno-pch-timestamp -fno-openmp 2>"/tmp/clang.$$"; then
-    cat "/tmp/clang.$$" >&2
+  case ${1##*/} in
+    c++ | *g++) clang=${clang:+clang++} ;;
+    cc | *gcc) clang=${clang:+clang} ;;
+    # nvcc and the like are nobody's to replace.
+    *) clang= flags= ;;
+  esac
+  if [ -n "$clang" ]; then
+    cmake=$1
+    shift
+    # A header's time would make a cached precompiled header another one; OpenMP is
+    # the other compiler's, and what needs it fails here.
+    if ccache "$clang" "$@" $flags -Xclang -fno-pch-timestamp -fno-openmp 2>"/tmp/clang.$$"; then
+      cat "/tmp/clang.$$" >&2
+      rm "/tmp/clang.$$"
+      return 0
+    fi
     rm "/tmp/clang.$$"
-    exit 0
+    # Sources that were put together are taken apart before another compiler is asked.
+    [ -z "$together" ] || return 1
+    set -- "$cmake" "$@"
   fi
-  rm "/tmp/clang.$$"
-  set -- "$cmake" "$@"
+  ccache "$@" $flags
+}
+
+# Sources that CMake put together, which not all can be, are compiled apart where
+# that fails, and their objects put together.
+case $source in
+*/Unity/unity_*) together=$(sed -n 's/^#include "\(.*\)"$/\1/p' "$source") ;;
+*) together= ;;
+esac
+if [ -z "$together" ]; then
+  compile "$@"
+  exit
 fi
-exec ccache "$@" $flags
+if compile "$@" 2>"/tmp/together.$$"; then
+  cat "/tmp/together.$$" >&2
+  rm "/tmp/together.$$"
+  exit
+fi
+rm "/tmp/together.$$"
+apart=$together together= was=$source object= n=0 objects=
+for each in $apart; do
+  n=$((n + 1)) i=$# last=
+  # The command once more, with one source and an object of its own.
+  while [ "$i" -gt 0 ]; do
+    arg=$1
+    shift
+    if [ "$last" = -o ]; then
+      : "${object:=$arg}"
+      arg=$object.$n
+    elif [ "$arg" = "$was" ]; then
+      arg=$each
+    fi
+    last=$arg
+    set -- "$@" "$arg"
+    i=$((i - 1))
+  done
+  was=$each objects="$objects $object.$n"
+  compile "$@" || exit
+done
+# Unquoted, to be words.
+ld -r -o "$object" $objects && rm $objects
