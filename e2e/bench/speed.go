@@ -72,9 +72,10 @@ func speed(ctx context.Context, b *bench) error {
 }
 
 // speedRounds is how often each side is asked, in turns that begin with another one
-// each time. Answers of one build differ by a tenth on a shared machine: of so many
-// the mean is good to about a hundredth, which neither the best nor the middle one is.
-const speedRounds = 12
+// each time. Answers of one build differ by a tenth on a shared machine, and its
+// processes by a few hundredths, as memory is given to them: of so many the mean is
+// good to less than a hundredth, which neither the best nor the middle one is.
+const speedRounds = 24
 
 func mean(v []float64) float64 {
 	var sum float64
