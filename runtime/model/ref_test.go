@@ -83,6 +83,27 @@ func TestRefPrintsNoQuery(t *testing.T) {
 	}
 }
 
+// What a URL ends in need not be a file's name.
+func TestWebName(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"https://h/d/m.gguf?q=1":                "m.gguf",
+		"https://h/a%20b.gguf":                  "a_b.gguf",
+		"https://h/.hidden.gguf":                "hidden.gguf",
+		"https://h/-flag":                       "flag",
+		"https://h":                             "model.gguf",
+		"https://h/":                            "model.gguf",
+		"https://h/d/":                          "d",
+		"https://h/-":                           "model.gguf",
+		"https://h/d/..":                        "model.gguf",
+		"https://h/" + strings.Repeat("-", 200): "model.gguf",
+	} {
+		if got := webName(address); got != want {
+			t.Errorf("%s: %q, want %q", address, got, want)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{"m.gguf", "file:///a", "hf:o/n@r%2Fs/d/f.gguf#sha256=" + someSum, "https://h/p?q#sha256=" + someSum, "http://u:p@h/", "oci://h:1/o/m:t@sha256:" + someSum} {
 		f.Add(s)

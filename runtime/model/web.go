@@ -97,22 +97,24 @@ func opaque(s string) string {
 
 // webName is the file name that a URL's content gets in the store.
 func webName(address string) string {
-	name := "model.gguf"
-	if u, err := url.Parse(address); err == nil && u.Path != "" {
-		if base := path.Base(u.Path); base != "/" && base != "." {
-			name = base
-		}
+	var name string
+	if u, err := url.Parse(address); err == nil {
+		name = path.Base(u.Path)
 	}
 	name = strings.Map(func(r rune) rune {
 		if isName("x" + string(r)) {
 			return r
 		}
 		return '_'
-	}, name)
+	}, strings.TrimSuffix(name, "/"))
 	if len(name) > 100 {
 		name = name[len(name)-100:]
 	}
-	return strings.TrimLeft(name, ".-")
+	// No hidden file, and none that a tool takes for a flag.
+	if name = strings.TrimLeft(name, ".-"); name == "" {
+		return "model.gguf"
+	}
+	return name
 }
 
 func (f *Fetcher) fromWeb(ctx context.Context, ref Ref) (Local, error) {
