@@ -22,9 +22,7 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/llorch/llorch-bk/fixtures/gitrepo"
 	"github.com/llorch/llorch-bk/fixtures/tinyengine"
@@ -407,13 +405,7 @@ func pushFromEngine(t *testing.T, p *project, from, to string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ref, err := name.ParseReference(to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := remote.Write(ref, img); err != nil {
-		t.Fatal(err)
-	}
+	write(t, to, img)
 }
 
 // inImage runs a command in an image and returns what it printed.

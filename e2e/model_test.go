@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -122,13 +123,7 @@ func TestFixtureRegistryModel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ref, err := name.ParseReference(at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := remote.Write(ref, artifact); err != nil {
-		t.Fatal(err)
-	}
+	ref := write(t, at, artifact)
 	digest, err := artifact.Digest()
 	if err != nil {
 		t.Fatal(err)
@@ -159,6 +154,19 @@ func TestFixtureRegistryModel(t *testing.T) {
 		t.Errorf("after rm: %s", r)
 	}
 	p.leftNothing()
+}
+
+// write puts an image or an artifact into a registry under a name.
+func write(t *testing.T, to string, img v1.Image) name.Reference {
+	t.Helper()
+	ref, err := name.ParseReference(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(ref, img); err != nil {
+		t.Fatal(err)
+	}
+	return ref
 }
 
 // TestFixtureStoreTrouble holds that a store that cannot be written is said before

@@ -183,7 +183,12 @@ func presentAndResumed(b *testing.B, tw *tabwriter.Writer) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	deadline := time.Now().Add(time.Minute)
 	for at := store.hubFolder("org/tiny").incomplete(sum(body)); received(at) < int64(len(body))*9/10; {
+		if time.Now().After(deadline) {
+			_ = cmd.Process.Kill()
+			b.Fatal("it never got nine tenths")
+		}
 		time.Sleep(time.Millisecond)
 	}
 	_ = cmd.Process.Kill()
