@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"io"
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -18,7 +20,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/llorch/llorch-bk/fixtures/gitrepo"
 	"github.com/llorch/llorch-bk/fixtures/hub"
+	"github.com/llorch/llorch-bk/fixtures/tinyengine"
 )
 
 // TestFixtureModelStore goes through the life of a model: pulled by its quantisation,
@@ -152,6 +156,37 @@ func TestFixtureRegistryModel(t *testing.T) {
 	p.must("model", "rm", "oci://"+at)
 	if r := p.must("model", "ls"); !strings.Contains(r.stdout, "no model") {
 		t.Errorf("after rm: %s", r)
+	}
+	p.leftNothing()
+}
+
+// TestFixtureModelOfAnAuthority fetches a model from a server of a network's own
+// authority, which only --ca-cert makes trusted.
+func TestFixtureModelOfAnAuthority(t *testing.T) {
+	p := fixture(t)
+	model := p.model()
+	srv := httptest.NewUnstartedServer(http.FileServer(http.Dir(filepath.Dir(model))))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	file := filepath.Join(p.dir, "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	repo := gitrepo.New(t, tinyengine.Tree())
+	up := []string{"up", "--source", repo.Dir, "--model", srv.URL + "/" + filepath.Base(model)}
+	p.run(up...).wants(t, 5, "certificate")
+	if h, ok := p.handoff("default"); ok {
+		t.Errorf("a handoff was written: %+v", h)
+	}
+	p.must(append(up, "--ca-cert", file)...)
+	h, ok := p.handoff("default")
+	if !ok || h.Model.ID != srv.URL+"/"+filepath.Base(model) {
+		t.Errorf("the handoff is %v %+v", ok, h.Model)
+	}
+	p.must("stop")
+	if h.Image.Ref != fixtureTag {
+		removeImages(t, p.api, h.Image.Ref)
 	}
 	p.leftNothing()
 }
