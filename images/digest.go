@@ -34,13 +34,14 @@ const recipeVersion = 1
 // seal computes the plan's digests.
 func (p *Plan) seal(r Request) error {
 	var err error
-	// Two dirty trees of one commit are not the same, and nothing here tells them apart.
-	if len(p.Pending) == 0 && !p.Source.Dirty {
+	// Two dirty trees of one commit are not the same: their content tells them apart.
+	unknown := p.Source.Dirty && p.Source.Content == ""
+	if len(p.Pending) == 0 && !unknown {
 		content := *p
 		// What the image is called and says of itself is not what it is made of.
 		content.Image = ImageConfig{User: p.Image.User, Entrypoint: p.Image.Entrypoint, Env: p.Image.Env, Port: p.Image.Port, Health: p.Image.Health}
 		content.Source.Ref, content.Source.Location, content.Source.Version, content.Source.Kind = "", "", "", ""
-		content.CPU.RunsOn, content.UIWhy = "", ""
+		content.CPU.RunsOn, content.UIWhy, content.Source.LayoutWhy = "", "", ""
 		if p.CUDA != nil {
 			content.CUDA = &PlanCUDA{Version: p.CUDA.Version, Archs: p.CUDA.Archs}
 		}
@@ -48,7 +49,7 @@ func (p *Plan) seal(r Request) error {
 			return err
 		}
 	}
-	if p.Source.Commit == "" || p.Source.Dirty {
+	if p.Source.Commit == "" || unknown {
 		return nil
 	}
 	members, err := findVariants(r.Variant)
@@ -67,13 +68,13 @@ func (p *Plan) seal(r Request) error {
 	}
 	buildRef, runtimeRef := BaseRefs(r, members[0])
 	p.Fit, err = digestOf(struct {
-		Commit, Variant, Platform, Build, Runtime, Accelerator string
-		CUDA                                                   []string
-		Flags                                                  []string
-		Scripts                                                string
-		Ours                                                   any
-		NoUI                                                   bool
-	}{p.Source.Commit, r.Variant, p.Platform, buildRef, runtimeRef, r.AcceleratorBase, archs, r.CMakeFlags, p.Scripts, ours, r.NoUI})
+		Commit, Content, Variant, Platform, Build, Runtime, Accelerator string
+		CUDA                                                            []string
+		Flags                                                           []string
+		Scripts                                                         string
+		Ours                                                            any
+		NoUI                                                            bool
+	}{p.Source.Commit, p.Source.Content, r.Variant, p.Platform, buildRef, runtimeRef, r.AcceleratorBase, archs, r.CMakeFlags, p.Scripts, ours, r.NoUI})
 	return err
 }
 

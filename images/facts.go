@@ -43,6 +43,9 @@ type SourceFacts struct {
 	Commit string `json:"commit,omitempty"`
 	// Dirty is true where the tree differs from Commit.
 	Dirty bool `json:"dirty,omitempty"`
+	// Content is the digest of the tree's files where Commit alone does not say what
+	// they are: in a tree that differs from it, or that is a folder of a larger one.
+	Content string `json:"content,omitempty"`
 	// Tag is the release tag of Commit, where one is known.
 	Tag string `json:"tag,omitempty"`
 	// Depth is the number of commits up to and including Commit, 0 where the

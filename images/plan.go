@@ -61,7 +61,7 @@ type Plan struct {
 	Recipe string `json:"recipe_digest,omitempty"`
 	// Fit is the digest of what was asked and of the commit, but not of the CPU
 	// level nor of a base's momentary digest: an image with the same Fit does
-	// the same job. Empty for a dirty tree, which no other image can match.
+	// the same job.
 	Fit string `json:"fit_digest,omitempty"`
 	// Pending are the facts that are still to be looked up.
 	Pending []string `json:"pending,omitempty"`
@@ -74,7 +74,9 @@ type PlanSource struct {
 	Ref      string     `json:"ref,omitempty"`
 	Commit   string     `json:"commit,omitempty"`
 	Dirty    bool       `json:"dirty,omitempty"`
-	Version  string     `json:"version,omitempty"`
+	// Content is SourceFacts.Content.
+	Content string `json:"content,omitempty"`
+	Version string `json:"version,omitempty"`
 	// BuildNumber and Short are what the server says of itself in build_info.
 	BuildNumber string   `json:"build_number"`
 	Short       string   `json:"short,omitempty"`
@@ -152,7 +154,7 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 		Platform: r.Platform,
 		Source: PlanSource{
 			Kind: f.Source.Kind, Location: r.Source, Ref: r.Ref,
-			Commit: f.Source.Commit, Dirty: f.Source.Dirty,
+			Commit: f.Source.Commit, Dirty: f.Source.Dirty, Content: f.Source.Content,
 			BuildNumber: f.Source.BuildNumber(), Short: f.Source.Short(),
 		},
 		Build:   f.Build,

@@ -54,6 +54,8 @@ type Options struct {
 	// compile, so that they run again. BuildKit's own way to ignore the cache
 	// would empty the cache mounts as well.
 	Fresh string
+	// Session is the id of the session that sends a tree of this machine.
+	Session string
 	// Proxy is for the step that needs a network. BuildKit keeps it out of keys,
 	// layers and the image.
 	Proxy Proxy
@@ -125,12 +127,7 @@ type builder struct {
 func (b builder) source() bkllb.State {
 	src := b.plan.Source
 	if src.Kind != images.SourceGit {
-		return bkllb.Local(SourceMount,
-			bkllb.SharedKeyHint("llorch-"+SourceMount),
-			bkllb.LocalUniqueID("llorch-"+SourceMount),
-			bkllb.ExcludePatterns([]string{".git"}),
-			bkllb.WithCustomName("[source] "+src.Short),
-		)
+		return b.local()
 	}
 	opts := []bkllb.GitOption{bkllb.GitRef(src.Commit), bkllb.WithCustomName("[source] " + src.Location + " at " + src.Short)}
 	if b.caps.GitChecksum {
@@ -140,6 +137,29 @@ func (b builder) source() bkllb.State {
 		opts = append(opts, bkllb.GitSkipSubmodules())
 	}
 	return bkllb.Git(src.Location, "", opts...)
+}
+
+// local is a tree that this machine sends.
+//
+// BuildKit runs equal operations of all builds at one time as one. Of a local source
+// it compares the operation's attributes, not the files: two builds whose operations
+// are equal get the files of one of them. So the operation names the session that
+// sends the files, as Dockerfile frontends do (frontend/dockerui/config.go in
+// BuildKit), and is the same for no two builds. What is built on it is keyed by
+// the content, and still shared.
+//
+// The hint names the copy that BuildKit keeps of a tree between builds, to be sent
+// what changed. A copy in use is not taken by another build. Which files changed is
+// told by their times, which sourceFS of package buildkit makes of their content.
+func (b builder) local() bkllb.State {
+	src := b.plan.Source
+	// A graph that is looked at and not solved has no session; without a name of its
+	// own it would get one by chance.
+	session, hint := bkllb.LocalOption(bkllb.LocalUniqueID("llorch-"+SourceMount)), SourceMount
+	if b.opt.Session != "" {
+		session, hint = bkllb.SessionID(b.opt.Session), digest.FromString(src.Location).Encoded()[:16]
+	}
+	return bkllb.Local(SourceMount, session, bkllb.SharedKeyHint("llorch-"+hint), bkllb.WithCustomName("[source] "+src.Short))
 }
 
 // base is a base image with its environment, which LLB does not bring along.

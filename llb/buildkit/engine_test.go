@@ -102,7 +102,7 @@ func prepare(t *testing.T, b *Builder, dir string, flags ...string) Job {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Job{Plan: p, Capabilities: f.Capabilities, SourceDir: c.Dir}
+	return Job{Plan: p, Capabilities: f.Capabilities, Source: c.Content}
 }
 
 // steps records which steps of a build ran and which came from the cache.

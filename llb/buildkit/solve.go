@@ -15,8 +15,8 @@ import (
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/llb"
+	"github.com/llorch/llorch-bk/llb/source"
 	"github.com/moby/buildkit/client"
-	bkllb "github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/identity"
@@ -24,7 +24,6 @@ import (
 	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/tonistiigi/fsutil"
-	"github.com/tonistiigi/fsutil/types"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -37,10 +36,9 @@ type Loader interface {
 type Job struct {
 	Plan         images.Plan
 	Capabilities llb.Capabilities
-	// SourceDir is the tree to send, where the plan's source is of this machine.
-	SourceDir string
-	// Ignored are paths of SourceDir that are not sent.
-	Ignored []string
+	// Source is the tree to send, where the plan's source is of this machine; nil
+	// where the builder fetches it.
+	Source *source.Content
 	// Local is the base of this machine, where the plan stands on one.
 	Local *LocalBase
 	// Jobs is how many compilers run at once; 0 lets the builder decide by its
@@ -80,14 +78,6 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 	if j.Fresh {
 		opt.Fresh = identity.NewID()
 	}
-	graph, err := llb.Build(j.Plan, j.Capabilities, opt)
-	if err != nil {
-		return Result{}, err
-	}
-	def, err := graph.Image.Marshal(ctx)
-	if err != nil {
-		return Result{}, err
-	}
 	solve := client.SolveOpt{
 		FrontendAttrs: map[string]string{},
 		Session: []session.Attachable{
@@ -95,12 +85,8 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 			registryAuth(),
 		},
 	}
-	if j.SourceDir != "" {
-		fs, err := sourceFS(j.SourceDir, j.Ignored)
-		if err != nil {
-			return Result{}, fault.New(fault.Usage, "the source cannot be read", err, "")
-		}
-		solve.LocalMounts = map[string]fsutil.FS{llb.SourceMount: fs}
+	if j.Source != nil {
+		solve.LocalMounts = map[string]fsutil.FS{llb.SourceMount: sourceFS{*j.Source}}
 	}
 	if j.Plan.Build.Layout || j.Plan.Runtime.Layout {
 		if j.Local == nil {
@@ -123,8 +109,18 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 			tail.update(s)
 		}
 	}
+	var graph llb.Graph
 	resp, err := b.export(solving, j, solve, status, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-		return solveGraph(ctx, gw, def, graph.Config, j.Caches.requests())
+		opt := opt
+		opt.Session = gw.BuildOpts().SessionID
+		if j.Source != nil && opt.Session == "" {
+			return nil, errors.New("the builder does not tell its session, without which it could take another build's files")
+		}
+		var err error
+		if graph, err = llb.Build(j.Plan, j.Capabilities, opt); err != nil {
+			return nil, err
+		}
+		return solveGraph(ctx, gw, graph, j.Caches.requests())
 	})
 	if err != nil {
 		return Result{}, b.explain(ctx, "the build failed", err, tail)
@@ -149,14 +145,18 @@ func (j Job) secrets() map[string][]byte {
 	return m
 }
 
-// solveGraph solves a definition and attaches the image's config, which is the
-// one way that the exporters of every engine read it from.
-func solveGraph(ctx context.Context, gw gateway.Client, def *bkllb.Definition, config []byte, caches []gateway.CacheOptionsEntry) (*gateway.Result, error) {
+// solveGraph solves a graph and attaches the image's config, which is the one way
+// that the exporters of every engine read it from.
+func solveGraph(ctx context.Context, gw gateway.Client, g llb.Graph, caches []gateway.CacheOptionsEntry) (*gateway.Result, error) {
+	def, err := g.Image.Marshal(ctx)
+	if err != nil {
+		return nil, err
+	}
 	res, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true, CacheImports: caches})
 	if err != nil {
 		return nil, err
 	}
-	res.AddMeta(exptypes.ExporterImageConfigKey, config)
+	res.AddMeta(exptypes.ExporterImageConfigKey, g.Config)
 	return res, nil
 }
 
@@ -241,28 +241,6 @@ func registryAuth() session.Attachable {
 		cfg = configfile.New("")
 	}
 	return authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{AuthConfigProvider: authprovider.LoadAuthConfig(cfg)})
-}
-
-// sourceFS is the part of a tree that is sent.
-func sourceFS(dir string, ignored []string) (fsutil.FS, error) {
-	fs, err := fsutil.NewFS(dir)
-	if err != nil || len(ignored) == 0 {
-		return fs, err
-	}
-	skip := make(map[string]bool, len(ignored))
-	for _, path := range ignored {
-		skip[path] = true
-	}
-	// Names, not patterns: a file may well be called model[1].gguf.
-	return fsutil.NewFilterFS(fs, &fsutil.FilterOpt{Map: func(path string, stat *types.Stat) fsutil.MapResult {
-		switch {
-		case !skip[path]:
-			return fsutil.MapResultKeep
-		case stat.IsDir():
-			return fsutil.MapResultSkipDir
-		}
-		return fsutil.MapResultExclude
-	}})
 }
 
 var errLoad = errors.New("the engine did not take the image")

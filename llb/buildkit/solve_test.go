@@ -17,6 +17,7 @@ import (
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/llb"
+	"github.com/llorch/llorch-bk/llb/source"
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
@@ -349,12 +350,12 @@ func TestBuildSendsTheTree(t *testing.T) {
 		return nil, nil
 	}})
 	j := job(t)
-	j.SourceDir = dir
+	content, err := source.Read(t.Context(), dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.Source = &content
 	if _, err := d.embed(t).Build(t.Context(), j); err != nil || !supported {
 		t.Errorf("%v; the session offers files: %v", err, supported)
-	}
-	j.SourceDir = filepath.Join(dir, "nope")
-	if _, err := serve(t, &daemon{}).embed(t).Build(t.Context(), j); fault.ClassOf(err) != fault.Usage {
-		t.Errorf("class %d: %v", fault.ClassOf(err), err)
 	}
 }

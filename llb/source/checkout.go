@@ -13,23 +13,45 @@ import (
 
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/opencontainers/go-digest"
 )
 
 // factsFile lies beside a checked-out tree: what was known of its commit then.
 const factsFile = "facts.json"
 
-// kept returns the tree of a commit that was checked out before.
-func (r Resolver) kept(commit string) (Checkout, bool) {
-	home := filepath.Join(r.Dir, commit)
+// keptFacts is what factsFile holds.
+type keptFacts struct {
+	images.SourceFacts
+	// Files is the digest of the tree's content as it was checked out.
+	Files string `json:"files"`
+}
+
+// home is where the tree of a commit is kept, or of a folder in it.
+func (r Resolver) home(commit, prefix string) string {
+	if prefix != "" {
+		commit += "-" + digest.FromString(prefix).Encoded()[:16]
+	}
+	return filepath.Join(r.Dir, commit)
+}
+
+// kept returns the tree of a commit that was checked out before, if it still holds
+// what it held then.
+func (r Resolver) kept(ctx context.Context, commit, prefix string) (Checkout, bool) {
+	home := r.home(commit, prefix)
 	data, err := os.ReadFile(filepath.Join(home, factsFile))
 	if err != nil {
 		return Checkout{}, false
 	}
-	var c Checkout
-	if json.Unmarshal(data, &c.Facts) != nil || c.Facts.Commit != commit || c.Facts.Tree == nil {
+	var k keptFacts
+	if json.Unmarshal(data, &k) != nil || k.Commit != commit {
 		return Checkout{}, false
 	}
-	c.Dir = filepath.Join(home, "tree")
+	c := Checkout{Facts: k.SourceFacts, Dir: filepath.Join(home, "tree")}
+	content, err := Read(ctx, c.Dir, nil)
+	if err != nil || content.Digest() != k.Files {
+		return Checkout{}, false
+	}
+	c.Content = &content
 	// The program that checked it out may have known less of what to look for.
 	if c.Facts.Tree, err = readTree(c.Dir); err != nil {
 		return Checkout{}, false
@@ -37,18 +59,18 @@ func (r Resolver) kept(commit string) (Checkout, bool) {
 	return c, true
 }
 
-// checkout puts the tree of one commit into the cache folder. The tree appears
-// there whole or not at all.
-func (r Resolver) checkout(ctx context.Context, gitDir, location, ref string) (Checkout, error) {
-	facts, err := r.describe(ctx, gitDir, ref)
+// checkout puts the tree of one commit into the cache folder, or a folder of it. It
+// appears there whole or not at all.
+func (r Resolver) checkout(ctx context.Context, gitDir, location, ref, prefix string) (Checkout, error) {
+	facts, err := r.describe(ctx, gitDir, ref, prefix)
 	if err != nil {
 		return Checkout{}, err
 	}
 	facts.Kind = images.SourceCommit
-	if c, ok := r.kept(facts.Commit); ok {
+	if c, ok := r.kept(ctx, facts.Commit, prefix); ok {
 		// The tree is the commit's for ever; its tag and depth are today's.
-		facts.Tree = c.Facts.Tree
-		return Checkout{Location: location, Ref: ref, Facts: facts, Dir: c.Dir}, nil
+		facts.Tree, facts.Content = c.Facts.Tree, c.Facts.Content
+		return Checkout{Location: location, Ref: ref, Facts: facts, Dir: c.Dir, Content: c.Content}, nil
 	}
 	r.sweep()
 	if err := os.MkdirAll(r.Dir, 0o755); err != nil {
@@ -66,25 +88,32 @@ func (r Resolver) checkout(ctx context.Context, gitDir, location, ref string) (C
 	// An index of its own: the repository's must not be touched.
 	index := Resolver{Env: r.Env, extra: []string{"GIT_INDEX_FILE=" + filepath.Join(tmp, "index")}}
 	args := []string{"-c", "core.autocrlf=false", "--git-dir", gitDir, "--work-tree", tree}
-	if _, err := index.git(ctx, tree, append(args, "read-tree", facts.Commit)...); err != nil {
-		return Checkout{}, fmt.Errorf("reading commit %s: %w", facts.Commit, err)
+	if _, err := index.git(ctx, tree, append(args, "read-tree", facts.Commit+":"+strings.TrimSuffix(prefix, "/"))...); err != nil {
+		return Checkout{}, r.unwritten(ctx, gitDir, facts.Commit, err)
 	}
 	if _, err := index.git(ctx, tree, append(args, "checkout-index", "--all", "--force")...); err != nil {
-		return Checkout{}, fault.New(fault.Machine, "the tree of commit "+facts.Commit+" cannot be written", err, "look for free disk space in "+r.Dir)
+		return Checkout{}, r.unwritten(ctx, gitDir, facts.Commit, err)
 	}
 	if facts.Tree, err = readTree(tree); err != nil {
 		return Checkout{}, err
 	}
-	data, err := json.Marshal(facts)
+	content, err := Read(ctx, tree, nil)
+	if err != nil {
+		return Checkout{}, err
+	}
+	if prefix != "" {
+		facts.Content = content.Digest()
+	}
+	data, err := json.Marshal(keptFacts{facts, content.Digest()})
 	if err != nil {
 		return Checkout{}, err
 	}
 	if err := os.WriteFile(filepath.Join(tmp, factsFile), data, 0o644); err != nil {
 		return Checkout{}, err
 	}
-	home := filepath.Join(r.Dir, facts.Commit)
+	home := r.home(facts.Commit, prefix)
 	if err := os.Rename(tmp, home); err != nil {
-		if c, ok := r.kept(facts.Commit); ok { // Somebody else was faster.
+		if c, ok := r.kept(ctx, facts.Commit, prefix); ok { // Somebody else was faster.
 			c.Location, c.Ref = location, ref
 			return c, nil
 		}
@@ -96,7 +125,27 @@ func (r Resolver) checkout(ctx context.Context, gitDir, location, ref string) (C
 	if err := os.Chmod(home, 0o755); err != nil {
 		return Checkout{}, err
 	}
-	return Checkout{Location: location, Ref: ref, Facts: facts, Dir: filepath.Join(home, "tree")}, nil
+	content.Dir = filepath.Join(home, "tree")
+	return Checkout{Location: location, Ref: ref, Facts: facts, Dir: content.Dir, Content: &content}, nil
+}
+
+// unwritten says why a commit's tree could not be written: the disk, or a
+// repository that does not have all of the commit.
+func (r Resolver) unwritten(ctx context.Context, gitDir, commit string, err error) error {
+	var f *fault.Fault
+	if errors.As(err, &f) || ctx.Err() != nil {
+		return err
+	}
+	what := "the tree of commit " + commit + " cannot be written"
+	var g *gitError
+	if errors.As(err, &g) && strings.Contains(g.all, "No space left on device") {
+		return fault.New(fault.Machine, what, err, "free disk space in "+r.Dir)
+	}
+	if out, e := r.git(ctx, gitDir, "config", "--get-regexp", `^remote\..*\.(promisor|partialclonefilter)$`); e == nil && out != "" {
+		return fault.New(fault.Machine, what, fmt.Errorf("%s is a partial clone, and what it lacks cannot be fetched: %w", gitDir, err),
+			"let it reach its remote, or complete it where it can: git fetch --refetch --no-filter")
+	}
+	return fault.New(fault.Machine, what, err, "check the repository: git fsck; and that "+r.Dir+" can be written to")
 }
 
 // sweep removes what killed checkouts have left, once nobody can be at it.
@@ -109,14 +158,15 @@ func (r Resolver) sweep() {
 	}
 }
 
-// describe finds commit, tag, time and depth of a ref in a repository at dir.
-func (r Resolver) describe(ctx context.Context, dir, ref string) (images.SourceFacts, error) {
+// describe finds commit, tag, time and depth of a ref in a repository at dir. Where
+// the tree is a folder of the repository, the latter's tags and depth say nothing of it.
+func (r Resolver) describe(ctx context.Context, dir, ref, prefix string) (images.SourceFacts, error) {
 	var f images.SourceFacts
 	out, err := r.git(ctx, dir, "log", "-1", "--no-show-signature", "--format=%H %ct", "--end-of-options", ref, "--")
 	if err != nil {
 		var missing *fault.Fault
-		if errors.As(err, &missing) {
-			return f, err
+		if known := localFault(dir, err); errors.As(err, &missing) || strings.Contains(err.Error(), "dubious ownership") {
+			return f, known
 		}
 		return f, fault.New(fault.Usage, fmt.Sprintf("there is no ref %q in %s", ref, dir), err, "list what is there: git tag, git branch --all")
 	}
@@ -127,6 +177,9 @@ func (r Resolver) describe(ctx context.Context, dir, ref string) (images.SourceF
 	f.Commit = id
 	if n, err := strconv.ParseInt(seconds, 10, 64); err == nil {
 		f.Time = time.Unix(n, 0).UTC()
+	}
+	if prefix != "" {
+		return f, nil
 	}
 	// A commit can have several tags; a version says more than a build tag.
 	if out, err := r.git(ctx, dir, "tag", "--points-at", id); err == nil {

@@ -94,7 +94,7 @@ func TestBundle(t *testing.T) {
 			if got := files(t, first.Dir); c.want == r.old && !slices.Equal(got, oldFiles) {
 				t.Errorf("the tree holds %q, want %q", got, oldFiles)
 			}
-			if diff := cmp.Diff(first, resolve(t, rs, file, c.ref)); diff != "" {
+			if diff := compare(first, resolve(t, rs, file, c.ref)); diff != "" {
 				t.Errorf("the second time (-first +second):\n%s", diff)
 			}
 		})
@@ -110,14 +110,14 @@ func TestKeptTreeIsUsedAgain(t *testing.T) {
 			rs := r.resolver()
 			first := resolve(t, rs, location, "HEAD")
 			// A mark that another checkout would not have.
-			if err := os.WriteFile(filepath.Join(first.Dir, "mark"), nil, 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(filepath.Dir(first.Dir), "mark"), nil, 0o644); err != nil {
 				t.Fatal(err)
 			}
 			second := resolve(t, rs, location, "HEAD")
-			if diff := cmp.Diff(first, second); diff != "" {
+			if diff := compare(first, second); diff != "" {
 				t.Error(diff)
 			}
-			if _, err := os.Stat(filepath.Join(second.Dir, "mark")); err != nil {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(second.Dir), "mark")); err != nil {
 				t.Error("the tree was checked out again")
 			}
 		})
@@ -132,8 +132,32 @@ func TestDamagedKeptTreeIsReplaced(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(rs.Dir, r.main, "facts.json"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(first, resolve(t, rs, r.dir, "HEAD")); diff != "" {
+	if diff := compare(first, resolve(t, rs, r.dir, "HEAD")); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A kept tree is a commit's by what it holds, not because it is there.
+func TestChangedKeptTreeIsReplaced(t *testing.T) {
+	t.Parallel()
+	r := newRepo(t)
+	rs := r.resolver()
+	first := resolve(t, rs, r.dir, "HEAD")
+	license := filepath.Join(first.Dir, "LICENSE")
+	info, err := os.Stat(license)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Of the same size and time.
+	if err := errors.Join(os.WriteFile(license, []byte("mit\n"), 0o644), os.Chtimes(license, info.ModTime(), info.ModTime())); err != nil {
+		t.Fatal(err)
+	}
+	second := resolve(t, rs, r.dir, "HEAD")
+	if text, err := os.ReadFile(filepath.Join(second.Dir, "LICENSE")); err != nil || string(text) != "MIT\n" {
+		t.Errorf("the tree holds %q, %v", text, err)
+	}
+	if second.Content.Digest() != first.Content.Digest() {
+		t.Error("the content is called another")
 	}
 }
 
@@ -215,5 +239,79 @@ func TestFailedCheckoutLeavesNothing(t *testing.T) {
 			t.Fatal("still running")
 		}
 		empty(t, rs.Dir)
+	})
+}
+
+// A llama.cpp that is kept inside another repository is a tree of its own, whose
+// files the other's commit alone does not name.
+func TestTreeInsideAnotherRepository(t *testing.T) {
+	t.Parallel()
+	r := newRepo(t)
+	outer := filepath.Join(t.TempDir(), "outer")
+	for _, inner := range []string{"one", "two"} {
+		r.git("worktree", "add", "-q", "--detach", filepath.Join(outer, inner), "HEAD")
+		if err := os.Remove(filepath.Join(outer, inner, ".git")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(outer, "two", "LICENSE"), []byte("other\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	super := &repo{t: t, dir: outer, env: r.env}
+	super.git("init", "-q")
+	commit := super.commit("both")
+	super.git("tag", "v9.9.9")
+	var seen []string
+	for _, ref := range []string{"", "HEAD"} {
+		for _, inner := range []string{"one", "two"} {
+			dir := filepath.Join(outer, inner)
+			c := resolve(t, r.resolver(), dir, ref)
+			if c.Location != dir || c.Facts.Commit != commit || c.Facts.Dirty || c.Facts.Tag != "" || c.Facts.Depth != 0 {
+				t.Errorf("%s at %q: %+v", inner, ref, c)
+			}
+			if c.Facts.Content != c.Content.Digest() {
+				t.Errorf("%s at %q is called %q, and holds %s", inner, ref, c.Facts.Content, c.Content.Digest())
+			}
+			seen = append(seen, c.Facts.Content)
+		}
+	}
+	if seen[0] == seen[1] || seen[0] != seen[2] || seen[1] != seen[3] {
+		t.Errorf("contents of one, two, and their commits: %q", seen)
+	}
+}
+
+// What to do about a repository fits what is wrong with it.
+func TestRemedies(t *testing.T) {
+	t.Parallel()
+	t.Run("a partial clone", func(t *testing.T) {
+		t.Parallel()
+		r := newRepo(t)
+		r.git("config", "uploadpack.allowFilter", "true")
+		partial := filepath.Join(t.TempDir(), "partial")
+		r.git("clone", "-q", "--no-checkout", "--filter=blob:none", "file://"+r.dir, partial)
+		if err := os.Rename(r.dir, r.dir+"-gone"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.Rename(r.dir+"-gone", r.dir) })
+		_, err := r.resolver().Resolve(t.Context(), partial, "HEAD")
+		if report := fault.Report(err); !strings.Contains(report, "partial clone") || !strings.Contains(report, "--refetch") || strings.Contains(report, "disk") {
+			t.Error(report)
+		}
+	})
+	t.Run("another's repository", func(t *testing.T) {
+		t.Parallel()
+		if os.Geteuid() != 0 {
+			t.Skip("needs root, to give a repository away")
+		}
+		r := newRepo(t)
+		if err := os.Chown(r.dir, 1000, 1000); err != nil {
+			t.Fatal(err)
+		}
+		for _, ref := range []string{"", "HEAD"} {
+			_, err := r.resolver().Resolve(t.Context(), r.dir, ref)
+			if report := fault.Report(err); !strings.Contains(report, "safe.directory "+r.dir) || fault.ClassOf(err) != fault.Usage {
+				t.Error(report)
+			}
+		}
 	})
 }

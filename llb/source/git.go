@@ -57,7 +57,7 @@ func (r Resolver) git(ctx context.Context, dir string, args ...string) (string, 
 	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir = dir
 	cmd.Env = append([]string{"GIT_SSH_COMMAND=ssh -o BatchMode=yes"}, r.env()...)
-	cmd.Env = append(cmd.Env, "GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
+	cmd.Env = append(cmd.Env, "GIT_TERMINAL_PROMPT=0", "LC_ALL=C", "GIT_NO_REPLACE_OBJECTS=1")
 	cmd.Env = append(cmd.Env, r.extra...)
 	// git-remote-https can outlive git and hold the pipe open.
 	cmd.WaitDelay = 2 * time.Second

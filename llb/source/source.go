@@ -29,9 +29,9 @@ type Checkout struct {
 	// Dir is the tree on this machine, to be sent to the builder; empty where
 	// the builder fetches the commit itself.
 	Dir string
-	// Ignored are paths of Dir that git ignores, and that are not sent: build
-	// folders and models make a working tree many times its size.
-	Ignored []string
+	// Content is what Dir holds and what is sent of it, without what git ignores:
+	// build folders and models make a working tree many times its size.
+	Content *Content
 }
 
 // Resolver finds commits. Its zero value works, but for a Dir to check out into.
@@ -130,7 +130,13 @@ func (r Resolver) remote(ctx context.Context, location, ref string) (Checkout, e
 		c.Facts.Commit = ref
 		return c, nil
 	}
-	out, err := r.git(ctx, "", "ls-remote", "--", location, ref, ref+"^{}", "refs/tags/"+ref, "refs/tags/"+ref+"^{}", "refs/heads/"+ref)
+	// Names as git itself completes them: pull/12/head and heads/x are below refs/.
+	names := []string{ref, "refs/" + ref, "refs/tags/" + ref, "refs/heads/" + ref}
+	args := []string{"ls-remote", "--", location}
+	for _, name := range names {
+		args = append(args, name, name+"^{}")
+	}
+	out, err := r.git(ctx, "", args...)
 	if err != nil {
 		return Checkout{}, remoteFault(location, err)
 	}
@@ -140,27 +146,21 @@ func (r Resolver) remote(ctx context.Context, location, ref string) (Checkout, e
 			refs[name] = id
 		}
 	}
-	tag, branch := refs["refs/tags/"+ref+"^{}"], refs["refs/heads/"+ref]
-	if tag == "" {
-		tag = refs["refs/tags/"+ref]
-	}
-	switch {
-	case tag != "" && branch != "" && tag != branch:
+	// An annotated tag's commit is behind ^{}.
+	commit := func(name string) string { return firstOf(refs[name+"^{}"], refs[name]) }
+	tag, branch := commit("refs/tags/"+ref), commit("refs/heads/"+ref)
+	if full := firstOf(commit(names[0]), commit(names[1])); full != "" {
+		c.Facts.Commit = full
+		if name, ok := strings.CutPrefix(strings.TrimPrefix(ref, "refs/"), "tags/"); ok {
+			c.Facts.Tag = name
+		}
+	} else if tag != "" && branch != "" && tag != branch {
 		return Checkout{}, fault.New(fault.Usage, fmt.Sprintf("the ref %q is both a tag and a branch of %s", ref, location), nil,
 			fmt.Sprintf("say which: --ref refs/tags/%s or --ref refs/heads/%s", ref, ref))
-	case tag != "":
+	} else if tag != "" {
 		c.Facts.Commit, c.Facts.Tag = tag, ref
-	case branch != "":
+	} else {
 		c.Facts.Commit = branch
-	default:
-		// A full ref name, or HEAD; an annotated tag's commit is behind ^{}.
-		if c.Facts.Commit = refs[ref+"^{}"]; c.Facts.Commit == "" {
-			c.Facts.Commit = refs[ref]
-		}
-		c.Facts.Tag = strings.TrimPrefix(ref, "refs/tags/")
-		if c.Facts.Tag == ref {
-			c.Facts.Tag = ""
-		}
 	}
 	if c.Facts.Commit == "" {
 		do := "list what is there: git ls-remote --tags --heads " + location
@@ -190,7 +190,7 @@ func secretFree(location string) error {
 // builder cannot: one behind ssh, whose keys stay here.
 func (r Resolver) fetched(ctx context.Context, location, ref string) (Checkout, error) {
 	if fullCommit.MatchString(ref) {
-		if c, ok := r.kept(ref); ok {
+		if c, ok := r.kept(ctx, ref, ""); ok {
 			c.Location, c.Ref = location, ref
 			return c, nil
 		}
@@ -210,7 +210,7 @@ func (r Resolver) fetched(ctx context.Context, location, ref string) (Checkout, 
 		}
 		return Checkout{}, remoteFault(location, err)
 	}
-	c, err := r.checkout(ctx, tmp, location, "FETCH_HEAD")
+	c, err := r.checkout(ctx, tmp, location, "FETCH_HEAD", "")
 	c.Ref = ref
 	return c, err
 }
@@ -233,37 +233,68 @@ func remoteFault(location string, err error) error {
 		"check the network and proxy, or build from a local copy: --source DIR or --source FILE.bundle")
 }
 
+// place is where a folder stands in its repository.
+type place struct {
+	// dir is the tree's top.
+	dir string
+	// prefix leads from the repository's top to dir: empty, or with a slash at its
+	// end for a tree that is kept inside another repository.
+	prefix string
+}
+
+// locate finds the tree that a folder belongs to: the repository's, or the folder
+// itself where that is a llama.cpp inside another repository.
+func (r Resolver) locate(ctx context.Context, dir string) (place, error) {
+	out, err := r.git(ctx, dir, "rev-parse", "--show-toplevel", "--show-prefix")
+	if err != nil {
+		return place{}, localFault(dir, err)
+	}
+	top, prefix, _ := strings.Cut(strings.TrimSuffix(out, "\n"), "\n")
+	if prefix = strings.TrimSuffix(prefix, "\n"); prefix != "" {
+		inner := filepath.Join(top, filepath.FromSlash(prefix))
+		if _, err := readTree(inner); err == nil {
+			return place{inner, prefix}, nil
+		}
+	}
+	return place{dir: top}, nil
+}
+
 // workingTree is a directory as it stands.
 func (r Resolver) workingTree(ctx context.Context, dir string) (Checkout, error) {
-	top, err := r.git(ctx, dir, "rev-parse", "--show-toplevel")
+	at, err := r.locate(ctx, dir)
 	if err != nil {
-		return Checkout{}, localFault(dir, err)
+		return Checkout{}, err
 	}
-	top = strings.TrimSpace(top)
-	facts, err := r.describe(ctx, top, "HEAD")
+	facts, err := r.describe(ctx, at.dir, "HEAD", at.prefix)
 	if err != nil {
 		return Checkout{}, err
 	}
 	facts.Kind = images.SourceDir
-	status, err := r.git(ctx, top, "status", "--porcelain")
-	if err != nil {
-		return Checkout{}, localFault(dir, err)
-	}
-	facts.Dirty = strings.TrimSpace(status) != ""
-	if facts.Tree, err = readTree(top); err != nil {
+	if facts.Tree, err = readTree(at.dir); err != nil {
 		return Checkout{}, err
 	}
-	ignored, err := r.git(ctx, top, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
+	ignored, err := r.git(ctx, at.dir, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
 	if err != nil {
 		return Checkout{}, localFault(dir, err)
 	}
-	c := Checkout{Location: top, Facts: facts, Dir: top}
+	var leftOut []string
 	for path := range strings.SplitSeq(ignored, "\x00") {
 		if path != "" {
-			c.Ignored = append(c.Ignored, strings.TrimSuffix(path, "/"))
+			leftOut = append(leftOut, strings.TrimSuffix(path, "/"))
 		}
 	}
-	return c, nil
+	content, err := Read(ctx, at.dir, leftOut)
+	if err != nil {
+		return Checkout{}, err
+	}
+	same, err := r.matches(ctx, content, facts.Commit, at.prefix)
+	if err != nil {
+		return Checkout{}, localFault(dir, err)
+	}
+	if facts.Dirty = !same; facts.Dirty || at.prefix != "" {
+		facts.Content = content.Digest()
+	}
+	return Checkout{Location: at.dir, Facts: facts, Dir: at.dir, Content: &content}, nil
 }
 
 // localCommit is one commit of a local repository.
@@ -272,7 +303,14 @@ func (r Resolver) localCommit(ctx context.Context, dir, ref string) (Checkout, e
 	if err != nil {
 		return Checkout{}, localFault(dir, err)
 	}
-	return r.checkout(ctx, strings.TrimSpace(gitDir), dir, ref)
+	at := place{dir: dir}
+	// A bare repository has no tree to stand in.
+	if bare, err := r.git(ctx, dir, "rev-parse", "--is-bare-repository"); err == nil && strings.TrimSpace(bare) == "false" {
+		if at, err = r.locate(ctx, dir); err != nil {
+			return Checkout{}, err
+		}
+	}
+	return r.checkout(ctx, strings.TrimSpace(gitDir), dir, ref, at.prefix)
 }
 
 // bundle is one commit of a git bundle. A tree that was checked out before is
@@ -294,7 +332,7 @@ func (r Resolver) bundle(ctx context.Context, file, ref string) (Checkout, error
 	for line := range strings.Lines(heads) {
 		id, name, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if name == ref || name == "refs/heads/"+ref {
-			if c, ok := r.kept(id); ok {
+			if c, ok := r.kept(ctx, id, ""); ok {
 				c.Location, c.Ref = file, ref
 				return c, nil
 			}
@@ -308,7 +346,7 @@ func (r Resolver) bundle(ctx context.Context, file, ref string) (Checkout, error
 	if _, err := r.git(ctx, "", "clone", "--quiet", "--mirror", "--", file, tmp); err != nil {
 		return Checkout{}, fault.New(fault.Usage, "the git bundle "+file+" cannot be unpacked", err, "check it: git bundle verify FILE")
 	}
-	return r.checkout(ctx, tmp, file, ref)
+	return r.checkout(ctx, tmp, file, ref, "")
 }
 
 func localFault(dir string, err error) error {
@@ -316,6 +354,21 @@ func localFault(dir string, err error) error {
 	if errors.As(err, &f) {
 		return err
 	}
+	var g *gitError
+	if errors.As(err, &g) && strings.Contains(g.all, "dubious ownership") {
+		return fault.New(fault.Usage, "git does not trust the source "+dir, errors.New("the repository belongs to another user"),
+			"if you trust it: git config --global --add safe.directory "+dir)
+	}
 	return fault.New(fault.Usage, "the source "+dir+" is no git repository that can be read", err,
 		"an unpacked archive can be made one: git init && git add -A && git commit -m import")
+}
+
+// firstOf is the first that is not empty.
+func firstOf(s ...string) string {
+	for _, v := range s {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
 }

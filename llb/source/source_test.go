@@ -6,11 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/llb/source"
@@ -154,27 +156,72 @@ var (
 func TestWorkingTree(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		change  func(*repo)
-		dirty   bool
-		ignored []string
+		change func(*repo)
+		dirty  bool
+		// sent is a file that is sent beside what was committed.
+		sent string
 	}{
-		"clean":           {func(*repo) {}, false, nil},
-		"an ignored file": {func(r *repo) { r.write("build/x", "") }, false, []string{"build"}},
-		"a changed file":  {func(r *repo) { r.write("LICENSE", "other") }, true, nil},
-		"a new file":      {func(r *repo) { r.write("new", "") }, true, nil},
-		"a staged file":   {func(r *repo) { r.write("new", ""); r.git("add", "new") }, true, nil},
-		"a removed file":  {func(r *repo) { os.Remove(filepath.Join(r.dir, "second")) }, true, nil},
+		"clean":           {func(*repo) {}, false, ""},
+		"an ignored file": {func(r *repo) { r.write("build/x", "") }, false, ""},
+		"other times":     {func(r *repo) { touch(t, r, "LICENSE") }, false, ""},
+		"a changed file":  {func(r *repo) { r.write("LICENSE", "other") }, true, ""},
+		"a new file":      {func(r *repo) { r.write("new", "") }, true, "new"},
+		"a staged file":   {func(r *repo) { r.write("new", ""); r.git("add", "new") }, true, "new"},
+		"a removed file":  {func(r *repo) { os.Remove(filepath.Join(r.dir, "second")) }, true, ""},
+		"a program":       {func(r *repo) { _ = os.Chmod(filepath.Join(r.dir, "LICENSE"), 0o755) }, true, ""},
+		"a link":          {func(r *repo) { _ = os.Symlink("LICENSE", filepath.Join(r.dir, "new")) }, true, "new"},
+		// What git status is told to pass over, it does not tell.
+		"assume-unchanged": {func(r *repo) {
+			r.git("update-index", "--assume-unchanged", "LICENSE")
+			r.write("LICENSE", "other")
+		}, true, ""},
+		"skip-worktree": {func(r *repo) {
+			r.git("update-index", "--skip-worktree", "LICENSE")
+			r.write("LICENSE", "other")
+		}, true, ""},
+		"new files not shown": {func(r *repo) {
+			r.git("config", "status.showUntrackedFiles", "no")
+			r.write("new", "")
+		}, true, "new"},
+		"equal size and time": {func(r *repo) {
+			touch(t, r, "LICENSE")
+			r.git("update-index", "--refresh")
+			r.write("LICENSE", "mit\n")
+			touch(t, r, "LICENSE")
+		}, true, ""},
+		"a replaced commit": {func(r *repo) {
+			r.git("replace", r.main, r.old)
+		}, false, ""},
+		"a folder of its own repository": {func(r *repo) {
+			r.write("inner/file", "")
+			r.git("init", "-q", filepath.Join(r.dir, "inner"))
+		}, true, "inner/file"},
+		"line ends as .gitattributes has them": {func(r *repo) {
+			r.write(".git/info/attributes", "LICENSE text eol=crlf\n")
+			r.write("LICENSE", "MIT\r\n")
+		}, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRepo(t)
 			c.change(r)
 			want := source.Checkout{
-				Location: r.dir, Dir: r.dir, Ignored: c.ignored,
+				Location: r.dir, Dir: r.dir,
 				Facts: images.SourceFacts{Kind: images.SourceDir, Commit: r.main, Dirty: c.dirty, Tag: "v0.5.0", Depth: 2, Time: committed, Tree: llamaTree},
 			}
-			if diff := cmp.Diff(want, resolve(t, r.resolver(), r.dir, "")); diff != "" {
+			got := resolve(t, r.resolver(), r.dir, "")
+			content := got.Content
+			if c.dirty {
+				want.Facts.Content = content.Digest()
+			}
+			if diff := compare(want, got); diff != "" {
 				t.Error(diff)
+			}
+			has := func(path string) bool {
+				return slices.ContainsFunc(content.Entries, func(e source.Entry) bool { return e.Path == path })
+			}
+			if c.sent != "" && !has(c.sent) || has("build") || has("build/x") || has(".git") || has("inner/.git") {
+				t.Errorf("sent: %v", content.Entries)
 			}
 		})
 	}
@@ -194,9 +241,24 @@ func TestWorkingTree(t *testing.T) {
 	})
 }
 
+// compare leaves out what a tree consists of, which has tests of its own.
+func compare(x, y source.Checkout) string {
+	return cmp.Diff(x, y, cmpopts.IgnoreFields(source.Checkout{}, "Content"))
+}
+
+// touch gives a file a time of long ago.
+func touch(t *testing.T, r *repo, name string) {
+	t.Helper()
+	old := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	if err := os.Chtimes(filepath.Join(r.dir, name), old, old); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestRemote(t *testing.T) {
 	t.Parallel()
 	r := newRepo(t)
+	r.git("update-ref", "refs/pull/12345/head", r.side)
 	url := r.serve()
 	for name, c := range map[string]struct{ ref, commit, tag, says string }{
 		"tag":                     {"old", r.old, "old", "old"},
@@ -207,11 +269,15 @@ func TestRemote(t *testing.T) {
 		"full tag name":           {"refs/tags/both", r.old, "both", "refs/tags/both"},
 		"full annotated tag name": {"refs/tags/v0.5.0", r.main, "v0.5.0", "refs/tags/v0.5.0"},
 		"full commit":             {r.side, r.side, "", r.side},
+		"below refs: a branch":    {"heads/both", r.side, "", "heads/both"},
+		"below refs: a tag":       {"tags/v0.5.0", r.main, "v0.5.0", "tags/v0.5.0"},
+		"a pull request":          {"pull/12345/head", r.side, "", "pull/12345/head"},
+		"a full pull request":     {"refs/pull/12345/head", r.side, "", "refs/pull/12345/head"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			want := source.Checkout{Location: url, Ref: c.says, Facts: images.SourceFacts{Kind: images.SourceGit, Commit: c.commit, Tag: c.tag}}
-			if diff := cmp.Diff(want, resolve(t, source.Resolver{Env: r.env}, url, c.ref)); diff != "" {
+			if diff := compare(want, resolve(t, source.Resolver{Env: r.env}, url, c.ref)); diff != "" {
 				t.Error(diff)
 			}
 		})

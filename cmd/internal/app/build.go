@@ -284,7 +284,7 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 		}
 	}
 	job := buildkit.Job{
-		Plan: plan, Capabilities: facts.Capabilities, SourceDir: w.checkout.Dir, Ignored: w.checkout.Ignored, Local: local,
+		Plan: plan, Capabilities: facts.Capabilities, Source: w.checkout.Content, Local: local,
 		Jobs: w.Jobs, Fresh: w.NoCache, Engine: docker, Caches: w.caches, Proxy: a.proxy(), CACert: w.caCert, Status: d.Update,
 	}
 	if b.OneAtATime(facts.Capabilities) {
