@@ -150,6 +150,29 @@ func TestFixtureManagedProcess(t *testing.T) {
 	}
 }
 
+// TestFixtureManagedFromNothing holds that a builder is started where its image cannot
+// be had and no buildkitd is on this machine: it is compiled, once.
+func TestFixtureManagedFromNothing(t *testing.T) {
+	gate(t, "LLORCH_E2E_FIXTURE", "fixture")
+	if _, err := exec.LookPath("buildkitd"); err == nil {
+		t.Skip("this machine has a buildkitd in its path")
+	}
+	p, _ := managed(t)
+	p.setenv("LLORCH_BUILDKITD", "")
+	p.setenv("LLORCH_BUILDER_IMAGE", "llorch.local/no-such-builder:1")
+	repo := gitrepo.New(t, tinyengine.Tree())
+	const tag, compiles = "llorch-e2e:managed-from-nothing", "compile buildkitd "
+	t.Cleanup(func() { removeImages(t, p.api, tag) })
+	args := []string{"build", "--builder", "managed", "--source", repo.Dir, "--no-ui", "--tag", tag}
+	if r := p.must(args...); !strings.Contains(r.stderr, compiles) {
+		t.Errorf("where did the builder come from? %s", r)
+	}
+	p.must("prune", "builders", "--yes")
+	if r := p.run("build", "--builder", "managed", "--source", repo.Dir, "--ref", "no-such-ref", "--tag", tag); r.code != 2 || strings.Contains(r.stderr, compiles) {
+		t.Errorf("a builder was made for a build that could not be: %s", r)
+	}
+}
+
 // builderPID is the process of the project's builder, by its socket's path.
 func builderPID(t *testing.T, p *project) string {
 	t.Helper()

@@ -54,6 +54,9 @@ type Accelerator struct {
 	// Libraries are shared libraries, by soname, that the toolchain brings and that
 	// go into the image in a layer of their own.
 	Libraries []string
+	// Driver are shared libraries, by soname, that only the host's driver brings, when
+	// a container is given the GPU. No image has them.
+	Driver []string
 	// CUDA is set for variants that compile CUDA.
 	CUDA *CUDA
 }
@@ -99,7 +102,7 @@ func onDebian(name, family, about string, a *Accelerator) Variant {
 }
 
 func cuda(name, about string, a Accelerator) Variant {
-	a.Backend, a.Device = cudaBackend, "CUDA"
+	a.Backend, a.Device, a.Driver = cudaBackend, "CUDA", []string{"libcuda.so.1"}
 	a.Flags = slices.Concat(cudaFlags, a.Flags)
 	if len(a.Packages) == 0 {
 		a.Packages = cudaPackages

@@ -23,8 +23,25 @@ const (
 	LabelCUDAArchs = "dev.llorch.cuda.architectures"
 	// LabelDevice begins ggml's names of the GPUs that the image is for.
 	LabelDevice = "dev.llorch.device"
+	// LabelUI says whether the image has the web UI: UIBuilt, or why not.
+	LabelUI = "dev.llorch.ui"
+	// LabelBackends, LabelPrograms and LabelLayout are what the image has of ggml's
+	// backends and llama.cpp's programs, and into how many steps its tree was taken apart.
+	LabelBackends = "dev.llorch.backends"
+	LabelPrograms = "dev.llorch.programs"
+	LabelLayout   = "dev.llorch.layout"
 	// LabelProbe is the path of the static health probe in the image.
 	LabelProbe = "dev.llorch.probe"
+)
+
+// What LabelUI says.
+const (
+	// UIBuilt: the image has the web UI.
+	UIBuilt = "built"
+	// UINotWanted: it was left out on request, or the tree has none.
+	UINotWanted = "none"
+	// UINotPossible: the builder could not build it; another may.
+	UINotPossible = "left-out"
 )
 
 // recipeVersion enters every digest, so that a change of how plans are built
@@ -41,7 +58,8 @@ func (p *Plan) seal(r Request) error {
 		// What the image is called and says of itself is not what it is made of.
 		content.Image = ImageConfig{User: p.Image.User, Entrypoint: p.Image.Entrypoint, Env: p.Image.Env, Port: p.Image.Port, Health: p.Image.Health}
 		content.Source.Ref, content.Source.Location, content.Source.Version, content.Source.Kind = "", "", "", ""
-		content.CPU.RunsOn, content.UIWhy, content.Source.LayoutWhy = "", "", ""
+		// Sentences for people are no part of it either.
+		content.CPU.RunsOn, content.UIWhy, content.Source.LayoutWhy, content.Notes = "", "", "", nil
 		if p.CUDA != nil {
 			content.CUDA = &PlanCUDA{Version: p.CUDA.Version, Archs: p.CUDA.Archs}
 		}
@@ -74,7 +92,8 @@ func (p *Plan) seal(r Request) error {
 		Scripts                                                         string
 		Ours                                                            any
 		NoUI                                                            bool
-	}{p.Source.Commit, p.Source.Content, r.Variant, p.Platform, buildRef, runtimeRef, r.AcceleratorBase, archs, r.CMakeFlags, p.Scripts, ours, r.NoUI})
+		Programs                                                        []string
+	}{p.Source.Commit, p.Source.Content, r.Variant, p.Platform, buildRef, runtimeRef, r.AcceleratorBase, archs, r.CMakeFlags, p.Scripts, ours, r.NoUI, r.Programs})
 	return err
 }
 
@@ -84,7 +103,7 @@ func (p *Plan) seal(r Request) error {
 func decisions(v Variant, arch string) any {
 	backends := v.backends()
 	cpu := map[string][]string{CPUBackend.Name: {allVariants}}
-	return []any{baseFlags(Plan{}), compileRules(arch, nil), v.Accelerator, v.Libraries, v.Env, v.RuntimePackages, v.UIPackages, makeParts(LayoutParts, backends, cpu, nil, ""), makeParts(LayoutGGML, backends, cpu, nil, "")}
+	return []any{baseFlags(Plan{}), compileRules(arch, nil), v.Accelerator, v.Libraries, v.Env, v.RuntimePackages, v.UIPackages, makeParts(LayoutParts, backends, cpu, nil, "", nil), makeParts(LayoutGGML, backends, cpu, nil, "", nil)}
 }
 
 // digestOf hashes the canonical JSON of v: struct fields in their order, map
@@ -118,6 +137,22 @@ func labels(p Plan, v Variant) map[string]string {
 		LabelVariant:                           p.Variant,
 		LabelCPU:                               p.CPU.Level,
 		LabelProbe:                             Probe,
+	}
+	l[LabelUI] = UINotWanted
+	switch {
+	case p.UI != nil:
+		l[LabelUI] = UIBuilt
+	case p.uiNotPossible:
+		l[LabelUI] = UINotPossible
+	}
+	l[LabelLayout] = string(p.Source.Layout)
+	var backends []string
+	for _, b := range v.backends() {
+		backends = append(backends, strings.TrimPrefix(b.Name, "ggml-"))
+	}
+	l[LabelBackends] = strings.Join(backends, " ")
+	if len(p.Parts) > 0 {
+		l[LabelPrograms] = strings.Join(p.Parts[len(p.Parts)-1].Programs, " ")
 	}
 	if p.Source.Created != "" {
 		l["org.opencontainers.image.created"] = p.Source.Created

@@ -32,6 +32,10 @@ func TestPlanLabels(t *testing.T) {
 		"dev.llorch.variant":                   "cpu",
 		"dev.llorch.cpu":                       "portable",
 		"dev.llorch.probe":                     "/app/llorch-probe",
+		"dev.llorch.ui":                        "built",
+		"dev.llorch.layout":                    "parts",
+		"dev.llorch.backends":                  "cpu",
+		"dev.llorch.programs":                  "llama-server",
 	}
 	if diff := cmp.Diff(want, p.Image.Labels); diff != "" {
 		t.Error(diff)

@@ -88,6 +88,10 @@ type Tree struct {
 	LayoutWhy string `json:"layout_why,omitempty"`
 	// UI is true where the tree's web UI can be built apart from its server.
 	UI bool `json:"ui,omitempty"`
+	// Options are the definitions of llama.cpp's own that the tree's CMake files know,
+	// and Backends those of ggml's that it has, sorted.
+	Options  []string `json:"options,omitempty"`
+	Backends []string `json:"backends,omitempty"`
 }
 
 // TreeFiles are the paths that ReadTree asks for.
@@ -149,6 +153,7 @@ func ReadTree(files map[string][]byte) (*Tree, error) {
 	}
 	t.Layout, t.LayoutWhy = layoutOf(files)
 	t.UI = hasUI(files)
+	t.Options, t.Backends = namesIn(files, optionLine), namesIn(files, backendLine)
 	return &t, nil
 }
 

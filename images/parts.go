@@ -31,8 +31,8 @@ const LendMissing = "*"
 type Part struct {
 	Name string `json:"name"`
 	// Files are what the part gets to see of the tree: paths and shell patterns
-	// from its top; none means all of it. An exclamation mark before a path takes
-	// it out again.
+	// from its top; none means all of it. An exclamation mark before one takes it out
+	// again, and a tilde before a folder takes it without the sources in it.
 	Files []string `json:"files,omitempty"`
 	// Flags are CMake definitions beside those of all parts.
 	Flags []string `json:"flags,omitempty"`
@@ -50,16 +50,12 @@ type Part struct {
 	// all that the part gives: another part, which needs this one and has no
 	// sources, links them. An exclamation mark before a path excludes it.
 	Objects []string `json:"objects,omitempty"`
-	// Precompile are targets whose C++ sources start from a precompiled standard library,
-	// and of which small ones of a folder are compiled together.
-	Precompile []string `json:"precompile,omitempty"`
-	// Apart are sources, by CMake's regular expressions of their path from the tree's
-	// top, that are never compiled together with others.
-	Apart []string `json:"apart,omitempty"`
 	// Accelerated is true for a part that is compiled in the accelerator's toolchain.
 	Accelerated bool `json:"accelerated,omitempty"`
 	// Link is true for the part whose executable is the server.
 	Link bool `json:"link,omitempty"`
+	// Programs are the executables that the part gives, or AllPrograms alone.
+	Programs []string `json:"programs,omitempty"`
 }
 
 // Backend is a backend of ggml with a folder of its own.
@@ -77,7 +73,7 @@ var CPUBackend = Backend{Name: "ggml-cpu", Flag: "GGML_CPU"}
 var (
 	ggmlCMake = []string{"ggml/CMakeLists.txt", "ggml/cmake", "ggml/include", "ggml/src/CMakeLists.txt", "ggml/src/*.in"}
 	topCMake  = slices.Concat([]string{"CMakeLists.txt", "LICENSE", "cmake", "include", "vendor"}, ggmlCMake)
-	llamaAPI  = []string{"src/CMakeLists.txt", "src/*.h", "src/*.in"}
+	llamaAPI  = []string{"~src"}
 )
 
 // ggmlTargets are what everything links against.
@@ -105,20 +101,29 @@ func halves(part *Part) []Part {
 }
 
 // makeParts takes a tree apart. backendFlags are what only one backend has to
-// know, build what names the build, and dev says whether it is a release.
-func makeParts(layout Layout, backends []Backend, backendFlags map[string][]string, build []string, dev string) []Part {
+// know, build what names the build, dev says whether it is a release, and programs are
+// those beside the server, which a tree in parts has none of.
+func makeParts(layout Layout, backends []Backend, backendFlags map[string][]string, build []string, dev string, programs []string) []Part {
+	// The program named llama is one that later trees build only when they are told to.
+	app := "-DLLAMA_BUILD_APP=" + onOff(slices.Contains(programs, "llama") || slices.Contains(programs, AllPrograms))
+	build = append(slices.Clone(build), app)
+	targets := append([]string{target}, programs...)
+	given := targets
+	if slices.Contains(programs, AllPrograms) {
+		targets, given = nil, programs
+	}
 	if layout != LayoutParts && layout != LayoutGGML {
 		flags := append(slices.Clone(build), dev)
 		for _, b := range backends {
 			flags = append(append(flags, "-D"+b.Flag+"=ON"), backendFlags[b.Name]...)
 		}
-		return []Part{{Name: target, Flags: flags, Targets: []string{target}, Accelerated: len(backends) > 1, Link: true}}
+		return []Part{{Name: target, Flags: flags, Targets: targets, Programs: given, Accelerated: len(backends) > 1, Link: true}}
 	}
 	none := []string{"-D" + CPUBackend.Flag + "=OFF"}
 	parts := []Part{{
 		Name: "ggml", Targets: ggmlTargets, Flags: none,
 		// ggml's quantisation looks into the CPU backend's headers.
-		Files: slices.Concat(ggmlCMake, []string{"ggml/src/*.c", "ggml/src/*.cpp", "ggml/src/*.h", "ggml/src/ggml-cpu/*.h"}),
+		Files: slices.Concat(ggmlCMake, []string{"ggml/src", "!ggml/src/ggml-*/", "ggml/src/ggml-cpu/*.h"}),
 	}}
 	for _, b := range backends {
 		// Of ggml's backends, the CPU's is the one that is on unless it is switched off:
@@ -139,51 +144,41 @@ func makeParts(layout Layout, backends []Backend, backendFlags map[string][]stri
 	}
 	if layout == LayoutGGML {
 		return append(parts, Part{
-			Name: target, Targets: []string{target}, Flags: slices.Concat(none, build, []string{dev}), Lent: ggmlTargets, Needs: []string{"ggml"}, Link: true,
+			Name: target, Targets: targets, Programs: given, Flags: slices.Concat(none, build, []string{dev}), Lent: ggmlTargets, Needs: []string{"ggml"}, Link: true,
 			Files: slices.Concat(topCMake, []string{"src", "common", "tools", "examples", "scripts", "licenses", "pocs"}),
 		})
 	}
 	// Nothing but the last part may know the commit, or each would be another
 	// one with every commit.
-	nameless := slices.Concat(none, []string{"-DLLAMA_BUILD_COMMIT=unknown", "-DLLAMA_BUILD_NUMBER=0"})
+	nameless := slices.Concat(none, []string{"-DLLAMA_BUILD_APP=OFF", "-DLLAMA_BUILD_COMMIT=unknown", "-DLLAMA_BUILD_NUMBER=0"})
 	return append(parts,
 		Part{
 			Name: "llama", Targets: []string{"llama"}, Lent: ggmlTargets,
-			Flags:      slices.Concat(nameless, []string{dev, "-DLLAMA_BUILD_COMMON=OFF"}),
-			Files:      slices.Concat(topCMake, []string{"src"}),
-			Precompile: []string{"llama"},
-			// These have rules of their own.
-			Apart: []string{"^src/(llama-arch|llama-model|unicode-data)"},
+			Flags: slices.Concat(nameless, []string{dev, "-DLLAMA_BUILD_COMMON=OFF"}),
+			Files: slices.Concat(topCMake, []string{"src"}),
 		},
 		Part{
 			// What names the build is left out of this library: the server's part has
 			// the true one.
 			Name: "common", Targets: []string{"llama-common"}, Lent: slices.Concat(ggmlTargets, []string{"llama", "llama-common-base"}),
-			Flags:      slices.Concat(nameless, []string{"-DLLAMA_BUILD_TOOLS=OFF"}),
-			Files:      slices.Concat(topCMake, llamaAPI, []string{"common"}),
-			Precompile: []string{"llama-common"},
-			// They specialise templates that others have used by then.
-			Apart: []string{"^common/json[.]cpp$", "^common/jinja/value[.]cpp$"},
+			Flags: slices.Concat(nameless, []string{"-DLLAMA_BUILD_TOOLS=OFF"}),
+			Files: slices.Concat(topCMake, llamaAPI, []string{"common"}),
 		},
 		Part{
 			Name: "mtmd", Targets: []string{"mtmd"}, Lent: slices.Concat(ggmlTargets, []string{"llama"}),
-			Flags:      slices.Concat(nameless, []string{"-DLLAMA_BUILD_COMMON=OFF", "-DLLAMA_BUILD_MTMD=ON", "-DLLAMA_BUILD_TOOLS=OFF"}),
-			Files:      slices.Concat(topCMake, llamaAPI, []string{"tools/mtmd"}),
-			Precompile: []string{"mtmd"},
-			// Large ones, which gain nothing, and libraries in a header, switched on by macros.
-			Apart: []string{"^tools/mtmd/[^/]*$"},
+			Flags: slices.Concat(nameless, []string{"-DLLAMA_BUILD_COMMON=OFF", "-DLLAMA_BUILD_MTMD=ON", "-DLLAMA_BUILD_TOOLS=OFF"}),
+			Files: slices.Concat(topCMake, llamaAPI, []string{"tools/mtmd"}),
 		},
 		Part{
-			Name: target, Targets: []string{target}, Link: true,
+			Name: target, Targets: targets, Programs: given, Link: true,
 			Flags: slices.Concat(none, build),
 			Files: slices.Concat(topCMake, llamaAPI, []string{
-				"common/CMakeLists.txt", "common/*/*.cmake", "common/*.in", "common/build-info.*", "common/*.h", "common/*.hpp", "common/*/*.h",
-				"tools/CMakeLists.txt", "tools/*/CMakeLists.txt", "tools/server/*.cpp", "tools/server/*.h", "tools/server/*.c", "tools/server/*.hpp",
-				"tools/mtmd/*.h", "tools/ui/*.in", "tools/ui/*.cmake", "tools/ui/*.cpp", "scripts/ui-assets.cmake", "licenses",
+				"~common", "common/build-info.*", "tools/CMakeLists.txt", "tools/*/CMakeLists.txt",
+				"tools/server", "!tools/server/bench", "!tools/server/tests", "!tools/server/*.md", "~tools/mtmd",
+				"tools/ui/*.in", "tools/ui/*.cmake", "tools/ui/*.cpp", "scripts/ui-assets.cmake", "licenses",
 			}),
-			Lent:       []string{"cpp-httplib", LendMissing},
-			Needs:      []string{"ggml", "llama", "common", "mtmd"},
-			Precompile: []string{"server-context", "llama-server-impl"},
+			Lent:  []string{"cpp-httplib", LendMissing},
+			Needs: []string{"ggml", "llama", "common", "mtmd"},
 		},
 	)
 }

@@ -51,9 +51,11 @@ type Plan struct {
 	// what it needs; the last one links the server.
 	Parts []Part `json:"parts"`
 	// UI is the server's web UI; nil for none, and UIWhy says why.
-	UI    *PlanUI     `json:"ui,omitempty"`
-	UIWhy string      `json:"ui_why,omitempty"`
-	Image ImageConfig `json:"image"`
+	UI    *PlanUI `json:"ui,omitempty"`
+	UIWhy string  `json:"ui_why,omitempty"`
+	// uiNotPossible: the tree has one, and this builder cannot build it.
+	uiNotPossible bool
+	Image         ImageConfig `json:"image"`
 	// Scripts is Facts.Scripts.
 	Scripts string `json:"scripts,omitempty"`
 	// Recipe is the digest of everything that makes the image's content; empty
@@ -65,6 +67,8 @@ type Plan struct {
 	Fit string `json:"fit_digest,omitempty"`
 	// Pending are the facts that are still to be looked up.
 	Pending []string `json:"pending,omitempty"`
+	// Notes are for a person: what was asked for and will most likely do nothing.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // PlanSource is the tree that is compiled.
@@ -115,6 +119,8 @@ type PlanAccelerator struct {
 	Packages   []Package `json:"packages"`
 	// Libraries are sonames that go from its toolchain into the image.
 	Libraries []string `json:"libraries,omitempty"`
+	// Driver are sonames that the host's driver brings.
+	Driver []string `json:"driver,omitempty"`
 }
 
 // PlanCMake is the configuration of the compile.
@@ -184,7 +190,7 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	p.Pending = append(p.Pending, fillBase(&p.Runtime, runtimeRef, "runtime_base")...)
 	p.Packages, p.RuntimePackages = packages(v.Packages), packages(v.RuntimePackages)
 	if a := v.Accelerator; a != nil {
-		p.Accelerator = &PlanAccelerator{Part: a.Name, Device: a.Device, Base: f.Accelerator, Components: a.Components, Packages: packages(a.Packages), Libraries: a.Libraries}
+		p.Accelerator = &PlanAccelerator{Part: a.Name, Device: a.Device, Base: f.Accelerator, Components: a.Components, Packages: packages(a.Packages), Libraries: a.Libraries, Driver: a.Driver}
 		if base := acceleratorBase(r, v); base == buildRef {
 			p.Accelerator.Base = p.Build
 		} else {
@@ -193,6 +199,14 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	}
 	if err := planCPU(&p, r, f); err != nil {
 		return Plan{}, err
+	}
+	notes, err := checkFlags(f.Source.Tree, r.CMakeFlags, v.backends())
+	if err != nil {
+		return Plan{}, fault.New(fault.Usage, "this cannot be built as asked", err, "see llorch-bk build --help")
+	}
+	// The server's part knows what the server takes, and nothing of other programs.
+	if len(r.Programs) > 0 && p.Source.Layout == LayoutParts {
+		p.Source.Layout, p.Source.LayoutWhy = LayoutGGML, "more programs than the server are asked for"
 	}
 	// What only the backend for GPUs reads must not make everything else another thing.
 	own, shared := split(r.CMakeFlags, isAccelerators)
@@ -205,11 +219,13 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 		}
 		backendFlags[a.Name] = append(overridden(flags, own), own...)
 	}
-	p.Parts = makeParts(p.Source.Layout, v.backends(), backendFlags, buildFlags(p), isDev(p))
+	p.Parts = makeParts(p.Source.Layout, v.backends(), backendFlags, buildFlags(p), isDev(p), r.Programs)
+	p.Notes = notes
 	for i := range p.Parts {
 		p.Parts[i].Flags = overridden(p.Parts[i].Flags, shared)
 	}
 	p.UI, p.UIWhy = planUI(r, v, f)
+	p.uiNotPossible = !r.NoUI && f.OneStep != "" && f.Source.Tree != nil && f.Source.Tree.UI
 	p.Image = ImageConfig{
 		Tags:       r.Tags,
 		User:       User,
@@ -350,7 +366,6 @@ func baseFlags(p Plan) []string {
 		"-DGGML_LLAMAFILE=ON",
 		"-DGGML_NATIVE=OFF",
 		"-DLLAMA_ALL_WARNINGS=OFF",
-		"-DLLAMA_BUILD_APP=OFF",
 		"-DLLAMA_BUILD_EXAMPLES=" + onOff(p.needsExamples()),
 		"-DLLAMA_BUILD_TESTS=OFF",
 		"-DLLAMA_BUILD_UI=OFF",

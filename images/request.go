@@ -55,6 +55,9 @@ type Request struct {
 	CMakeFlags []string `json:"cmake_flags,omitempty"`
 	// NoUI leaves the server's web UI out.
 	NoUI bool `json:"no_ui,omitempty"`
+	// Programs are llama.cpp's programs in the image beside the server, or AllPrograms
+	// alone.
+	Programs []string `json:"programs,omitempty"`
 	// Tags name the image; none means a name derived from commit, variant and level.
 	Tags []string `json:"tags,omitempty"`
 }
@@ -98,7 +101,14 @@ func (r Request) Normalise() (Request, error) {
 	for _, f := range flags {
 		if name, value, _ := strings.Cut(strings.TrimPrefix(f, "-D"), "="); name == "GGML_CUDA" && !cuda && !isOff(value) {
 			wrong = append(wrong, errors.New("-DGGML_CUDA needs the CUDA toolchain: use --cuda"))
+		} else if name == "GGML_VULKAN" && !isOff(value) && (len(members) == 0 || members[0].Accelerator == nil || members[0].Accelerator.Flag != name) {
+			wrong = append(wrong, errors.New("-DGGML_VULKAN needs the Vulkan toolchain: use --variant vulkan"))
 		}
+	}
+	if programs, err := normalisePrograms(r.Programs); err != nil {
+		wrong = append(wrong, err)
+	} else {
+		r.Programs = programs
 	}
 	tags := make([]string, 0, len(r.Tags))
 	for _, t := range r.Tags {
@@ -140,14 +150,6 @@ func (r Request) Arch() string {
 	return arch
 }
 
-// ours are definitions that have a flag of their own, which the plan knows of.
-var ours = map[string]string{
-	"CMAKE_CUDA_ARCHITECTURES": "--cuda-arch",
-	"GGML_BACKEND_DL":          "--cpu and --variant",
-	"GGML_CPU_ALL_VARIANTS":    "--cpu portable",
-	"GGML_CPU_ARM_ARCH":        "--cpu LEVEL",
-}
-
 // normaliseFlags checks, renames and sorts CMake definitions; the last of two
 // definitions of one name wins, as it does in CMake.
 func normaliseFlags(flags []string) ([]string, error) {
@@ -168,12 +170,8 @@ func normaliseFlags(flags []string) ([]string, error) {
 		if name == "LLAMA_CUBLAS" || name == "LLAMA_CUDA" {
 			name = "GGML_CUDA"
 		}
-		if use, ok := ours[name]; ok {
-			wrong = append(wrong, fmt.Errorf("-D%s would make the plan and the image's labels untrue: use %s", name, use))
-			continue
-		}
-		if name == "GGML_NATIVE" && !isOff(m[2]) {
-			wrong = append(wrong, errors.New("-DGGML_NATIVE makes an image that nobody can name the CPU of: use --cpu native"))
+		if why := untrue(name, m[2]); why != "" {
+			wrong = append(wrong, errors.New(why))
 			continue
 		}
 		byName[name] = m[2]
@@ -184,6 +182,34 @@ func normaliseFlags(flags []string) ([]string, error) {
 	}
 	slices.Sort(out)
 	return out, errors.Join(wrong...)
+}
+
+// AllPrograms stands for every program that a tree's CMake files build by default.
+const AllPrograms = "all"
+
+var programName = regexp.MustCompile(`^llama(-[a-z0-9]+)*$`)
+
+// normalisePrograms sorts names and removes doubles, and the server, which every
+// image has.
+func normalisePrograms(programs []string) ([]string, error) {
+	if slices.Contains(programs, AllPrograms) {
+		if len(programs) > 1 {
+			return nil, fmt.Errorf("programs: %q is every program, and stands alone", AllPrograms)
+		}
+		return programs, nil
+	}
+	var wrong []error
+	var out []string
+	for _, p := range programs {
+		switch {
+		case !programName.MatchString(p):
+			wrong = append(wrong, fmt.Errorf("program %q is not named as llama.cpp's are (llama-cli, llama-bench, llama), nor %q", p, AllPrograms))
+		case p != target:
+			out = append(out, p)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), errors.Join(wrong...)
 }
 
 // isOff follows CMake's rule for false constants.

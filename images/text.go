@@ -89,6 +89,12 @@ func (p Plan) WriteText(w io.Writer) error {
 		}
 		row("", "%s", familiar(t))
 	}
+	if last := p.Parts; len(last) > 0 && len(last[len(last)-1].Programs) > 1 {
+		row("programs", "%s", strings.Join(last[len(last)-1].Programs, " "))
+	}
+	for _, note := range p.Notes {
+		row("note", "%s", note)
+	}
 	if p.Recipe != "" {
 		row("recipe", "%s", p.Recipe)
 	}

@@ -53,15 +53,16 @@ func (b builder) compile(toolchain, tree bkllb.State, part images.Part, compiled
 	args = append(args, part.Flags...)
 	opts := []bkllb.RunOption{
 		bkllb.Args(args),
-		b.scripts(script{"compile.sh", compileScript}, script{"launch.sh", launchScript}, script{"lend.sh", lendScript}, script{"project.cmake", projectScript}, script{"std.hpp", stdHeader}),
+		b.scripts(script{"compile.sh", compileScript}, script{"launch.sh", launchScript}, script{"lend.sh", lendScript}, script{"project.cmake", projectScript}),
 		b.partFiles(tree, part),
 		bkllb.AddMount("/build", bkllb.Scratch(), bkllb.ForceNoOutput),
 		bkllb.AddMount("/ccache", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-ccache-"+b.cacheScope(base), bkllb.CacheMountShared)),
+		// One set of slots for all toolchains: it is one machine's memory.
+		bkllb.AddMount("/slots", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-slots", bkllb.CacheMountShared)),
 		bkllb.AddSecret("/run/llorch/jobs", bkllb.SecretID(JobsSecret), bkllb.SecretOptional),
-		bkllb.AddEnv("APART", strings.Join(part.Apart, ";")),
 		bkllb.AddEnv("LENT", strings.Join(part.Lent, ";")),
 		bkllb.AddEnv("OBJECTS", strings.Join(part.Objects, " ")),
-		bkllb.AddEnv("PRECOMPILE", strings.Join(part.Precompile, ";")),
+		bkllb.AddEnv("PART", part.Name),
 		bkllb.AddEnv("RULES", rules(p.CMake.Rules)),
 		bkllb.AddEnv("TARGETS", strings.Join(part.Targets, " ")),
 	}
@@ -69,7 +70,7 @@ func (b builder) compile(toolchain, tree bkllb.State, part images.Part, compiled
 		opts = append(opts, bkllb.AddEnv("STUBS", "1"))
 	}
 	if part.Link {
-		opts = append(opts, bkllb.AddEnv("LIBRARIES", strings.Join(p.CMake.Libraries, " ")))
+		opts = append(opts, bkllb.AddEnv("LIBRARIES", strings.Join(p.CMake.Libraries, " ")), bkllb.AddEnv("PROGRAMS", strings.Join(part.Programs, " ")))
 		if p.UI != nil {
 			opts = append(opts, bkllb.AddMount("/src/"+p.UI.Dist, b.webUI(tree), bkllb.Readonly))
 		}
@@ -80,7 +81,7 @@ func (b builder) compile(toolchain, tree bkllb.State, part images.Part, compiled
 	opts = append(opts,
 		bkllb.Network(bkllb.NetModeNone),
 		b.fresh(),
-		bkllb.WithCustomName(strings.TrimSpace("[compile] "+part.Name+" "+b.what(part))),
+		b.named(StepCompile, part.Name, strings.TrimSpace("[compile] "+part.Name+" "+b.what(part))),
 	)
 	return toolchain.Run(opts...).AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }

@@ -72,7 +72,13 @@ type Graph struct {
 	Config []byte
 	// Layers name what is added to the runtime base, from the lowest layer up.
 	Layers []string
+	// Checks are what has to succeed, one after the other, before anybody gets the image.
+	Checks []bkllb.State
 }
+
+// Notes is the folder of an image with what is to be known of how it was compiled,
+// a file for each part that has something to say.
+const Notes = "/usr/share/llorch"
 
 // Build turns a plan into a graph. The plan must have nothing pending.
 func Build(p images.Plan, caps Capabilities, opt Options) (Graph, error) {
@@ -108,7 +114,31 @@ func Build(p images.Plan, caps Capabilities, opt Options) (Graph, error) {
 		compiled[part.Name] = b.compile(with, tree, part, compiled)
 	}
 	image, layers := b.image(tree, accelerator, compiled, b.probe(toolchain))
-	return Graph{Image: image, Config: config, Layers: layers}, nil
+	return Graph{Image: image, Config: config, Layers: layers, Checks: b.checks(toolchain, image)}, nil
+}
+
+// checks look at an image as whoever runs it will find it.
+func (b builder) checks(toolchain, image bkllb.State) []bkllb.State {
+	var driver []string
+	if a := b.plan.Accelerator; a != nil {
+		driver = a.Driver
+	}
+	whole := toolchain.Run(
+		bkllb.Args([]string{"sh", "/llorch/check.sh"}),
+		b.scripts(script{"check.sh", checkScript}),
+		bkllb.AddEnv("DRIVER", strings.Join(driver, " ")),
+		bkllb.AddMount("/image", image, bkllb.Readonly),
+		bkllb.Network(bkllb.NetModeNone),
+		b.named(StepCheck, "", "[check] every library that is needed is in the image"),
+	).AddMount("/out", bkllb.Scratch().Platform(b.platform))
+	starts := image.Run(
+		bkllb.Args([]string{"sh", "/llorch/version.sh", images.Server}),
+		b.scripts(script{"version.sh", versionScript}),
+		bkllb.AddEnv("LEVEL", b.plan.CPU.Level),
+		bkllb.Network(bkllb.NetModeNone),
+		b.named(StepCheck, "", "[check] the server starts in the image"),
+	).Root()
+	return []bkllb.State{whole, starts}
 }
 
 // SourceTree is the state of a plan's tree alone, for whoever has to read it
@@ -231,7 +261,7 @@ func (b builder) install(title string, base images.BaseFacts, components []strin
 		bkllb.AddMount("/var/lib/apt/lists", bkllb.Scratch(), bkllb.AsPersistentCacheDir(id+"-lists", bkllb.CacheMountLocked)),
 		b.proxy(),
 		b.fresh(),
-		bkllb.WithCustomName(title+strings.Join(names, " ")),
+		b.named(StepToolchain, "", title+strings.Join(names, " ")),
 	)
 	return b.base(base, "base").Run(opts...).Root()
 }
@@ -301,8 +331,13 @@ func (b builder) image(tree bkllb.State, accelerator *bkllb.State, compiled map[
 	last := compiled[b.plan.Parts[len(b.plan.Parts)-1].Name]
 	add("health probe", probe, "/", images.AppDir+"/")
 	add("licences", tree, "/"+licences, "/usr/share/licenses/")
-	add("program", last, "/bin", images.AppDir+"/")
-	return st, layers
+	// The notes are a few lines, if any, and no layer of their own.
+	program := bkllb.Copy(last, "/bin", images.AppDir+"/", dir)
+	for _, part := range b.plan.Parts {
+		program = program.Copy(compiled[part.Name], "/notes", Notes+"/", dir)
+	}
+	st = st.File(program, bkllb.WithCustomName("[image] program"))
+	return st, append(layers, "program")
 }
 
 // libraries are those of the accelerator's toolchain that the image carries, and

@@ -224,21 +224,23 @@ func cacheMounts(t *testing.T, s subject) map[string]*pb.Mount {
 
 func TestCacheMounts(t *testing.T) {
 	t.Parallel()
-	const apt, lists, ccache, npm = "/var/cache/apt", "/var/lib/apt/lists", "/ccache", "/npm"
+	const apt, lists, ccache, npm, slots = "/var/cache/apt", "/var/lib/apt/lists", "/ccache", "/npm", "/slots"
 	for name, want := range map[string]map[string]string{
 		"cpu-portable-amd64": {
 			apt: "llorch-apt-amd64-debian-trixie-slim-archives", lists: "llorch-apt-amd64-debian-trixie-slim-lists",
-			ccache: "llorch-ccache-amd64-debian-trixie-slim", npm: "llorch-npm",
+			ccache: "llorch-ccache-amd64-debian-trixie-slim", npm: "llorch-npm", slots: "llorch-slots",
 		},
 		"cpu-portable-arm64": {
 			apt: "llorch-apt-arm64-debian-trixie-slim-archives", lists: "llorch-apt-arm64-debian-trixie-slim-lists",
-			ccache: "llorch-ccache-arm64-debian-trixie-slim", npm: "llorch-npm",
+			ccache: "llorch-ccache-arm64-debian-trixie-slim", npm: "llorch-npm", slots: "llorch-slots",
 		},
 		// What is not CUDA's is cached as for the CPU alone.
 		"cuda": {
 			apt: "llorch-apt-amd64-debian-trixie-slim-archives", lists: "llorch-apt-amd64-debian-trixie-slim-lists",
-			ccache: "llorch-ccache-amd64-debian-trixie-slim", npm: "llorch-npm",
+			ccache: "llorch-ccache-amd64-debian-trixie-slim", npm: "llorch-npm", slots: "llorch-slots",
 			"gpu " + apt: "llorch-apt-amd64-nvidia-cuda-12.8.1-devel-ubuntu24.04-archives", "gpu " + lists: "llorch-apt-amd64-nvidia-cuda-12.8.1-devel-ubuntu24.04-lists",
+			// All toolchains take turns for one machine's memory.
+			"gpu " + slots:  "llorch-slots",
 			"gpu " + ccache: "llorch-ccache-amd64-nvidia-cuda-12.8.1-devel-ubuntu24.04",
 		},
 	} {
@@ -250,7 +252,7 @@ func TestCacheMounts(t *testing.T) {
 				t.Errorf("%s: %s has a source", name, dest)
 			}
 			sharing := pb.CacheSharingOpt_LOCKED
-			if strings.HasSuffix(dest, ccache) || dest == npm {
+			if strings.HasSuffix(dest, ccache) || strings.HasSuffix(dest, slots) || dest == npm {
 				sharing = pb.CacheSharingOpt_SHARED
 			}
 			if m.CacheOpt.Sharing != sharing {

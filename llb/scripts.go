@@ -26,11 +26,14 @@ var lendScript string
 //go:embed scripts/project.cmake
 var projectScript string
 
-//go:embed scripts/std.hpp
-var stdHeader string
-
 //go:embed scripts/libraries.sh
 var librariesScript string
+
+//go:embed scripts/check.sh
+var checkScript string
+
+//go:embed scripts/version.sh
+var versionScript string
 
 //go:embed scripts/ui.sh
 var uiScript string
@@ -57,5 +60,5 @@ func (b builder) scripts(all ...script) bkllb.RunOption {
 
 // ScriptsDigest identifies the scripts that carry a plan out.
 func ScriptsDigest() string {
-	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, lendScript, projectScript, stdHeader, librariesScript, uiScript, probeSource}, "\x00")).String()
+	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, lendScript, projectScript, librariesScript, uiScript, probeSource}, "\x00")).String()
 }

@@ -49,8 +49,8 @@ func TestSelectSortsTheFiles(t *testing.T) {
 	onLinux(t)
 	src, out := t.TempDir(), t.TempDir()
 	for _, name := range []string{
-		"CMakeLists.txt", "ggml/src/a.c", "ggml/src/a.h", "ggml/src/ggml-cuda/big.cu", "ggml/include/ggml.h",
-		"common/b.cpp", "common/jinja/c.h", "licenses/LICENSE-x", "LICENSE", "a name.h",
+		"CMakeLists.txt", "ggml/src/a.c", "ggml/src/a.h", "ggml/src/ggml-alloc.c", "ggml/src/ggml-cuda/big.cu", "ggml/include/ggml.h",
+		"common/b.cpp", "common/jinja/c.h", "common/jinja/deep/page.inc", "common/jinja/deep/d.cpp", "licenses/LICENSE-x", "LICENSE", "a name.h",
 	} {
 		path := filepath.Join(src, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -63,7 +63,9 @@ func TestSelectSortsTheFiles(t *testing.T) {
 	said, err := shell(t, selectScript, map[string]string{"/src": src, "/out": out}, nil,
 		"--", "ggml", "ggml/src/*.c", "ggml/src/*.h", "ggml/include", "no/such/*.file",
 		"--", "top", "CMakeLists.txt", "common/*/*.h", "*.h",
-		"--", "rest", "ggml/src", "!ggml/src/ggml-cuda", "!ggml/src/a.h", "!no/such/file",
+		"--", "rest", "ggml/src", "!ggml/src/ggml-*/", "!ggml/src/a.h", "!no/such/file",
+		"--", "seen", "~common", "common/b.cpp", "~common",
+		"--", "seen2", "~common",
 		"--", "licenses/llama.cpp", "LICENSE", "licenses/*",
 	)
 	if err != nil {
@@ -88,9 +90,11 @@ func TestSelectSortsTheFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"ggml/ggml/include/ggml.h", "ggml/ggml/src/a.c", "ggml/ggml/src/a.h",
+		"ggml/ggml/include/ggml.h", "ggml/ggml/src/a.c", "ggml/ggml/src/a.h", "ggml/ggml/src/ggml-alloc.c",
 		"licenses/llama.cpp/LICENSE", "licenses/llama.cpp/LICENSE-x",
-		"rest/ggml/src/a.c", "top/CMakeLists.txt", "top/a name.h", "top/common/jinja/c.h",
+		"rest/ggml/src/a.c", "rest/ggml/src/ggml-alloc.c",
+		"seen/common/jinja/c.h", "seen/common/jinja/deep/page.inc", "seen2/common/jinja/c.h", "seen2/common/jinja/deep/page.inc",
+		"top/CMakeLists.txt", "top/a name.h", "top/common/jinja/c.h",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -115,7 +119,7 @@ func TestLaunchTakesTurns(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	places := map[string]string{"/ccache/slots": slots, "/tmp/jobs": filepath.Join(dir, "jobs")}
+	places := map[string]string{"/slots": slots, "/tmp/jobs": filepath.Join(dir, "jobs")}
 	var all sync.WaitGroup
 	failed := make([]bool, 10)
 	for i := range failed {
@@ -146,95 +150,25 @@ func TestLaunchTakesTurns(t *testing.T) {
 	}
 }
 
-// The plan's rules decide who compiles a source, and what another compiler does
-// not take is left to the one that CMake named.
-func TestLaunchFollowsTheRules(t *testing.T) {
-	t.Parallel()
-	onLinux(t, "flock")
-	dir := t.TempDir()
-	for name, text := range map[string]string{
-		"jobs": "1\n",
-		// It notes what it is to run; clang cannot compile everything.
-		"ccache": "#!/bin/sh\necho \"$*\" >>" + dir + "/log\ncase $* in clang*broken*) echo clang fails >&2; exit 1 ;; *warns*) echo a warning >&2 ;; *bad*) echo bad >&2; exit 3 ;; esac\n",
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Mkdir(filepath.Join(dir, "slots"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	places := map[string]string{"/ccache/slots": filepath.Join(dir, "slots"), "/tmp/jobs": dir + "/jobs", "/tmp/clang": dir + "/clang"}
-	env := []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "RULES=" + rules([]images.CompileRule{
-		{Sources: "ggml/arch/*"},
-		{Sources: "ggml/*", Compiler: images.Clang, Flags: "-O2"},
-		{Sources: "common/*", Compiler: images.Clang, Flags: "-O1 -g0"},
-		{Sources: "docs/*", Flags: "-O0"},
-	})}
-	const ours = " -Xclang -fno-pch-timestamp -fno-openmp"
-	for _, c := range []struct {
-		name, command, want, says string
-		fails                     bool
-	}{
-		{name: "first match", command: "/usr/bin/c++ -O3 -c /src/ggml/arch/x86/a.cpp", want: "/usr/bin/c++ -O3 -c /src/ggml/arch/x86/a.cpp"},
-		{name: "C", command: "/usr/bin/cc -c /src/ggml/a.c", want: "clang -c /src/ggml/a.c -O2" + ours},
-		{name: "C++", command: "x86_64-linux-gnu-g++ -c /src/common/sub/a.cpp", want: "clang++ -c /src/common/sub/a.cpp -O1 -g0" + ours},
-		{name: "precompiled header", command: "/usr/bin/c++ -c /build/common/CMakeFiles/x.dir/cmake_pch.hxx.cxx", want: "clang++ -c /build/common/CMakeFiles/x.dir/cmake_pch.hxx.cxx -O1 -g0" + ours},
-		{name: "flags alone", command: "/usr/bin/cc -c /src/docs/a.c", want: "/usr/bin/cc -c /src/docs/a.c -O0"},
-		{name: "no rule", command: "/usr/bin/cc -c /build/CMakeFiles/try.c", want: "/usr/bin/cc -c /build/CMakeFiles/try.c"},
-		{name: "another compiler", command: "/usr/local/cuda/bin/nvcc -c /src/ggml/a.cu", want: "/usr/local/cuda/bin/nvcc -c /src/ggml/a.cu"},
-		{
-			name: "what clang cannot", command: "/usr/bin/cc -c /src/ggml/broken.c",
-			want: "clang -c /src/ggml/broken.c -O2" + ours + "\n/usr/bin/cc -c /src/ggml/broken.c -O2",
-		},
-		{name: "warnings are passed on", command: "/usr/bin/cc -c /src/ggml/warns.c", want: "clang -c /src/ggml/warns.c -O2" + ours, says: "a warning\n"},
-		{
-			name: "what nobody can", command: "/usr/bin/cc -c /src/ggml/bad.c", fails: true, says: "bad\n",
-			want: "clang -c /src/ggml/bad.c -O2" + ours + "\n/usr/bin/cc -c /src/ggml/bad.c -O2",
-		},
-	} {
-		said, err := shell(t, launchScript, places, env, strings.Fields(c.command)...)
-		data, rerr := os.ReadFile(filepath.Join(dir, "log"))
-		if rerr != nil {
-			t.Fatal(rerr)
-		}
-		os.Remove(filepath.Join(dir, "log"))
-		if diff := cmp.Diff(c.want+"\n", string(data)); diff != "" || said != c.says || (err != nil) != c.fails {
-			t.Errorf("%s: said %q, %v; ran (-want +got):\n%s", c.name, said, err, diff)
-		}
-	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "clang.*")); left != nil {
-		t.Errorf("left behind: %v", left)
-	}
+// launcher is a place to run launch.sh in: with a ccache that notes what it is to run,
+// and compilers that do as a script says.
+type launcher struct {
+	t      *testing.T
+	dir    string
+	places map[string]string
+	env    []string
 }
 
-// Sources that cannot be compiled together are compiled apart, each as its rule says,
-// and their objects take the place of the one that was asked for.
-func TestLaunchTakesApart(t *testing.T) {
-	t.Parallel()
+func newLauncher(t *testing.T, ccache, clang string) launcher {
+	t.Helper()
 	onLinux(t, "flock")
-	dir := t.TempDir()
-	const unity = "/CMakeFiles/x.dir/Unity/unity_of_a_0_cxx.cxx"
+	l := launcher{t: t, dir: t.TempDir()}
 	for name, text := range map[string]string{
 		"jobs": "1\n", "slots/0": "",
-		// It notes what it is to run, and writes the source's name into the object. What
-		// is put together is refused where a file says so; clang cannot compile broken.cpp.
-		"ccache": `#!/bin/sh
-echo "$*" >>` + dir + `/log
-for source; do [ "$last" = -c ] && break; [ "$last" = -o ] && object=$source; last=$source; done
-case "$source $1" in
-*Unity* ) [ -e ` + dir + `/refused ] && { echo twice defined >&2; exit 1; } ;;
-*broken.cpp\ clang*) exit 1 ;;
-*bad.cpp*) echo bad >&2; exit 3 ;;
-esac
-echo "${source##*/}" >"$object"
-echo a warning >&2
-`,
-		"ld":           "#!/bin/sh\n[ \"$1 $2\" = '-r -o' ] || exit 1\nout=$3\nshift 3\ncat \"$@\" >\"$out\"\n",
-		"good" + unity: "/* by CMake */\n#include \"/src/common/one.cpp\"\n\n#include \"/src/common/broken.cpp\"\n",
-		"bad" + unity:  "#include \"/src/common/one.cpp\"\n#include \"/src/common/bad.cpp\"\n",
+		"ccache": "#!/bin/sh\necho \"$*\" >>" + l.dir + "/log\n" + ccache,
+		"clang":  "#!/bin/sh\n" + clang, "clang++": "#!/bin/sh\n" + clang,
 	} {
-		path := filepath.Join(dir, name)
+		path := filepath.Join(l.dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -242,47 +176,91 @@ echo a warning >&2
 			t.Fatal(err)
 		}
 	}
-	places := map[string]string{"/ccache/slots": dir + "/slots", "/tmp/jobs": dir + "/jobs", "/tmp/clang": dir + "/clang", "/tmp/together": dir + "/together"}
-	env := []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "RULES=" + rules([]images.CompileRule{
-		{Sources: "*/Unity/unity_of_a*", Compiler: images.Clang, Flags: "-O2"}, {Sources: "common/*", Compiler: images.Clang, Flags: "-O1"},
+	l.places = map[string]string{"/slots": l.dir + "/slots", "/tmp/jobs": l.dir + "/jobs", "/build/fallbacks": l.dir + "/fallbacks"}
+	l.env = []string{"PATH=" + l.dir + ":" + os.Getenv("PATH"), "RULES=" + rules([]images.CompileRule{
+		{Sources: "ggml/arch/*"},
+		{Sources: "ggml/*", Compiler: images.Clang, Flags: "-O2"},
+		{Sources: "common/*", Compiler: images.Clang, Flags: "-O1 -g0"},
+		{Sources: "docs/*", Flags: "-O0"},
 	})}
-	object := filepath.Join(dir, "x.o")
-	const ours = " -Xclang -fno-pch-timestamp -fno-openmp"
-	run := func(tree string) (said, log string, err error) {
-		t.Helper()
-		said, err = shell(t, launchScript, places, env, "/usr/bin/c++", "-o", object, "-c", dir+"/"+tree+unity)
-		ran, rerr := os.ReadFile(filepath.Join(dir, "log"))
-		if rerr != nil {
-			t.Fatal(rerr)
+	return l
+}
+
+// run gives what the launcher said, what ran through ccache, and what was noted of
+// compilers that were replaced.
+func (l launcher) run(command string) (said, ran, noted string, err error) {
+	l.t.Helper()
+	said, err = shell(l.t, launchScript, l.places, l.env, strings.Fields(command)...)
+	take := func(name string) string {
+		data, _ := os.ReadFile(filepath.Join(l.dir, name))
+		os.Remove(filepath.Join(l.dir, name))
+		return string(data)
+	}
+	return said, take("log"), take("fallbacks"), err
+}
+
+// The plan's rules decide who compiles a source, and what another compiler finds an
+// error in is left to the one that CMake named.
+func TestLaunchFollowsTheRules(t *testing.T) {
+	t.Parallel()
+	l := newLauncher(t,
+		"case $* in clang*broken*) echo clang fails >&2; exit 1 ;; *warns*) echo a warning >&2 ;; *bad*) echo bad >&2; exit 3 ;; esac\n",
+		"case $* in *-o\\ /dev/null) ;; *) exit 9 ;; esac\ncase $* in *-M*) exit 9 ;; *broken* | *bad.c*) echo /src/ggml/broken.c:1:2: error: a mistake >&2; exit 1 ;; esac\n")
+	for _, c := range []struct {
+		name, command, want, says, notes string
+		fails                            bool
+	}{
+		{name: "first match", command: "/usr/bin/c++ -O3 -c /src/ggml/arch/x86/a.cpp", want: "/usr/bin/c++ -O3 -c /src/ggml/arch/x86/a.cpp"},
+		{name: "C", command: "/usr/bin/cc -c /src/ggml/a.c", want: "clang -c /src/ggml/a.c -O2 -fno-openmp"},
+		{name: "C++", command: "x86_64-linux-gnu-g++ -c /src/common/sub/a.cpp", want: "clang++ -c /src/common/sub/a.cpp -O1 -g0 -fno-openmp"},
+		{name: "generated", command: "/usr/bin/c++ -c /build/common/info.cpp", want: "clang++ -c /build/common/info.cpp -O1 -g0 -fno-openmp"},
+		{name: "flags alone", command: "/usr/bin/cc -c /src/docs/a.c", want: "/usr/bin/cc -c /src/docs/a.c -O0"},
+		{name: "no rule", command: "/usr/bin/cc -c /build/CMakeFiles/try.c", want: "/usr/bin/cc -c /build/CMakeFiles/try.c"},
+		{name: "another compiler", command: "/usr/local/cuda/bin/nvcc -c /src/ggml/a.cu", want: "/usr/local/cuda/bin/nvcc -c /src/ggml/a.cu"},
+		{
+			name: "what clang cannot", command: "/usr/bin/cc -MD -MT x.o -MF x.o.d -o x.o -c /src/ggml/broken.c",
+			want: "clang -MD -MT x.o -MF x.o.d -o x.o -c /src/ggml/broken.c -O2 -fno-openmp\n" +
+				"/usr/bin/cc -MD -MT x.o -MF x.o.d -o x.o -c /src/ggml/broken.c -O2",
+			notes: "ggml/broken.c\t/src/ggml/broken.c:1:2: error: a mistake\n",
+		},
+		{name: "warnings are passed on", command: "/usr/bin/cc -c /src/ggml/warns.c", want: "clang -c /src/ggml/warns.c -O2 -fno-openmp", says: "a warning\n"},
+		{
+			name: "what nobody can", command: "/usr/bin/cc -c /src/ggml/bad.c", fails: true, says: "bad\n",
+			want:  "clang -c /src/ggml/bad.c -O2 -fno-openmp\n/usr/bin/cc -c /src/ggml/bad.c -O2",
+			notes: "ggml/bad.c\t/src/ggml/broken.c:1:2: error: a mistake\n",
+		},
+	} {
+		said, ran, noted, err := l.run(c.command)
+		if diff := cmp.Diff(c.want+"\n", ran); diff != "" || said != c.says || noted != c.notes || (err != nil) != c.fails {
+			t.Errorf("%s: said %q, noted %q, %v; ran (-want +got):\n%s", c.name, said, noted, err, diff)
 		}
-		os.Remove(filepath.Join(dir, "log"))
-		return said, string(ran), err
 	}
-	together := func(tree string) string {
-		return "clang++ -o " + object + " -c " + dir + "/" + tree + unity + " -O2" + ours + "\n"
-	}
-	if said, log, err := run("good"); err != nil || said != "a warning\n" || log != together("good") {
-		t.Errorf("together: said %q, %v; ran\n%s", said, err, log)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "refused"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	want := together("good") +
-		"clang++ -o " + object + ".1 -c /src/common/one.cpp -O1" + ours + "\n" +
-		"clang++ -o " + object + ".2 -c /src/common/broken.cpp -O1" + ours + "\n" +
-		"/usr/bin/c++ -o " + object + ".2 -c /src/common/broken.cpp -O1\n"
-	said, log, err := run("good")
-	if diff := cmp.Diff(want, log); err != nil || said != "a warning\na warning\n" || diff != "" {
-		t.Errorf("apart: said %q, %v; ran (-want +got)\n%s", said, err, diff)
-	}
-	if got, err := os.ReadFile(object); err != nil || string(got) != "one.cpp\nbroken.cpp\n" {
-		t.Errorf("the object is %q, %v", got, err)
-	}
-	if said, _, err := run("bad"); err == nil || !strings.HasSuffix(said, "bad\n") {
-		t.Errorf("what nobody can compile: said %q, %v", said, err)
-	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "*.[0-9]*")); slices.ContainsFunc(left, func(f string) bool { return !strings.HasPrefix(f, object) }) {
-		t.Errorf("left behind: %v", left)
+}
+
+// A compiler that was killed, that crashed, or that had no disk or memory has not found
+// an error in the source: nobody else compiles it, and what happened is said by name.
+func TestLaunchTakesNoTroubleForAMistake(t *testing.T) {
+	t.Parallel()
+	const fine, crash = "exit 0\n", "echo PLEASE submit a bug report >&2\nexit 134\n"
+	for name, c := range map[string]struct{ ccache, clang, says string }{
+		"killed":                   {"kill -9 $$\n", fine, "signal 9 (KILL)"},
+		"killed, as ccache counts": {"exit 247\n", fine, "signal 9 (KILL)"},
+		"killed again":             {"kill -9 $$\n", "kill -9 $$\n", "signal 9 (KILL)"},
+		"a crash":                  {crash, crash, "signal 6 (ABRT)"},
+		"a full disk":              {"echo 'fatal error: No space left on device' >&2\nexit 1\n", fine, "the disk is full"},
+		"a child that was killed":  {"echo 'clang: error: unable to execute command: Killed' >&2\nexit 1\n", fine, "exit code 1"},
+		"no memory": {
+			"echo 'LLVM ERROR: out of memory' >&2\nexit 1\n",
+			"echo 'LLVM ERROR: out of memory' >&2\nexit 1\n", "exit code 1",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			said, ran, noted, err := newLauncher(t, c.ccache, c.clang).run("/usr/bin/cc -o x.o -c /src/ggml/a.c")
+			if err == nil || noted != "" || ran != "clang -o x.o -c /src/ggml/a.c -O2 -fno-openmp\n" || !strings.Contains(said, "llorch-bk: clang ended while it compiled ggml/a.c: "+c.says) {
+				t.Errorf("%v; noted %q; ran\n%s\nsaid\n%s", err, noted, ran, said)
+			}
+		})
 	}
 }
 
@@ -309,7 +287,7 @@ func TestLaunchTakesObjects(t *testing.T) {
 	}
 	// The launcher runs in the folder of the build.
 	script := "cd " + dir + "\n" + launchScript
-	places := map[string]string{"/ccache/slots": dir + "/slots", "/tmp/jobs": dir + "/jobs", "/lent/*": dir + "/lent/*", "/build/stubs": dir + "/stubs"}
+	places := map[string]string{"/slots": dir + "/slots", "/tmp/jobs": dir + "/jobs", "/lent/*": dir + "/lent/*", "/build/stubs": dir + "/stubs"}
 	for _, c := range []struct {
 		name, stubs, object, source, says string
 		fails                             bool

@@ -17,7 +17,7 @@ func (b builder) webUI(tree bkllb.State) bkllb.State {
 		b.caSecret(),
 		b.proxy(),
 		b.fresh(),
-		bkllb.WithCustomName("[ui] build the web UI"),
+		b.named(StepUI, "", "[ui] build the web UI"),
 	}
 	node := b.install("[npm] install ", b.plan.Build, nil, b.plan.UI.Packages)
 	return node.Run(opts...).AddMount("/out", bkllb.Scratch().Platform(b.platform))

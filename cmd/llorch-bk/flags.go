@@ -47,6 +47,7 @@ func (f *buildFlags) add(cmd *cobra.Command, cpu, cudaArch string) {
 	fs.StringArrayVar(&f.cacheFrom, "cache-from", nil, "layer `cache` to look in: an image's name, or type=local,src=DIR and the like (repeatable)")
 	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, "layer `cache` to keep every step in: a name, or type=local,dest=DIR and the like (repeatable)")
 	fs.StringVar(&f.caCert, "ca-cert", "", "`file` with the certificates of your network's own authority, which get into no layer; up trusts them for the model too (default what SSL_CERT_FILE names)")
+	fs.StringSliceVar(&f.request.Programs, "programs", nil, "`list` of llama.cpp's programs in the image beside the server (llama-cli,llama-bench), or all")
 	fs.BoolVar(&f.request.NoUI, "no-ui", false, "leave the server's web UI out")
 	fs.BoolVar(&f.noCache, "no-cache", false, "compile again whatever is cached")
 }

@@ -81,11 +81,15 @@ func Bootstrap(ctx context.Context, o Options) (Base, error) {
 		return Base{}, fault.New(fault.Usage, fmt.Sprintf("cannot bootstrap Debian %q for %q", o.Suite, o.Arch), nil,
 			"name a release such as "+DefaultSuite)
 	}
-	dir, err := filepath.Abs(o.Dir)
-	if err != nil {
+	return o.locked(ctx, func(scratch string) (string, error) { return o.make(ctx, scratch) })
+}
+
+// locked gives a suite's layout, which make puts into a scratch folder where there is
+// none yet. It appears whole or not at all, and two callers make it once.
+func (o Options) locked(ctx context.Context, make func(scratch string) (string, error)) (_ Base, err error) {
+	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
 		return Base{}, err
 	}
-	o.Dir = dir
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return Base{}, fault.New(fault.Machine, "cannot use the folder for base images", err, "make "+o.Dir+" writable")
 	}
@@ -105,7 +109,20 @@ func Bootstrap(ctx context.Context, o Options) (Base, error) {
 	if err := o.sweep(); err != nil {
 		return Base{}, err
 	}
-	return o.make(ctx)
+	scratch, err := os.MkdirTemp(o.Dir, o.scratchPrefix())
+	if err != nil {
+		return Base{}, explain(o, nil, err)
+	}
+	defer func() { err = errors.Join(err, remove(scratch)) }()
+	made, err := make(scratch)
+	if err != nil {
+		return Base{}, err
+	}
+	if err := replace(made, o.layout(), filepath.Join(scratch, "damaged")); err != nil {
+		return Base{}, explain(o, nil, err)
+	}
+	b, _, err = Find(o.Dir, o.Suite, o.Arch)
+	return b, err
 }
 
 // sweep removes what a killed bootstrap left. It runs under the lock, so that
@@ -123,17 +140,13 @@ func (o Options) sweep() error {
 	return nil
 }
 
-func (o Options) make(ctx context.Context) (_ Base, err error) {
-	scratch, err := os.MkdirTemp(o.Dir, o.scratchPrefix())
-	if err != nil {
-		return Base{}, explain(o, nil, err)
-	}
-	defer func() { err = errors.Join(err, remove(scratch)) }()
+// make bootstraps into a layout in the scratch folder.
+func (o Options) make(ctx context.Context, scratch string) (string, error) {
 	// mmdebstrap's own folder and the layout are apart, so that what is
 	// renamed at the end holds the layout alone.
 	work := filepath.Join(scratch, "work")
 	if err := os.Mkdir(work, 0o755); err != nil {
-		return Base{}, explain(o, nil, err)
+		return "", explain(o, nil, err)
 	}
 	from := hostSources(o.Host)
 	made, lines, err := o.attempt(ctx, from, work, filepath.Join(scratch, "layout"))
@@ -145,13 +158,9 @@ func (o Options) make(ctx context.Context) (_ Base, err error) {
 		made, lines, err = o.attempt(ctx, from, work, filepath.Join(scratch, "layout-without-security"))
 	}
 	if err != nil {
-		return Base{}, explain(o, lines, err)
+		return "", explain(o, lines, err)
 	}
-	if err := replace(made, o.layout(), filepath.Join(scratch, "damaged")); err != nil {
-		return Base{}, explain(o, nil, err)
-	}
-	b, _, err := Find(o.Dir, o.Suite, o.Arch)
-	return b, err
+	return made, nil
 }
 
 // attempt bootstraps from one set of sources into a new layout.

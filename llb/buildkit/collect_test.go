@@ -91,6 +91,19 @@ func TestCollect(t *testing.T) {
 			},
 			class: fault.Machine, says: "the base cannot be loaded", notices: 1,
 		},
+		// Only what cannot be reached is replaced.
+		"a registry that refuses, and the engine has it": {
+			daemon: &daemon{resolve: engineOnly}, embedded: true, change: func(q *Query) { q.Reach = answers },
+			class: fault.Machine, says: "the base image debian:trixie-slim cannot be had",
+		},
+		"a registry that refuses, and there is a local base": {
+			daemon: &daemon{resolve: unreachable}, change: func(q *Query) { q.Local, q.Reach = local(nil), answers },
+			class: fault.Machine, says: "the base image debian:trixie-slim cannot be had",
+		},
+		"a tree that cannot be read": {
+			daemon: &daemon{resolve: registry, unreadable: status.Error(codes.Unavailable, "the disk is gone")},
+			class:  fault.Build, says: "the disk is gone",
+		},
 		"another project": {
 			daemon: &daemon{resolve: registry, files: map[string]string{"CMakeLists.txt": "project(whisper.cpp)"}},
 			class:  fault.Usage, says: "not a llama.cpp tree",
@@ -115,6 +128,9 @@ func TestCollect(t *testing.T) {
 			var notices []string
 			q := query(c.change)
 			q.Notice = func(s string) { notices = append(notices, s) }
+			if q.Reach == nil {
+				q.Reach = away
+			}
 			f, err := b(t).Collect(t.Context(), q)
 			if c.class != 0 {
 				if fault.ClassOf(err) != c.class || !strings.Contains(err.Error(), c.says) {
@@ -158,40 +174,62 @@ func TestCollectBothBases(t *testing.T) {
 	}
 }
 
-// Where no registry gives NVIDIA's images, Debian's toolkit does, and the plan comes
-// to the same choice from the same facts. One that was asked for by name is not replaced.
+// away is a machine without a way to any registry, answers one whose registries answer.
+func away(_ context.Context, ref string) error {
+	return &Unreached{Host: ref, Err: errors.New("no such host")}
+}
+
+func answers(context.Context, string) error { return nil }
+
+// Where there is no way to NVIDIA's images, up takes Debian's toolkit, and the plan
+// comes to the same choice from the same facts. Nothing is replaced for another cause,
+// nor by a build, nor where it was asked for by name.
 func TestCollectWithoutNVIDIAsImages(t *testing.T) {
 	t.Parallel()
-	closed := func() *daemon {
-		return serve(t, &daemon{files: llamaTree(), resolve: func(ref, _ string) (*gwpb.ResolveImageConfigResponse, error) {
+	collect := func(t *testing.T, change func(*Query)) (images.Plan, []string, error) {
+		t.Helper()
+		d := serve(t, &daemon{files: llamaTree(), resolve: func(ref, _ string) (*gwpb.ResolveImageConfigResponse, error) {
 			if strings.Contains(ref, "nvidia") {
-				return nil, errors.New("dial tcp: lookup registry-1.docker.io: no such host")
+				return nil, errors.New("the registry's own words")
 			}
 			return &gwpb.ResolveImageConfigResponse{Digest: sha("b"), Config: imageConfig()}, nil
 		}})
+		var notices []string
+		q := query(func(q *Query) {
+			q.Request.Variant, q.Request.CUDAArch = "cuda", []string{"86"}
+			q.Notice, q.Reach, q.Replace = func(s string) { notices = append(notices, s) }, away, true
+		})
+		change(&q)
+		f, err := d.dial(t).Collect(t.Context(), q)
+		if err != nil {
+			return images.Plan{}, notices, err
+		}
+		p, err := images.MakePlan(q.Request, f.Facts)
+		return p, notices, err
 	}
-	var notices []string
-	q := query(func(q *Query) {
-		q.Request.Variant, q.Request.CUDAArch = "cuda", []string{"86"}
-		q.Notice = func(s string) { notices = append(notices, s) }
-	})
-	f, err := closed().dial(t).Collect(t.Context(), q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := images.MakePlan(q.Request, f.Facts)
+	p, notices, err := collect(t, func(*Query) {})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if p.Variant != "cuda-debian" || len(p.Pending) > 0 || p.Accelerator.Base.Digest != p.Build.Digest {
 		t.Errorf("the plan is for %s, waits for %v, and compiles CUDA on %+v", p.Variant, p.Pending, p.Accelerator.Base)
 	}
-	if len(notices) == 0 || !strings.Contains(notices[0], "no such host") || !strings.Contains(notices[len(notices)-1], "cuda-debian is built") {
+	if len(notices) == 0 || !strings.Contains(notices[len(notices)-1], "cuda-debian is built") {
 		t.Errorf("the user is told %q", notices)
 	}
-	q.Request.Variant = "cuda12"
-	if _, err := closed().dial(t).Collect(t.Context(), q); fault.ClassOf(err) != fault.Machine || !strings.Contains(fault.Report(err), "nvidia/cuda:12.8.1") {
-		t.Errorf("got %v", err)
+	for name, c := range map[string]struct {
+		change func(*Query)
+		do     string
+	}{
+		"asked for by name":    {func(q *Query) { q.Request.Variant = "cuda12" }, ""},
+		"a build":              {func(q *Query) { q.Replace = false }, "--variant cuda-debian"},
+		"a registry that says": {func(q *Query) { q.Reach = answers }, "docker login"},
+		"a time-out":           {func(q *Query) { q.Reach = func(context.Context, string) error { return context.DeadlineExceeded } }, ""},
+	} {
+		_, _, err := collect(t, c.change)
+		if fault.ClassOf(err) != fault.Machine || !strings.Contains(fault.Report(err), "nvidia/cuda:12.8.1") || !strings.Contains(fault.Report(err), c.do) {
+			t.Errorf("%s: %s", name, fault.Report(err))
+		}
 	}
 }
 

@@ -1,10 +1,14 @@
 package buildkit
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"path"
 	"strings"
 	"time"
 
@@ -26,6 +30,15 @@ const (
 	managedName = "llorch-bk-builder"
 	// LabelBuilder marks the managed builder's container and volume.
 	LabelBuilder = "dev.llorch.builder"
+	// madeLike is the label's value: raised when a container is made otherwise, so that
+	// an older one is replaced. Its volume is kept.
+	madeLike = "2"
+	// environment is a file in the container with what the daemon's environment is to
+	// have. A proxy's variables can hold a password, and what a container is created
+	// with can be read by everybody who may inspect it.
+	environment = "/etc/llorch-environment"
+	// start is a shell's command for the daemon.
+	start = "[ ! -f " + environment + " ] || . " + environment + `; exec buildkitd "$@"`
 
 	noContainer = "no builder can be started in a container"
 )
@@ -38,6 +51,7 @@ type Containers interface {
 	ContainerCreate(ctx context.Context, c *container.Config, h *container.HostConfig, n *network.NetworkingConfig, p *ocispec.Platform, name string) (container.CreateResponse, error)
 	ContainerStart(ctx context.Context, id string, opt container.StartOptions) error
 	ContainerRemove(ctx context.Context, id string, opt container.RemoveOptions) error
+	CopyToContainer(ctx context.Context, id, dir string, content io.Reader, opt container.CopyToContainerOptions) error
 	ContainerLogs(ctx context.Context, id string, opt container.LogsOptions) (io.ReadCloser, error)
 	ContainerExecCreate(ctx context.Context, id string, opt container.ExecOptions) (container.ExecCreateResponse, error)
 	ContainerExecAttach(ctx context.Context, id string, opt container.ExecAttachOptions) (types.HijackedResponse, error)
@@ -49,6 +63,17 @@ type Containers interface {
 func (m Manager) openContainer(ctx context.Context) (*Builder, error) {
 	c, err := m.Containers.ContainerInspect(ctx, managedName)
 	made := errdefs.IsNotFound(err)
+	// One that an earlier version made: what it has compiled is in its volume.
+	if err == nil && c.Config.Labels[LabelBuilder] != "" && c.Config.Labels[LabelBuilder] != madeLike {
+		m.notice("make the builder's container anew; its cache is kept")
+		if err := m.Containers.ContainerRemove(ctx, managedName, container.RemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
+			return nil, fault.New(fault.Machine, noContainer, err, "look at the engine's log")
+		}
+		if err := m.createContainer(ctx); err != nil {
+			return nil, err
+		}
+		return m.startContainer(ctx, false)
+	}
 	switch {
 	case made:
 		if err := m.createContainer(ctx); err != nil {
@@ -59,7 +84,7 @@ func (m Manager) openContainer(ctx context.Context) (*Builder, error) {
 	case c.Config.Labels[LabelBuilder] == "":
 		return nil, fault.New(fault.Machine, noContainer, errors.New("a container that is not ours is called "+managedName), "rename or remove it")
 	}
-	b, err := m.startContainer(ctx)
+	b, err := m.startContainer(ctx, err == nil && c.ContainerJSONBase != nil && c.State != nil && c.State.Running)
 	if err != nil && made {
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), dialTimeout)
 		defer cancel()
@@ -70,8 +95,17 @@ func (m Manager) openContainer(ctx context.Context) (*Builder, error) {
 
 // startContainer starts the container, if it does not run, and waits until the
 // daemon inside answers.
-func (m Manager) startContainer(ctx context.Context) (*Builder, error) {
+func (m Manager) startContainer(ctx context.Context, running bool) (*Builder, error) {
 	const do = "look at docker logs " + managedName
+	if !running {
+		file, err := m.environment()
+		if err == nil {
+			err = m.Containers.CopyToContainer(ctx, managedName, path.Dir(environment), file, container.CopyToContainerOptions{})
+		}
+		if err != nil {
+			return nil, fault.New(fault.Machine, noContainer, err, do)
+		}
+	}
 	// Starting one that runs does nothing.
 	if err := m.Containers.ContainerStart(ctx, managedName, container.StartOptions{}); err != nil {
 		return nil, fault.New(fault.Machine, noContainer, err, do)
@@ -98,6 +132,22 @@ func (m Manager) startContainer(ctx context.Context) (*Builder, error) {
 	return b, nil
 }
 
+// environment is an archive with the file of that name.
+func (m Manager) environment() (io.Reader, error) {
+	var text strings.Builder
+	for _, e := range m.Env {
+		name, value, _ := strings.Cut(e, "=")
+		fmt.Fprintf(&text, "export %s='%s'\n", name, strings.ReplaceAll(value, "'", `'\''`))
+	}
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	err := w.WriteHeader(&tar.Header{Name: path.Base(environment), Mode: 0o600, Size: int64(text.Len())})
+	if err == nil {
+		_, err = io.WriteString(w, text.String())
+	}
+	return &out, errors.Join(err, w.Close())
+}
+
 // createContainer makes the container and its volume. BuildKit mounts and starts
 // containers itself, which an unprivileged container may not.
 func (m Manager) createContainer(ctx context.Context) error {
@@ -120,13 +170,13 @@ func (m Manager) createContainer(ctx context.Context) error {
 	}
 	m.notice("start a builder in the container " + managedName)
 	_, err := m.Containers.ContainerCreate(ctx, &container.Config{
-		Image: ref, Cmd: []string{"--oci-worker-gc=true", budget()}, Env: m.Env,
-		Labels: map[string]string{LabelBuilder: "1"},
+		Image: ref, Entrypoint: []string{"/bin/sh", "-c", start, "buildkitd"}, Cmd: []string{"--oci-worker-gc=true", budget()},
+		Labels: map[string]string{LabelBuilder: madeLike},
 	}, &container.HostConfig{
 		Privileged: true,
 		Mounts: []mount.Mount{{
 			Type: mount.TypeVolume, Source: managedName, Target: "/var/lib/buildkit",
-			VolumeOptions: &mount.VolumeOptions{Labels: map[string]string{LabelBuilder: "1"}},
+			VolumeOptions: &mount.VolumeOptions{Labels: map[string]string{LabelBuilder: madeLike}},
 		}},
 		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m", "max-file": "3"}},
 	}, nil, nil, managedName)

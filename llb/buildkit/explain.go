@@ -14,6 +14,7 @@ import (
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/pkg/jsonmessage"
 	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb"
 	"github.com/moby/buildkit/client"
 	"github.com/opencontainers/go-digest"
 )
@@ -31,11 +32,19 @@ type tail struct {
 	rest   map[digest.Digest]string
 	steps  map[digest.Digest]Step
 	killed map[digest.Digest]bool
+	full   map[digest.Digest]bool
+	// open is, of a step's log, the first line that says that something is missing.
+	open map[digest.Digest]string
+	// what the vertices are, as the graph has it.
+	what   map[digest.Digest]llb.Step
 	failed digest.Digest
 }
 
 func newTail(next func(*client.SolveStatus)) *tail {
-	return &tail{next: next, names: map[digest.Digest]string{}, lines: map[digest.Digest][]string{}, rest: map[digest.Digest]string{}, steps: map[digest.Digest]Step{}, killed: map[digest.Digest]bool{}}
+	return &tail{
+		next: next, names: map[digest.Digest]string{}, lines: map[digest.Digest][]string{}, rest: map[digest.Digest]string{}, steps: map[digest.Digest]Step{},
+		killed: map[digest.Digest]bool{}, full: map[digest.Digest]bool{}, open: map[digest.Digest]string{}, what: map[digest.Digest]llb.Step{},
+	}
 }
 
 func (t *tail) update(s *client.SolveStatus) {
@@ -53,6 +62,10 @@ func (t *tail) update(s *client.SolveStatus) {
 		t.rest[l.Vertex] = parts[len(parts)-1]
 		lines := slices.Concat(t.lines[l.Vertex], parts[:len(parts)-1])
 		t.killed[l.Vertex] = t.killed[l.Vertex] || slices.ContainsFunc(parts, killedCompiler)
+		t.full[l.Vertex] = t.full[l.Vertex] || slices.ContainsFunc(parts, fullDisk)
+		if i := slices.IndexFunc(parts, missing.MatchString); i >= 0 && t.open[l.Vertex] == "" {
+			t.open[l.Vertex] = strings.TrimSpace(parts[i])
+		}
 		if len(lines) > tailLines {
 			lines = lines[len(lines)-tailLines:]
 		}
@@ -68,8 +81,30 @@ func (t *tail) update(s *client.SolveStatus) {
 // got signal 9, which the kernel sends when memory runs out.
 func killedCompiler(line string) bool {
 	return strings.Contains(line, "Killed signal terminated program") ||
-		strings.Contains(line, "unable to execute command: Killed")
+		strings.Contains(line, "unable to execute command: Killed") ||
+		strings.HasPrefix(line, "llorch-bk: clang") && strings.Contains(line, ": signal 9 (")
 }
+
+// fullDisk recognises what compilers, linkers and shells say where a disk is full.
+func fullDisk(line string) bool { return strings.Contains(line, "No space left on device") }
+
+// missing recognises what CMake, Ninja, compilers, linkers and our own checks say of
+// something that is not there.
+var missing = regexp.MustCompile(`No such file or directory|file not found|Cannot find source file|missing and no known rule|undefined reference|undefined symbol|cannot find -l|failed to open for reading|no part has compiled|does not exist|not an existing|^llorch-bk: .* needs .* does not have it|^llorch-bk: the server does not start`)
+
+// Incomplete says that a build in parts failed because something is not there. A tree
+// can have it where its parts do not look: it may build in one step.
+type Incomplete struct {
+	// Line is what the step said.
+	Line string
+	// Err is how the step ended.
+	Err error
+}
+
+func (i *Incomplete) Error() string { return i.Err.Error() }
+
+// Unwrap gives how the step ended.
+func (i *Incomplete) Unwrap() error { return i.Err }
 
 // failure is the name of the step that failed and the end of its log.
 func (t *tail) failure() (string, []string) {
@@ -80,6 +115,13 @@ func (t *tail) failure() (string, []string) {
 		lines = append(lines, rest)
 	}
 	return t.names[t.failed], lines
+}
+
+// about says what the step that failed is, what it missed, and whether a disk was full.
+func (t *tail) about() (kind llb.StepKind, open string, full bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.what[t.failed].Kind, t.open[t.failed], t.full[t.failed]
 }
 
 func (t *tail) outOfMemory() bool {
@@ -113,19 +155,28 @@ func (b *Builder) explain(ctx context.Context, what string, err error, t *tail) 
 		return fault.New(fault.Build, what, errors.New(reason(err)), "")
 	}
 	do := "the lines above are the end of the step's log; --progress plain shows all of it"
+	kind, open, full := t.about()
+	if full {
+		return fault.New(fault.Build, what, fmt.Errorf("step %s: the builder's disk is full", name), "free some: docker system df, docker builder prune").WithLines(lines)
+	}
 	if t.outOfMemory() {
 		return fault.New(fault.Build, what, fmt.Errorf("step %s: a compiler was killed, most likely by the kernel for lack of memory", name),
 			"let fewer run at once: --jobs 1; or give the builder more memory").WithLines(lines)
 	}
-	if strings.HasPrefix(name, "[ui]") {
+	switch kind {
+	case llb.StepUI:
 		do = "the web UI's packages come from npm's registry: check the builder's network, proxy and --ca-cert, or build without it: --no-ui"
-	}
-	if strings.HasPrefix(name, "[toolchain]") || strings.HasPrefix(name, "[npm]") {
+	case llb.StepToolchain:
 		do = "the packages could not be installed: check the builder's network and proxy"
+	case llb.StepCheck:
+		do = "the image was thrown away; the lines above say what it lacks"
 	}
 	// The step's name says what ran; its command line would fill the screen.
-	why := execPrefix.ReplaceAllString(reason(err), "")
-	return fault.New(fault.Build, what, fmt.Errorf("step %s: %s", name, why), do).WithLines(lines)
+	why := errors.New(execPrefix.ReplaceAllString(reason(err), ""))
+	if open != "" && (kind == llb.StepCompile || kind == llb.StepCheck) {
+		why = &Incomplete{Line: open, Err: why}
+	}
+	return fault.New(fault.Build, what, fmt.Errorf("step %s: %w", name, why), do).WithLines(lines)
 }
 
 var execPrefix = regexp.MustCompile(`(?s)^.*(?:process|executor failed running) .* did not complete successfully: |^executor failed running \[.*\]: `)

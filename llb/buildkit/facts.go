@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,6 +55,11 @@ type Query struct {
 	// Local stands in for the catalogue's base where no registry answers; nil
 	// where this machine has none.
 	Local *LocalBase
+	// Replace lets another toolkit of the same family be taken where the registry of
+	// the first cannot be reached.
+	Replace bool
+	// Reach asks whether an image's registry can be reached; nil means Reach.
+	Reach func(ctx context.Context, ref string) error
 	// Status receives the builder's progress.
 	Status func(*client.SolveStatus)
 	// Notice tells the user of a decision that was taken for want of a better one.
@@ -115,9 +122,23 @@ func (b *Builder) Collect(ctx context.Context, q Query) (Facts, error) {
 	return f, nil
 }
 
-// accelerator looks up what the backend for GPUs is compiled on. Where that cannot
-// be had, the next toolkit of the family is taken, if there is one: the choice is
-// the same function's as the plan's, told one fact more.
+// unreached says why there is no way to an image's registry; nil where there is one,
+// or where that cannot be told.
+func (q Query) unreached(ctx context.Context, ref string) *Unreached {
+	reach := q.Reach
+	if reach == nil {
+		reach = Reach
+	}
+	var u *Unreached
+	if errors.As(reach(ctx, ref), &u) {
+		return u
+	}
+	return nil
+}
+
+// accelerator looks up what the backend for GPUs is compiled on. Where its registry
+// cannot be reached, and the query allows it, Choose is asked again with this base
+// marked unreachable, and takes the next toolkit of the family.
 func (b *Builder) accelerator(ctx context.Context, gw gateway.Client, q Query, f *Facts, choice images.Choice) error {
 	for {
 		ref := images.AcceleratorBase(q.Request, choice.Variant)
@@ -129,8 +150,11 @@ func (b *Builder) accelerator(ctx context.Context, gw gateway.Client, q Query, f
 			f.Accelerator = base
 			return nil
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || q.unreached(ctx, ref) == nil {
 			return err
+		}
+		if !q.Replace {
+			return instead(err, q.Request, *f, ref)
 		}
 		f.Unreachable = append(f.Unreachable, ref)
 		next, nextErr := images.Choose(q.Request, f.Facts)
@@ -140,6 +164,28 @@ func (b *Builder) accelerator(ctx context.Context, gw gateway.Client, q Query, f
 		q.Notice(fmt.Sprintf("%s cannot be had (%s), so %s is built instead of %s", familiar(ref), cause(err), next.Variant.Name, choice.Variant.Name))
 		choice = next
 	}
+}
+
+// instead adds to a fault what could be asked for in the place of an image that cannot
+// be reached.
+func instead(err error, r images.Request, f Facts, ref string) error {
+	var what *fault.Fault
+	f.Unreachable = slices.Clone(f.Unreachable)
+	var next images.Choice
+	// What comes from the same registry is no help.
+	for host := domain(ref); ref != "" && domain(ref) == host; ref = images.AcceleratorBase(r, next.Variant) {
+		f.Unreachable = append(f.Unreachable, ref)
+		var none error
+		if next, none = images.Choose(r, f.Facts); none != nil {
+			return err
+		}
+	}
+	if !errors.As(err, &what) {
+		return err
+	}
+	more := *what
+	more.Do = "name a mirror with --base gpu=IMAGE, or build " + next.Variant.About + ": --variant " + next.Variant.Name
+	return &more
 }
 
 // cause is a fault's cause, in its own words.
@@ -210,10 +256,15 @@ func readTree(ctx context.Context, gw gateway.Client, tree bkllb.State) (*images
 		return nil, err
 	}
 	files := map[string][]byte{}
+	folders := map[string][]string{}
 	for _, name := range images.TreeFiles {
-		// The builder's error for a missing file has no type that survives the
-		// wire; a stat that fails says the same.
-		if _, err := ref.StatFile(ctx, gateway.StatRequest{Path: name}); err != nil {
+		// An error for a file that is missing has no type that survives the wire, so
+		// folders are listed from the top down: every error is one.
+		there, err := listed(ctx, ref, folders, name)
+		if err != nil {
+			return nil, fmt.Errorf("looking for %s: %w", name, err)
+		}
+		if !there {
 			continue
 		}
 		data, err := ref.ReadFile(ctx, gateway.ReadRequest{Filename: name})
@@ -223,6 +274,28 @@ func readTree(ctx context.Context, gw gateway.Client, tree bkllb.State) (*images
 		files[name] = data
 	}
 	return images.ReadTree(files)
+}
+
+// listed says whether a path is in a tree. folders are what was listed before.
+func listed(ctx context.Context, ref gateway.Reference, folders map[string][]string, name string) (bool, error) {
+	dir, base := path.Split(name)
+	if dir = path.Clean("/" + dir); dir != "/" {
+		if there, err := listed(ctx, ref, folders, strings.TrimPrefix(dir, "/")); !there || err != nil {
+			return false, err
+		}
+	}
+	names, ok := folders[dir]
+	if !ok {
+		stats, err := ref.ReadDir(ctx, gateway.ReadDirRequest{Path: dir})
+		if err != nil {
+			return false, err
+		}
+		for _, s := range stats {
+			names = append(names, path.Base(s.Path))
+		}
+		folders[dir] = names
+	}
+	return slices.Contains(names, base), nil
 }
 
 // base finds out what a base's name stands for: in its registry, else in the
@@ -241,7 +314,14 @@ func (b *Builder) base(ctx context.Context, gw gateway.Client, caps llb.Capabili
 			return f, nil
 		}
 	}
-	if b.Embedded {
+	// A name that the user gave may well be an image that only the engine has. In the
+	// place of one of ours something else is taken only where there is no way to it.
+	users := q.Request.Base == ref || q.Request.AcceleratorBase == ref
+	var away *Unreached
+	if remoteErr != nil {
+		away = q.unreached(ctx, ref)
+	}
+	if b.Embedded && (local || users || away != nil) {
 		if f, err := resolve(ctx, gw, ref, platform, "local"); err == nil {
 			if remoteErr != nil {
 				q.Notice(fmt.Sprintf("%s: its registry does not give it (%s), so the engine's copy is used", familiar(ref), reason(remoteErr)))
@@ -249,11 +329,14 @@ func (b *Builder) base(ctx context.Context, gw gateway.Client, caps llb.Capabili
 			return f, nil
 		}
 	}
-	if q.Local != nil && q.Request.Base == "" && strings.HasPrefix(ref, "docker.io/library/debian:") {
-		q.Notice(fmt.Sprintf("%s: its registry does not give it (%s), so the base that setup bootstrapped here is used: %s", familiar(ref), reason(remoteErr), q.Local.Ref))
+	if q.Local != nil && q.Request.Base == "" && away != nil && strings.HasPrefix(ref, "docker.io/library/debian:") {
+		q.Notice(fmt.Sprintf("%s: its registry cannot be reached (%s), so the base that setup bootstrapped here is used: %s", familiar(ref), reason(remoteErr), q.Local.Ref))
 		return b.localBase(ctx, gw, caps, *q.Local)
 	}
-	do := "check the network and the name; where no registry can be reached, llorch-bk setup bootstraps a Debian base"
+	do := "log in (docker login) or try again later if the registry refuses; else check the name, or take another image with --base"
+	if away != nil {
+		do = "check the network and the name; where no registry can be reached, llorch-bk setup bootstraps a Debian base"
+	}
 	if remoteErr == nil {
 		remoteErr = errors.New("it exists in no registry, and this machine has none of that name")
 		do = "llorch-bk setup bootstraps " + LocalDomain + " bases"
@@ -326,6 +409,15 @@ func familiar(ref string) string {
 		return ref
 	}
 	return reference.FamiliarString(named)
+}
+
+// domain is the registry of an image's name.
+func domain(ref string) string {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return ""
+	}
+	return reference.Domain(named)
 }
 
 // reason is the last part of a chain of errors: what really went wrong, without

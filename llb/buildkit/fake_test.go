@@ -43,6 +43,8 @@ type daemon struct {
 	resolve func(ref, mode string) (*gwpb.ResolveImageConfigResponse, error)
 	// files is the tree that every definition gives.
 	files map[string]string
+	// unreadable fails every look at a folder.
+	unreadable error
 	// solve is called for each definition; its error fails the solve.
 	solve func(context.Context) error
 	// progress is sent before the result.
@@ -210,11 +212,32 @@ func (d bridge) ResolveImageConfig(_ context.Context, req *gwpb.ResolveImageConf
 	return d.resolve(req.Ref, req.ResolveMode)
 }
 
-func (d bridge) StatFile(_ context.Context, req *gwpb.StatFileRequest) (*gwpb.StatFileResponse, error) {
-	if _, ok := d.files[req.Path]; !ok {
-		return nil, status.Errorf(codes.Unknown, "lstat %s: no such file or directory", req.Path)
+func (d bridge) ReadDir(_ context.Context, req *gwpb.ReadDirRequest) (*gwpb.ReadDirResponse, error) {
+	if d.unreadable != nil {
+		return nil, d.unreadable
 	}
-	return &gwpb.StatFileResponse{Stat: &types.Stat{Path: req.Path}}, nil
+	dir := strings.Trim(req.DirPath, "/")
+	seen := map[string]bool{}
+	for name := range d.files {
+		rest := name
+		if dir != "" {
+			var ok bool
+			if rest, ok = strings.CutPrefix(name, dir+"/"); !ok {
+				continue
+			}
+		}
+		first, _, _ := strings.Cut(rest, "/")
+		seen[first] = true
+	}
+	// An image that has nothing to say has an empty folder for it.
+	if len(seen) == 0 && "/"+dir != llb.Notes {
+		return nil, status.Errorf(codes.Unknown, "open %s: no such file or directory", req.DirPath)
+	}
+	resp := &gwpb.ReadDirResponse{}
+	for name := range seen {
+		resp.Entries = append(resp.Entries, &types.Stat{Path: name})
+	}
+	return resp, nil
 }
 
 func (d bridge) ReadFile(_ context.Context, req *gwpb.ReadFileRequest) (*gwpb.ReadFileResponse, error) {

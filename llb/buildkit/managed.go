@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	"github.com/google/renameio/v2"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/moby/buildkit/client"
 )
@@ -24,8 +25,9 @@ import (
 const Managed = "managed"
 
 const (
-	// managedImage is what a managed builder in a container runs.
-	managedImage = "docker.io/moby/buildkit:v0.34.2"
+	// managedImage is what a managed builder in a container runs. Its digest is the one
+	// that public build configurations pin for this release.
+	managedImage = "docker.io/moby/buildkit:v0.34.0@sha256:b059f8d7226d0b326bc871af489a5dddf65e36af4d20d14251b072974d9ee87c"
 	// managedModule is what one in a process is compiled from where there is Go
 	// and no such program.
 	managedModule = "github.com/moby/buildkit"
@@ -91,23 +93,15 @@ func (m Manager) Open(ctx context.Context) (*Builder, error) {
 			return b, err
 		}
 		why = err
-		m.notice(reasonOf(err).Error())
+		m.notice(err.Error())
 	}
 	b, err := m.openProcess(ctx)
 	if err == nil || why == nil || ctx.Err() != nil {
 		return b, err
 	}
-	return nil, fault.New(fault.Machine, "no builder could be started", fmt.Errorf("in a container: %w; as a process: %w", reasonOf(why), reasonOf(err)),
+	// The process was the last resort: its log and its remedy are shown.
+	return nil, fault.New(fault.Machine, "no builder could be started", fmt.Errorf("as a process: %w; in a container: %w", err, why),
 		"start a buildkitd and name it with --builder ADDR")
-}
-
-// reasonOf is a fault's reason without what to do, for use inside another.
-func reasonOf(err error) error {
-	var f *fault.Fault
-	if errors.As(err, &f) {
-		return errors.New(f.Error())
-	}
-	return err
 }
 
 func (m Manager) socket() string { return filepath.Join(m.Dir, "sock") }
@@ -209,17 +203,46 @@ func (m Manager) program(ctx context.Context) (string, error) {
 		return "", fault.New(fault.Machine, what, errors.New("looked beside llorch-bk and in PATH, and there is no Go to compile it with"), do)
 	}
 	m.notice("compile buildkitd " + version + ", once, which takes a minute or two")
-	cmd := exec.CommandContext(ctx, goTool, "install", managedModule+"/cmd/buildkitd@"+version)
-	cmd.Env = append(os.Environ(), "GOBIN="+filepath.Dir(own), "GOFLAGS=", "GOOS=", "GOARCH=")
-	cmd.Dir = "/"
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if lines, err := m.compile(ctx, goTool, version, own); err != nil {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
-		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-		return "", fault.New(fault.Machine, "buildkitd does not compile", err, do).WithLines(lines[max(0, len(lines)-tailLines):])
+		return "", fault.New(fault.Machine, "buildkitd does not compile", err, do).WithLines(lines)
 	}
 	return own, nil
+}
+
+// compile makes buildkitd in a module of its own: "go install" refuses a module whose
+// go.mod excludes others, as BuildKit's does. What it gives appears whole or not at
+// all; on failure it gives the end of what Go said.
+func (m Manager) compile(ctx context.Context, goTool, version, out string) ([]string, error) {
+	dir, err := os.MkdirTemp("", "llorch-buildkitd-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if err := errors.Join(
+		os.MkdirAll(filepath.Dir(out), 0o700),
+		os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module buildkitd\n\ngo 1.21\n\nrequire "+managedModule+" "+version+"\n"), 0o600),
+	); err != nil {
+		return nil, err
+	}
+	const program = managedModule + "/cmd/buildkitd"
+	made := filepath.Join(dir, "buildkitd")
+	cmd := exec.CommandContext(ctx, goTool, "build", "-trimpath", "-o", made, program)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off", "GOOS=", "GOARCH=", "CGO_ENABLED=0")
+	cmd.WaitDelay = time.Second
+	if said, err := cmd.CombinedOutput(); err != nil {
+		lines := strings.Split(strings.TrimSpace(string(said)), "\n")
+		return lines[max(0, len(lines)-tailLines):], err
+	}
+	// The folder for temporary files can be on another disk.
+	data, err := os.ReadFile(made)
+	if err != nil {
+		return nil, err
+	}
+	return nil, renameio.WriteFile(out, data, 0o700)
 }
 
 // buildkitVersion is the version of the module that is compiled in.

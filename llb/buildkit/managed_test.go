@@ -2,6 +2,7 @@ package buildkit
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"slices"
@@ -20,23 +21,35 @@ import (
 // confined is an engine that makes containers and cannot start privileged ones.
 type confined struct {
 	Containers
-	existing bool
+	// existing is the label of a container that is there; empty for none.
+	existing string
 	removed  []string
+	// created is everything that the container was created with, copied what was put
+	// into it.
+	created, copied string
 }
 
 func (c *confined) ContainerInspect(context.Context, string) (container.InspectResponse, error) {
-	if !c.existing {
+	if c.existing == "" {
 		return container.InspectResponse{}, errdefs.ErrNotFound
 	}
-	return container.InspectResponse{Config: &container.Config{Labels: map[string]string{LabelBuilder: "1"}}}, nil
+	return container.InspectResponse{Config: &container.Config{Labels: map[string]string{LabelBuilder: c.existing}}}, nil
 }
 
 func (c *confined) ImageInspect(context.Context, string, ...dockerclient.ImageInspectOption) (image.InspectResponse, error) {
 	return image.InspectResponse{}, nil
 }
 
-func (c *confined) ContainerCreate(context.Context, *container.Config, *container.HostConfig, *network.NetworkingConfig, *ocispec.Platform, string) (container.CreateResponse, error) {
-	return container.CreateResponse{}, nil
+func (c *confined) ContainerCreate(_ context.Context, conf *container.Config, host *container.HostConfig, _ *network.NetworkingConfig, _ *ocispec.Platform, _ string) (container.CreateResponse, error) {
+	data, err := json.Marshal([]any{conf, host})
+	c.created = string(data)
+	return container.CreateResponse{}, err
+}
+
+func (c *confined) CopyToContainer(_ context.Context, _, _ string, content io.Reader, _ container.CopyToContainerOptions) error {
+	data, err := io.ReadAll(content)
+	c.copied = string(data)
+	return err
 }
 
 func (c *confined) ContainerStart(context.Context, string, container.StartOptions) error {
@@ -62,18 +75,25 @@ func (c *confined) ContainerLogs(context.Context, string, container.LogsOptions)
 func TestManagedContainerThatCannotStart(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		existing bool
+		existing string
 		removed  []string
 	}{
-		"made for it":  {false, []string{"container llorch-bk-builder", "volume llorch-bk-builder"}},
-		"there before": {true, nil},
+		"made for it":                {"", []string{"container llorch-bk-builder", "volume llorch-bk-builder"}},
+		"there before":               {madeLike, nil},
+		"made by an earlier version": {"1", []string{"container llorch-bk-builder"}},
 	} {
 		e := &confined{existing: c.existing}
 		// The folder is too deep for a socket, so that no process takes its place.
-		m := Manager{Containers: e, Dir: "/" + strings.Repeat("d", socketMax)}
+		m := Manager{Containers: e, Dir: "/" + strings.Repeat("d", socketMax), Env: []string{"HTTPS_PROXY=http://me:it's-secret@proxy:1"}}
 		_, err := m.Open(t.Context())
 		if fault.ClassOf(err) != fault.Machine || !strings.Contains(err.Error(), "unable to apply caps") {
 			t.Errorf("%s: got %v", name, err)
+		}
+		if strings.Contains(e.created, "secret") || !strings.Contains(e.copied, `export HTTPS_PROXY='http://me:it'\''s-secret@proxy:1'`) {
+			t.Errorf("%s: created with %s; copied %q: a proxy's password is for the daemon alone", name, e.created, e.copied)
+		}
+		if c.existing != madeLike && !strings.Contains(e.created, "@sha256:") {
+			t.Errorf("%s: the image is not pinned: %s", name, e.created)
 		}
 		if !slices.Equal(e.removed, c.removed) {
 			t.Errorf("%s: removed %q, want %q", name, e.removed, c.removed)

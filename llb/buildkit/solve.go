@@ -3,7 +3,9 @@ package buildkit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"path"
 	"strconv"
 	"strings"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/llorch/llorch-bk/llb"
 	"github.com/llorch/llorch-bk/llb/source"
 	"github.com/moby/buildkit/client"
+	bkllb "github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/identity"
@@ -69,6 +72,9 @@ type Result struct {
 	Steps []Step
 	// Layers name what the image adds to its runtime base, from the lowest layer up.
 	Layers []string
+	// Notes are what the image says of how it was compiled: where another compiler
+	// than the plan's was taken, and why.
+	Notes []string
 }
 
 // Build solves a plan into an image and puts it where the job says. A compile
@@ -110,6 +116,7 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 		}
 	}
 	var graph llb.Graph
+	var notes []string
 	resp, err := b.export(solving, j, solve, status, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 		opt := opt
 		opt.Session = gw.BuildOpts().SessionID
@@ -120,7 +127,11 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 		if graph, err = llb.Build(j.Plan, j.Capabilities, opt); err != nil {
 			return nil, err
 		}
-		return solveGraph(ctx, gw, graph, j.Caches.requests())
+		res, err := solveGraph(ctx, gw, graph, j.Caches.requests(), tail.knows)
+		if err == nil {
+			notes, err = readNotes(ctx, res)
+		}
+		return res, err
 	})
 	if err != nil {
 		return Result{}, b.explain(ctx, "the build failed", err, tail)
@@ -133,6 +144,7 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 		ConfigDigest: resp.ExporterResponse[exptypes.ExporterImageConfigDigestKey],
 		Steps:        tail.finished(),
 		Layers:       graph.Layers,
+		Notes:        notes,
 	}, nil
 }
 
@@ -145,19 +157,51 @@ func (j Job) secrets() map[string][]byte {
 	return m
 }
 
-// solveGraph solves a graph and attaches the image's config, which is the one way
-// that the exporters of every engine read it from.
-func solveGraph(ctx context.Context, gw gateway.Client, g llb.Graph, caches []gateway.CacheOptionsEntry) (*gateway.Result, error) {
-	def, err := g.Image.Marshal(ctx)
-	if err != nil {
+// solveGraph solves a graph, checks the image, and attaches the image's config, which
+// is the one way that the exporters of every engine read it from. Of each definition
+// that is solved, knows is told first.
+func solveGraph(ctx context.Context, gw gateway.Client, g llb.Graph, caches []gateway.CacheOptionsEntry, knows func(*bkllb.Definition)) (*gateway.Result, error) {
+	var image *gateway.Result
+	// One after the other: the checks stand on the image.
+	for _, st := range append([]bkllb.State{g.Image}, g.Checks...) {
+		def, err := st.Marshal(ctx)
+		if err != nil {
+			return nil, err
+		}
+		knows(def)
+		res, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true, CacheImports: caches})
+		if err != nil {
+			return nil, err
+		}
+		if image == nil {
+			image = res
+		}
+	}
+	image.AddMeta(exptypes.ExporterImageConfigKey, g.Config)
+	return image, nil
+}
+
+// readNotes reads what an image says of how it was compiled.
+func readNotes(ctx context.Context, res *gateway.Result) ([]string, error) {
+	ref, err := res.SingleRef()
+	if err != nil || ref == nil {
 		return nil, err
 	}
-	res, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true, CacheImports: caches})
+	files, err := ref.ReadDir(ctx, gateway.ReadDirRequest{Path: llb.Notes})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the image's notes: %w", err)
 	}
-	res.AddMeta(exptypes.ExporterImageConfigKey, g.Config)
-	return res, nil
+	var notes []string
+	for _, f := range files {
+		data, err := ref.ReadFile(ctx, gateway.ReadRequest{Filename: path.Join(llb.Notes, f.Path)})
+		if err != nil {
+			return nil, fmt.Errorf("the image's notes: %w", err)
+		}
+		for line := range strings.Lines(string(data)) {
+			notes = append(notes, strings.TrimSpace(line))
+		}
+	}
+	return notes, nil
 }
 
 // export runs a build with the exporter that gets the image where it is wanted:

@@ -205,10 +205,77 @@ func TestBuildLoadFails(t *testing.T) {
 	}
 }
 
+// stepOf is the vertex of a kind in the graph of job's plan.
+func stepOf(t *testing.T, kind llb.StepKind) string {
+	t.Helper()
+	j := job(t)
+	g, err := llb.Build(j.Plan, j.Capabilities, llb.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	def, err := g.Image.Marshal(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, step := range llb.Steps(def) {
+		if step.Kind == kind {
+			return id.String()
+		}
+	}
+	t.Fatalf("the graph has no %s", kind)
+	return ""
+}
+
+// vertexes puts one vertex in the place of another.
+func vertexes(in []*controlapi.StatusResponse, from, to string) []*controlapi.StatusResponse {
+	for _, r := range in {
+		for _, v := range r.Vertexes {
+			v.Digest = strings.ReplaceAll(v.Digest, from, to)
+		}
+		for _, l := range r.Logs {
+			l.Vertex = strings.ReplaceAll(l.Vertex, from, to)
+		}
+	}
+	return in
+}
+
+// A step that misses something says so in a way that can be told from a mistake in the
+// source; only a build in parts can be helped.
+func TestBuildInParts(t *testing.T) {
+	t.Parallel()
+	vertex := stepOf(t, llb.StepCompile)
+	for line, want := range map[string]string{
+		"main.c:1:10: fatal error: page.inc: No such file or directory":                   "page.inc",
+		"ld: server.c:(.text+0x5): undefined reference to `bh_one'":                       "bh_one",
+		"ninja: error: '/src/a.c', needed by 'a.o', missing and no known rule to make it": "/src/a.c",
+		"llorch-bk: llama-server needs libbh-extra.so, and the image does not have it":    "libbh-extra.so",
+		"main.c:1:10: error: expected ';' after expression":                               "",
+		"main.c:1:10: error: use of undeclared identifier 'x'":                            "",
+	} {
+		d := serve(t, &daemon{progress: []*controlapi.StatusResponse{
+			{Vertexes: []*controlapi.Vertex{{Digest: vertex, Name: "[compile] x"}}},
+			{Logs: []*controlapi.VertexLog{{Vertex: vertex, Msg: []byte(line + "\n")}}},
+			{Vertexes: []*controlapi.Vertex{{Digest: vertex, Name: "[compile] x", Error: "exit code: 1"}}},
+		}})
+		d.solve = func(ctx context.Context) error {
+			select {
+			case <-d.told:
+			case <-ctx.Done():
+			}
+			return status.Error(codes.Unknown, "exit code: 1")
+		}
+		_, err := d.embed(t).Build(t.Context(), job(t))
+		var lacks *Incomplete
+		if errors.As(err, &lacks) != (want != "") || want != "" && !strings.Contains(lacks.Line, want) {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}
+
 func TestBuildExplains(t *testing.T) {
 	t.Parallel()
 	const step = "[compile] llama-server de3ff81 for portable"
-	vertex := digest.FromString("compile").String()
+	vertex := stepOf(t, llb.StepCompile)
 	progress := func(name string, log ...string) []*controlapi.StatusResponse {
 		out := []*controlapi.StatusResponse{{Vertexes: []*controlapi.Vertex{
 			{Digest: digest.FromString("other").String(), Name: "[probe] compile the health probe", Error: "context canceled"},
@@ -219,6 +286,7 @@ func TestBuildExplains(t *testing.T) {
 		}
 		return append(out, &controlapi.StatusResponse{Vertexes: []*controlapi.Vertex{{Digest: vertex, Name: name, Error: "exit code: 1"}}})
 	}
+	packages := vertexes(progress("[toolchain] install gcc", "E: Unable to locate package gcc\n"), vertex, stepOf(t, llb.StepToolchain))
 	many := make([]string, 100)
 	for i := range many {
 		many[i] = strings.Repeat("x", i+1) + "\n"
@@ -240,7 +308,7 @@ func TestBuildExplains(t *testing.T) {
 			progress(step, many...), status.Error(codes.Unknown, "exit code: 1"), step, strings.Split(strings.TrimSpace(strings.Join(many[80:], "")), "\n"), "--progress plain",
 		},
 		"the packages": {
-			progress("[toolchain] install gcc", "E: Unable to locate package gcc\n"), status.Error(codes.Unknown, "exit code: 100"),
+			packages, status.Error(codes.Unknown, "exit code: 100"),
 			"step [toolchain] install gcc",
 			[]string{"E: Unable to locate package gcc"},
 			"network and proxy",
@@ -251,6 +319,18 @@ func TestBuildExplains(t *testing.T) {
 			"a compiler was killed",
 			[]string{"g++: fatal error: Killed signal terminated program cc1plus"},
 			"--jobs 1",
+		},
+		"a clang that the kernel killed": {
+			progress(step, "llorch-bk: clang++ ended while it compiled src/x.cpp: signal 9 (KILL); the source is not at fault, so no other compiler is asked\n"), status.Error(codes.Unknown, "exit code: 137"),
+			"a compiler was killed",
+			[]string{"llorch-bk: clang++ ended while it compiled src/x.cpp: signal 9 (KILL); the source is not at fault, so no other compiler is asked"},
+			"--jobs 1",
+		},
+		"a disk that is full for a compiler": {
+			progress(step, "fatal error: error in backend: IO failure on output stream: No space left on device\n"), status.Error(codes.Unknown, "exit code: 1"),
+			"step " + step + ": the builder's disk is full",
+			[]string{"fatal error: error in backend: IO failure on output stream: No space left on device"},
+			"docker builder prune",
 		},
 		"a full disk": {
 			progress(step), status.Error(codes.Unknown, "write /x: no space left on device"), "the builder's disk is full", nil, "docker builder prune",

@@ -2,15 +2,20 @@ package buildkit
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/llorch/llorch-bk/llb"
 	"github.com/moby/buildkit/client"
+	bkllb "github.com/moby/buildkit/client/llb"
 )
 
 // Step is one step of a finished build.
 type Step struct {
+	// What it is, as the graph says; empty for vertices that nobody asks about.
+	llb.Step
 	// Name is the step's as the progress display shows it.
 	Name string `json:"name"`
 	// Cached is true where the step did not run, because its result was there.
@@ -21,9 +26,14 @@ type Step struct {
 
 // Compiles says whether the step compiles a part, and which.
 func (s Step) Compiles() (part string, ok bool) {
-	rest, ok := strings.CutPrefix(s.Name, "[compile] ")
-	part, _, _ = strings.Cut(rest, " ")
-	return part, ok
+	return s.Part, s.Kind == llb.StepCompile
+}
+
+// knows takes note of what the vertices of a definition are.
+func (t *tail) knows(def *bkllb.Definition) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.Copy(t.what, llb.Steps(def))
 }
 
 // step takes note of what a vertex says of itself.
@@ -49,7 +59,8 @@ func (t *tail) finished() []Step {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var out []Step
-	for _, s := range t.steps {
+	for id, s := range t.steps {
+		s.Step = t.what[id]
 		out = append(out, s)
 	}
 	slices.SortFunc(out, func(x, y Step) int {

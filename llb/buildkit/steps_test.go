@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/llorch/llorch-bk/llb"
 	"github.com/moby/buildkit/client"
 	"github.com/opencontainers/go-digest"
 )
@@ -20,6 +21,10 @@ func TestFinishedSteps(t *testing.T) {
 		return &client.Vertex{Digest: digest.FromString(name), Name: name, Started: &began, Completed: after(seconds), Cached: cached}
 	}
 	tl := newTail(nil)
+	compiles := func(part string) llb.Step { return llb.Step{Kind: llb.StepCompile, Part: part} }
+	tl.what[digest.FromString("[compile] ggml-cpu for portable")] = compiles("ggml-cpu")
+	tl.what[digest.FromString("[compile] llama-server de3ff81")] = compiles("llama-server")
+	tl.what[digest.FromString("[compile] ggml")] = compiles("ggml")
 	tl.update(&client.SolveStatus{Vertexes: []*client.Vertex{
 		{Digest: digest.FromString("[compile] llama-server de3ff81"), Name: "[compile] llama-server de3ff81", Started: &began},
 		vertex("[compile] ggml", 0.5, true),
@@ -32,9 +37,9 @@ func TestFinishedSteps(t *testing.T) {
 		vertex("[compile] ggml", 0.5, false),
 	}})
 	want := []Step{
-		{Name: "[compile] ggml-cpu for portable", Seconds: 140},
-		{Name: "[compile] llama-server de3ff81", Seconds: 22.13},
-		{Name: "[compile] ggml", Cached: true},
+		{Step: compiles("ggml-cpu"), Name: "[compile] ggml-cpu for portable", Seconds: 140},
+		{Step: compiles("llama-server"), Name: "[compile] llama-server de3ff81", Seconds: 22.13},
+		{Step: compiles("ggml"), Name: "[compile] ggml", Cached: true},
 	}
 	got := tl.finished()
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -3,33 +3,48 @@
 #   /out/bin   the server, from the part that links it
 #   /out/lend  static libraries that another part links
 #   /out/obj   objects that another part links, where the build would have them
-# Arguments are CMake's. TARGETS, OBJECTS, LENT, PRECOMPILE, APART, STUBS, LIBRARIES
-# and the launcher's RULES come from the plan; how many compilers run at once comes from a file,
+#   /out/notes  what whoever gets the image has to know, in a file of the part's name
+# Arguments are CMake's. PART, TARGETS, OBJECTS, LENT, STUBS, LIBRARIES, PROGRAMS and the
+# launcher's RULES come from the plan; how many compilers run at once comes from a file,
 # because it must not be a key. Results of other parts are in /lent.
 set -eu
 build=/build
 generator=$1
 shift
+mkdir -p /out/notes
 
-# Two gigabytes for each compiler: the largest sources take more than one.
+# Two gigabytes for each compiler: the largest sources take more than one. What a
+# group of processes may take can be less than what the machine has.
 jobs=$(cat /run/llorch/jobs 2>/dev/null || true)
 if [ -z "$jobs" ] || [ "$jobs" = 0 ]; then
   jobs=$(nproc)
-  fits=$(awk '/^MemAvailable:/ {print int($2 / 2097152)}' /proc/meminfo)
-  [ "${fits:-0}" -ge 1 ] || fits=1
+  room=$(awk '/^MemAvailable:/ {print int($2 / 1024)}' /proc/meminfo)
+  for limit in /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes; do
+    bytes=$(cat "$limit" 2>/dev/null || true)
+    # No limit is the word max, or a number beyond any memory.
+    case $bytes in '' | *[!0-9]* | ????????????????*) continue ;; esac
+    [ $((bytes / 1048576)) -ge "${room:-0}" ] || room=$((bytes / 1048576))
+  done
+  fits=$((${room:-0} / 2048))
+  [ "$fits" -ge 1 ] || fits=1
   [ "$jobs" -le "$fits" ] || jobs=$fits
 fi
 echo "$jobs" >/tmp/jobs
-mkdir -p /ccache/slots
 
-# ccache tells compilers apart by the packages that they are made of: the program
-# that it sees is a small part of either. It takes what a source includes from the
-# compiler, which saves a run of the preprocessor.
-packages=$(dpkg-query -W 'gcc-*' 'g++-*' 'cpp-*' 'clang-*' 'libclang*' 'libllvm*' 'cuda-nvcc*' 'nvidia-cuda-toolkit' glslc 2>/dev/null | awk 'NF == 2')
+# An object is taken from the cache only where its source, preprocessed, is the same:
+# then whatever a header, a missing header or __has_include has to do with it is the
+# same. Ways that look at lists of files instead (ccache's direct and depend modes)
+# do not see a header that appears. Compilers, and the assembler, are told apart by
+# the packages that they are made of.
+packages=$(dpkg-query -W 'binutils*' 'gcc-*' 'g++-*' 'cpp-*' 'clang-*' 'libclang*' 'libllvm*' 'cuda-nvcc*' 'nvidia-cuda-toolkit' 2>/dev/null | awk 'NF == 2')
 export CCACHE_COMPILERCHECK="string:$(echo "$packages" | sha256sum)"
-# What has no time stamp inside has the same content each time it is made.
-export CCACHE_DIR=/ccache CCACHE_DEPEND=1 CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=5G
-export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_ctime,include_file_mtime
+export CCACHE_DIR=/ccache CCACHE_NODIRECT=1 CCACHE_NODEPEND=1 CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=5G
+# The assembler reads files too, which no preprocessor sees.
+embeds=$(grep -rlIE '\.incbin|\.include|"[[:space:]]*\.inc|#[[:space:]]*embed' /src --include='*.[cChHsS]' --include='*.cc' --include='*.cpp' --include='*.cxx' --include='*.hpp' --include='*.inc' --include='*.cu' --include='*.cuh' 2>/dev/null || true)
+if [ -n "$embeds" ]; then
+  echo "no compiler cache, since sources embed files by the assembler or #embed:" $embeds
+  export CCACHE_DISABLE=1
+fi
 launch="sh;/llorch/launch.sh"
 export CMAKE_C_COMPILER_LAUNCHER="$launch" CMAKE_CXX_COMPILER_LAUNCHER="$launch" CMAKE_CUDA_COMPILER_LAUNCHER="$launch"
 
@@ -48,7 +63,7 @@ fi
 # Other parts count in the same cache: a log of its own tells this part's hits.
 export CCACHE_STATSLOG=/tmp/ccache.log
 cmake -S /src -B "$build" -G "$generator" -DGGML_CCACHE=OFF -DCMAKE_PROJECT_INCLUDE=/llorch/project.cmake \
-  "-DLLORCH_LENT=$LENT" "-DLLORCH_PRECOMPILE=$PRECOMPILE" "-DLLORCH_APART=$APART" "-DLLORCH_STUBS=${STUBS-}" "$@"
+  "-DLLORCH_LENT=$LENT" "-DLLORCH_STUBS=${STUBS-}" "$@"
 if [ -n "$OBJECTS" ]; then
   # Every target compiles an object of its own from each of these sources; a tree
   # that has none of them leaves all of the work to the other part.
@@ -69,6 +84,13 @@ fi
 cmake --build "$build" --parallel "$jobs" ${TARGETS:+--target $TARGETS}
 ccache --show-log-stats
 
+# What another compiler than the plan's compiled is told, with the reason.
+if [ -s "$build/fallbacks" ]; then
+  sort -u "$build/fallbacks" | while IFS='	' read -r source why; do
+    echo "clang does not compile $source, so CMake's compiler did: $why"
+  done | tee "/out/notes/$PART"
+fi
+
 soname() { objdump -p "$1" | awk '$1 == "SONAME" {print $2}'; }
 
 if [ -n "$OBJECTS" ]; then
@@ -88,7 +110,12 @@ for f in "$build"/bin/*.so "$build"/bin/*.so.*; do
   install -m 0755 "$f" "/out/lib/${name:-${f##*/}}"
 done
 if [ -n "${LIBRARIES+set}" ]; then
-  install -m 0755 "$build/bin/llama-server" /out/bin/
+  if [ "$PROGRAMS" = all ]; then
+    PROGRAMS=$(cd "$build/bin" && find . -maxdepth 1 -type f -perm -u+x ! -name '*.so' ! -name '*.so.*' | sed 's,^\./,,' | sort)
+  fi
+  for program in $PROGRAMS; do
+    install -m 0755 "$build/bin/$program" /out/bin/
+  done
 else
   find "$build/vendor" -name '*.a' -exec cp {} /out/lend/ ';' 2>/dev/null || true
 fi

@@ -21,9 +21,10 @@ fi
 
 # Steps of a build run side by side, and so do builds, each with as many compilers
 # as the machine has room for; together they would need many times its memory. So
-# all of them take turns at one set of slots, which are locks on files in the
-# cache that they share. A lock ends with whoever holds it, however that ends.
-slots=/ccache/slots
+# all of them take turns at one set of slots, which are locks on files in a folder
+# that all steps of a builder share. A lock ends with whoever holds it, however
+# that ends.
+slots=/slots
 jobs=$(cat /tmp/jobs)
 i=0 slot=
 while [ "$i" -lt "$jobs" ]; do
@@ -37,84 +38,78 @@ if [ -z "$slot" ]; then
   flock 9
 fi
 
-# compile runs a command as the plan's rules for its source say, which is the last
-# of its arguments.
-compile() {
-  for source; do :; done
-  # A precompiled header is among the files of the build.
-  source=${source#/src/}
-  source=${source#/build/}
-  clang= flags=
-  while read -r pattern compiler more; do
-    # Unquoted, to be a pattern.
-    case $source in $pattern)
-      flags=$more
-      [ "$compiler" = clang ] && clang=yes
-      break
-      ;;
-    esac
-  done <<END
+# The plan's rules say who compiles a source, and with which flags.
+name=${source#/src/}
+name=${name#/build/}
+clang= flags=
+while read -r pattern compiler more; do
+  # Unquoted, to be a pattern.
+  case $name in $pattern)
+    flags=$more
+    [ "$compiler" = clang ] && clang=yes
+    break
+    ;;
+  esac
+done <<END
 ${RULES-}
 END
-  case ${1##*/} in
-    c++ | *g++) clang=${clang:+clang++} ;;
-    cc | *gcc) clang=${clang:+clang} ;;
-    # nvcc and the like are nobody's to replace.
-    *) clang= flags= ;;
-  esac
-  if [ -n "$clang" ]; then
-    cmake=$1
-    shift
-    # A header's time would make a cached precompiled header another one; OpenMP is
-    # the other compiler's, and what needs it fails here.
-    if ccache "$clang" "$@" $flags -Xclang -fno-pch-timestamp -fno-openmp 2>"/tmp/clang.$$"; then
-      cat "/tmp/clang.$$" >&2
-      rm "/tmp/clang.$$"
-      return 0
-    fi
-    rm "/tmp/clang.$$"
-    # Sources that were put together are taken apart before another compiler is asked.
-    [ -z "$together" ] || return 1
-    set -- "$cmake" "$@"
-  fi
-  ccache "$@" $flags
-}
-
-# Sources that CMake put together, which not all can be, are compiled apart where
-# that fails, and their objects put together.
-case $source in
-*/Unity/unity_*) together=$(sed -n 's/^#include "\(.*\)"$/\1/p' "$source") ;;
-*) together= ;;
+case ${1##*/} in
+  c++ | *g++) clang=${clang:+clang++} ;;
+  cc | *gcc) clang=${clang:+clang} ;;
+  # nvcc and the like are nobody's to replace.
+  *) clang= flags= ;;
 esac
-if [ -z "$together" ]; then
-  compile "$@"
+[ -n "$clang" ] || exec ccache "$@" $flags
+
+# OpenMP is the other compiler's; what needs it fails here.
+more="$flags -fno-openmp"
+cmake=$1
+shift
+# What a compiler says is kept in memory: a full disk must not hide it.
+code=0
+said=$(ccache "$clang" "$@" $more 2>&1) || code=$?
+if [ "$code" = 0 ]; then
+  [ -z "$said" ] || echo "$said" >&2
   exit
 fi
-if compile "$@" 2>"/tmp/together.$$"; then
-  cat "/tmp/together.$$" >&2
-  rm "/tmp/together.$$"
-  exit
-fi
-rm "/tmp/together.$$"
-apart=$together together= was=$source object= n=0 objects=
-for each in $apart; do
-  n=$((n + 1)) i=$# last=
-  # The command once more, with one source and an object of its own.
-  while [ "$i" -gt 0 ]; do
+
+# diagnosis runs a compiler once more, without the cache and without writing a file,
+# and prints the first error that it finds in the source, or the flags that it does
+# not know. There is none where the compiler was killed, ran out of memory or disk,
+# or crashed.
+diagnosis() {
+  n=$#
+  while [ "$n" -gt 0 ]; do
     arg=$1
     shift
-    if [ "$last" = -o ]; then
-      : "${object:=$arg}"
-      arg=$object.$n
-    elif [ "$arg" = "$was" ]; then
-      arg=$each
-    fi
-    last=$arg
-    set -- "$@" "$arg"
-    i=$((i - 1))
+    n=$((n - 1))
+    case $arg in
+    -MD | -MMD) ;;
+    -o | -MF | -MT | -MQ)
+      shift
+      n=$((n - 1))
+      ;;
+    *) set -- "$@" "$arg" ;;
+    esac
   done
-  was=$each objects="$objects $object.$n"
-  compile "$@" || exit
-done
-# Unquoted, to be words.
-ld -r -o "$object" $objects && rm $objects
+  found= status=0
+  found=$("$@" -fno-color-diagnostics -o /dev/null 2>&1) || status=$?
+  [ "$status" = 1 ] || return 1
+  echo "$found" | grep -m 1 -E '^[^ ].*:[0-9]+:[0-9]+: (fatal )?error: |^clang(\+\+)?(-[0-9]+)?: error: (unknown argument|unsupported|invalid|optimization flag)'
+}
+
+if first=$(diagnosis "$clang" "$@" $more); then
+  # Clang does not take this source: the compiler that CMake knows may.
+  printf '%s\t%s\n' "$name" "$first" >>/build/fallbacks
+  exec ccache "$cmake" "$@" $flags
+fi
+echo "$said" >&2
+# A shell counts a signal from 128 up, ccache from 256 down.
+signal=
+if [ "$code" -gt 192 ]; then signal=$((256 - code)); elif [ "$code" -gt 128 ]; then signal=$((code - 128)); fi
+case $said in
+*"No space left on device"*) why="the disk is full" ;;
+*) why=${signal:+"signal $signal ($(kill -l "$signal" 2>/dev/null || echo unknown))"} ;;
+esac
+echo "llorch-bk: $clang ended while it compiled $name: ${why:-exit code $code}; the source is not at fault, so no other compiler is asked" >&2
+exit "$code"

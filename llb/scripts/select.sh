@@ -2,7 +2,9 @@
 # that each begin with -- and the folder's name; what follows are paths and shell
 # patterns from the tree's top. One that matches nothing is passed by: trees
 # differ, and a step that misses a file says so itself. An exclamation mark
-# before a path takes it out again of what came before it.
+# before a path or pattern takes it out again of what came before it. A tilde before
+# a folder takes it without what is compiled: headers, and whatever else is included
+# or read, however deep.
 set -eu
 cd /src
 folder=
@@ -15,9 +17,15 @@ for arg in "$@"; do
       mkdir -p "$folder"
       continue
     fi
-    case $arg in !*)
-      rm -rf "$folder/${arg#!}"
+    kept=yes
+    case $arg in
+    !*)
+      # Unquoted, to be a pattern.
+      (cd "$folder" && rm -rf -- ${arg#!})
       continue
+      ;;
+    ~*)
+      arg=${arg#?} kept=
       ;;
     esac
     # Unquoted, to be a pattern.
@@ -28,7 +36,14 @@ for arg in "$@"; do
       */licenses/*) cp -P "$f" "$folder/" ;;
       *)
         case $f in */*) mkdir -p "$folder/${f%/*}" ;; esac
-        cp -RP "$f" "$folder/$f"
+        # A folder may be there in part, from a pattern before.
+        if [ -d "$f" ] && [ ! -L "$f" ]; then
+          mkdir -p "$folder/$f"
+          cp -RP "$f/." "$folder/$f/"
+        else
+          cp -P "$f" "$folder/$f"
+        fi
+        [ -n "$kept" ] || find "$folder/$f" -type f '(' -name '*.c' -o -name '*.cc' -o -name '*.cpp' -o -name '*.cxx' -o -name '*.cu' -o -name '*.m' -o -name '*.mm' -o -name '*.[sS]' -o -name '*.md' ')' -exec rm -f {} +
         ;;
       esac
     done

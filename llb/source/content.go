@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -54,7 +55,6 @@ type Content struct {
 func (c Content) Digest() string {
 	h := sha256.New()
 	for _, e := range c.Entries {
-		// An empty folder is no content for git either.
 		if e.Mode.IsDir() {
 			continue
 		}
@@ -131,6 +131,14 @@ func Read(ctx context.Context, dir string, leftOut []string) (Content, error) {
 	if err != nil {
 		return Content{}, unreadable(ctx, dir, err)
 	}
+	// Git knows no empty folders, and a tree is not another one for them.
+	full := map[string]bool{}
+	for _, e := range c.Entries {
+		for p := path.Dir(e.Path); !e.Mode.IsDir() && p != "." && !full[p]; p = path.Dir(p) {
+			full[p] = true
+		}
+	}
+	c.Entries = slices.DeleteFunc(c.Entries, func(e Entry) bool { return e.Mode.IsDir() && !full[e.Path] })
 	// BuildKit wants a folder's content before the folder's next neighbour, which is
 	// not the order of whole paths: "a/b" comes before "a.b".
 	slices.SortFunc(c.Entries, func(x, y Entry) int {
@@ -201,7 +209,8 @@ func blobOf(data []byte) string {
 //
 // git status is not asked: it believes times and sizes, and does not look at files
 // that it was told to pass over (assume-unchanged, skip-worktree) or not to list
-// (status.showUntrackedFiles).
+// (status.showUntrackedFiles). The files of a submodule are no part of the commit's
+// own tree, which is all that a builder fetches: a tree that has them is another.
 func (r Resolver) matches(ctx context.Context, c Content, commit, top string) (bool, error) {
 	out, err := r.git(ctx, c.Dir, "ls-tree", "-r", "-z", "--full-tree", commit+":"+strings.TrimSuffix(top, "/"))
 	if err != nil {

@@ -149,17 +149,19 @@ func (r Resolver) remote(ctx context.Context, location, ref string) (Checkout, e
 	// An annotated tag's commit is behind ^{}.
 	commit := func(name string) string { return firstOf(refs[name+"^{}"], refs[name]) }
 	tag, branch := commit("refs/tags/"+ref), commit("refs/heads/"+ref)
-	if full := firstOf(commit(names[0]), commit(names[1])); full != "" {
+	full := firstOf(commit(names[0]), commit(names[1]))
+	switch {
+	case full != "":
 		c.Facts.Commit = full
 		if name, ok := strings.CutPrefix(strings.TrimPrefix(ref, "refs/"), "tags/"); ok {
 			c.Facts.Tag = name
 		}
-	} else if tag != "" && branch != "" && tag != branch {
+	case tag != "" && branch != "" && tag != branch:
 		return Checkout{}, fault.New(fault.Usage, fmt.Sprintf("the ref %q is both a tag and a branch of %s", ref, location), nil,
 			fmt.Sprintf("say which: --ref refs/tags/%s or --ref refs/heads/%s", ref, ref))
-	} else if tag != "" {
+	case tag != "":
 		c.Facts.Commit, c.Facts.Tag = tag, ref
-	} else {
+	default:
 		c.Facts.Commit = branch
 	}
 	if c.Facts.Commit == "" {

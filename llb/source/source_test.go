@@ -164,12 +164,16 @@ func TestWorkingTree(t *testing.T) {
 		"clean":           {func(*repo) {}, false, ""},
 		"an ignored file": {func(r *repo) { r.write("build/x", "") }, false, ""},
 		"other times":     {func(r *repo) { touch(t, r, "LICENSE") }, false, ""},
-		"a changed file":  {func(r *repo) { r.write("LICENSE", "other") }, true, ""},
-		"a new file":      {func(r *repo) { r.write("new", "") }, true, "new"},
-		"a staged file":   {func(r *repo) { r.write("new", ""); r.git("add", "new") }, true, "new"},
-		"a removed file":  {func(r *repo) { os.Remove(filepath.Join(r.dir, "second")) }, true, ""},
-		"a program":       {func(r *repo) { _ = os.Chmod(filepath.Join(r.dir, "LICENSE"), 0o755) }, true, ""},
-		"a link":          {func(r *repo) { _ = os.Symlink("LICENSE", filepath.Join(r.dir, "new")) }, true, "new"},
+		"an empty folder": {func(r *repo) {
+			_ = os.MkdirAll(filepath.Join(r.dir, "build/empty"), 0o755)
+			_ = os.MkdirAll(filepath.Join(r.dir, "void/void"), 0o755)
+		}, false, ""},
+		"a changed file": {func(r *repo) { r.write("LICENSE", "other") }, true, ""},
+		"a new file":     {func(r *repo) { r.write("new", "") }, true, "new"},
+		"a staged file":  {func(r *repo) { r.write("new", ""); r.git("add", "new") }, true, "new"},
+		"a removed file": {func(r *repo) { os.Remove(filepath.Join(r.dir, "second")) }, true, ""},
+		"a program":      {func(r *repo) { _ = os.Chmod(filepath.Join(r.dir, "LICENSE"), 0o755) }, true, ""},
+		"a link":         {func(r *repo) { _ = os.Symlink("LICENSE", filepath.Join(r.dir, "new")) }, true, "new"},
 		// What git status is told to pass over, it does not tell.
 		"assume-unchanged": {func(r *repo) {
 			r.git("update-index", "--assume-unchanged", "LICENSE")
@@ -220,7 +224,7 @@ func TestWorkingTree(t *testing.T) {
 			has := func(path string) bool {
 				return slices.ContainsFunc(content.Entries, func(e source.Entry) bool { return e.Path == path })
 			}
-			if c.sent != "" && !has(c.sent) || has("build") || has("build/x") || has(".git") || has("inner/.git") {
+			if c.sent != "" && !has(c.sent) || has("build") || has("void") || has("build/x") || has(".git") || has("inner/.git") {
 				t.Errorf("sent: %v", content.Entries)
 			}
 		})

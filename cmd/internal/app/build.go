@@ -61,8 +61,10 @@ type Built struct {
 	// Steps are what the build ran and what it found done, the slowest first.
 	Steps []buildkit.Step `json:"steps,omitempty"`
 	// Layers are the image's, the lowest first.
-	Layers []Layer     `json:"layers,omitempty"`
-	Plan   images.Plan `json:"plan,omitzero"`
+	Layers []Layer `json:"layers,omitempty"`
+	// Notes are what the image says of how it was compiled, if anything.
+	Notes []string    `json:"notes,omitempty"`
+	Plan  images.Plan `json:"plan,omitzero"`
 }
 
 // Layer is a layer of an image, or what all layers of its base are together.
@@ -184,6 +186,8 @@ type wanted struct {
 	gpu    *images.GPUFacts
 	caches buildkit.Caches
 	caCert []byte
+	// replace lets another toolkit be taken for one whose registry cannot be reached.
+	replace bool
 }
 
 // plan is what can be planned without a builder.
@@ -257,18 +261,18 @@ func (w *wanted) chooseGPU(ctx context.Context, local bool) error {
 
 // build collects the builder's facts, makes the plan and carries it out.
 func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wanted) (Built, error) {
-	local, err := a.localBase(ctx, w.Request.Arch(), docker)
-	if err != nil {
-		return Built{}, err
-	}
 	b, err := a.builder(ctx, d, docker, w)
 	if err != nil {
 		return Built{}, err
 	}
 	defer b.Close()
+	local, err := a.localBase(ctx, w.Request.Arch(), docker, !b.Embedded)
+	if err != nil {
+		return Built{}, err
+	}
 	facts, err := b.Collect(ctx, buildkit.Query{
 		Request: w.Request, Checkout: w.checkout, CPULevel: w.cpuLevel, GPU: w.gpu,
-		Local: local, Status: d.Update, Notice: d.notice,
+		Local: local, Status: d.Update, Notice: d.notice, Replace: w.replace,
 	})
 	if err != nil {
 		return Built{}, err
@@ -295,8 +299,26 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 		defer unlock()
 	}
 	result, err := b.Build(ctx, job)
+	var lacks *buildkit.Incomplete
+	if errors.As(err, &lacks) && plan.Source.Layout != images.LayoutWhole && ctx.Err() == nil {
+		// The steps were given what such trees have had so far. This one may keep more
+		// elsewhere: what its own build takes is known to that build alone.
+		why := "in steps it does not build: " + lacks.Line
+		d.notice("the source is compiled in one step, since " + why)
+		tree := *facts.Source.Tree
+		tree.Layout, tree.LayoutWhy = images.LayoutWhole, why
+		facts.Source.Tree = &tree
+		if plan, err = images.MakePlan(w.Request, facts.Facts); err != nil {
+			return Built{}, err
+		}
+		job.Plan = plan
+		result, err = b.Build(ctx, job)
+	}
 	if err != nil {
 		return Built{}, err
+	}
+	for _, note := range result.Notes {
+		d.notice(note)
 	}
 	// The exporters name the image differently; its tag leads to the id that
 	// the engine itself uses.
@@ -311,7 +333,7 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 			return Built{}, fault.New(fault.Build, "the image was built, but cannot be named "+tag, err, "look at the engine's log")
 		}
 	}
-	return Built{ID: info.ID, Tags: familiarAll(plan.Image.Tags), Digest: result.Digest, Steps: result.Steps, Layers: layers(ctx, docker, info.ID, result.Layers), Plan: plan}, nil
+	return Built{ID: info.ID, Tags: familiarAll(plan.Image.Tags), Digest: result.Digest, Steps: result.Steps, Layers: layers(ctx, docker, info.ID, result.Layers), Notes: result.Notes, Plan: plan}, nil
 }
 
 // secretMax is the most that BuildKit takes as a secret.
@@ -381,13 +403,20 @@ func (d *Display) notice(text string) {
 	_ = d.Do("note", func(s *Step) error { s.Note(text); return nil })
 }
 
-// localBase is the base that setup bootstrapped on this machine, if it did.
-func (a *App) localBase(ctx context.Context, arch string, docker *client.Client) (*buildkit.LocalBase, error) {
+// localBase is the base that setup bootstrapped on this machine, if it did. A builder
+// apart from the engine does not see what the engine has, and is given it.
+func (a *App) localBase(ctx context.Context, arch string, docker *client.Client, apart bool) (*buildkit.LocalBase, error) {
 	cache, err := a.CacheDir()
 	if err != nil {
 		return nil, err
 	}
-	found, ok, err := base.Find(basesDir(cache), base.DefaultSuite, arch)
+	find := func() (base.Base, bool, error) { return base.Find(basesDir(cache), base.DefaultSuite, arch) }
+	if apart && docker != nil {
+		find = func() (base.Base, bool, error) {
+			return base.Take(ctx, basesDir(cache), base.DefaultSuite, arch, docker)
+		}
+	}
+	found, ok, err := find()
 	if err != nil || !ok {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 
 	"github.com/docker/docker/client"
@@ -65,7 +66,7 @@ func (a *App) builder(ctx context.Context, d *Display, docker *client.Client, w 
 	own, err := m.Open(ctx)
 	if err != nil && ctx.Err() == nil {
 		// What is in the way is the first of the two; why there is no other helps.
-		return nil, fault.New(fault.Machine, f.Error(), errors.New("and there is no other: "+err.Error()), f.Do)
+		return nil, fault.New(fault.Machine, f.Error(), fmt.Errorf("and there is no other: %w", err), f.Do)
 	}
 	return own, err
 }

@@ -91,7 +91,7 @@ func (e *dockerEngine) image(ctx context.Context, name string) (imageOf, error) 
 }
 
 // fitting is the newest image that does what a build would, on this machine. An
-// empty fit, as of a dirty tree, fits nothing.
+// empty fit fits nothing.
 func (e *dockerEngine) fitting(ctx context.Context, fit string, w wanted) (imageOf, bool, error) {
 	if fit == "" {
 		return imageOf{}, false, nil
@@ -105,6 +105,10 @@ func (e *dockerEngine) fitting(ctx context.Context, fit string, w wanted) (image
 		level = w.cpuLevel
 	}
 	for _, img := range found {
+		// A builder that could not build the web UI left it out; this one may do better.
+		if img.Labels[images.LabelUI] == images.UINotPossible {
+			continue
+		}
 		has := img.Labels[images.LabelCPU]
 		if has == level || !w.CPUChosen && images.RunsOnLevel(w.Request.Arch(), has, w.cpuLevel) {
 			return img, true, nil

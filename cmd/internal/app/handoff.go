@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/llorch/llorch-bk/images"
@@ -67,6 +68,11 @@ func describe(ctx context.Context, i *engine.Instance) (handoff.Handoff, error) 
 	// A server that is ready but does not say what it is, is named by its image.
 	l := i.Labels
 	version := props.BuildInfo
+	// Trees that ask git for their version while they are compiled, as those before
+	// May 2025 do, find none: git's folder does not travel with the tree.
+	if strings.HasSuffix(version, "-unknown") {
+		version = ""
+	}
 	mode := handoff.ModeContainer
 	if commit := l[images.LabelCommit]; commit != "" {
 		mode = handoff.ModeSource

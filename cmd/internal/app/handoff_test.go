@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +82,20 @@ func TestDescribeNamesTheVersion(t *testing.T) {
 				t.Errorf("version %q, mode %q, slots %d; want %q, %q, 0", got.EngineVersion, got.ProvisioningMode, got.SlotsTotal, c.version, c.mode)
 			}
 		})
+	}
+}
+
+// A server whose tree asked git for its version, and found none, is named likewise.
+func TestDescribeOfAServerThatDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, map[string]any{"build_info": "b0-unknown", "total_slots": 1})
+	}))
+	t.Cleanup(server.Close)
+	labels := map[string]string{images.LabelCommit: "de3ff81", images.LabelRef: "b5415", images.LabelVariant: "cpu"}
+	got, err := describe(t.Context(), instance(server.URL, labels))
+	if err != nil || got.EngineVersion != "llamacpp-source:b5415-cpu" {
+		t.Errorf("version %q, %v", got.EngineVersion, err)
 	}
 }
 

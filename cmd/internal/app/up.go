@@ -78,6 +78,8 @@ func (a *App) obtain(ctx context.Context, d *Display, eng *dockerEngine, opt Bui
 	if err != nil {
 		return imageOf{}, err
 	}
+	// What runs here at once is worth more than the first choice of a toolkit.
+	want.replace = true
 	if !opt.NoCache {
 		plan, err := want.plan()
 		if err != nil {

@@ -1,0 +1,54 @@
+package llb
+
+import (
+	bkllb "github.com/moby/buildkit/client/llb"
+	"github.com/opencontainers/go-digest"
+)
+
+// StepKind says what a vertex of a graph is there for.
+type StepKind string
+
+// The kinds of steps that somebody asks about.
+const (
+	StepToolchain StepKind = "toolchain"
+	StepUI        StepKind = "ui"
+	StepCompile   StepKind = "compile"
+	StepCheck     StepKind = "check"
+)
+
+// Step is what a vertex is: its kind, and the part of the plan that it compiles.
+type Step struct {
+	Kind StepKind `json:"kind,omitempty"`
+	Part string   `json:"part,omitempty"`
+}
+
+// The keys of a step's description in a graph. BuildKit passes it on and keys
+// nothing by it.
+const (
+	describesKind = "dev.llorch.step"
+	describesPart = "dev.llorch.part"
+)
+
+// named gives a vertex its name for people, and says beside it what it is.
+func (b builder) named(kind StepKind, part, title string) bkllb.RunOption {
+	return describedRun{bkllb.WithCustomName(title), bkllb.WithDescription(map[string]string{describesKind: string(kind), describesPart: part})}
+}
+
+type describedRun []bkllb.ConstraintsOpt
+
+func (d describedRun) SetRunOption(ei *bkllb.ExecInfo) {
+	for _, opt := range d {
+		opt.SetRunOption(ei)
+	}
+}
+
+// Steps are the vertices of a definition that are steps, by their digests.
+func Steps(def *bkllb.Definition) map[digest.Digest]Step {
+	out := map[digest.Digest]Step{}
+	for id, meta := range def.Metadata {
+		if kind := meta.Description[describesKind]; kind != "" {
+			out[id] = Step{Kind: StepKind(kind), Part: meta.Description[describesPart]}
+		}
+	}
+	return out
+}
