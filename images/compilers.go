@@ -57,6 +57,8 @@ func compileRules(arch string, users []string) []CompileRule {
 	}
 	return append(rules,
 		CompileRule{"src/models/*", Clang, "-O1"},
+		// Models that llama.cpp's own CMake files put together.
+		CompileRule{"src/CMakeFiles/*/Unity/*", Clang, "-O1"},
 		CompileRule{"src/llama-arch*", Clang, "-O1"},
 		CompileRule{"src/llama-model*", Clang, "-O1"},
 		CompileRule{"src/unicode-data*", Clang, "-O1"},
