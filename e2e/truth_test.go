@@ -152,7 +152,7 @@ func TestFixtureOtherCompiler(t *testing.T) {
 	t.Cleanup(func() { removeImages(t, p.api, tag) })
 	repo := gitrepo.New(t, broken(t, map[string]string{
 		// A function inside a function is gcc's own.
-		"tools/server/main.c": edited(t, "tools/server/main.c", "") + "int e2e_outer(void) { int inner(void) { return 1; } return inner(); }\n",
+		"tools/mtmd/mtmd.c": edited(t, "tools/mtmd/mtmd.c", "") + "int e2e_outer(void) { int inner(void) { return 1; } return inner(); }\n",
 	}))
 	metadata := filepath.Join(p.dir, "metadata.json")
 	for _, when := range []string{"compiled", "cached"} {
@@ -165,7 +165,7 @@ func TestFixtureOtherCompiler(t *testing.T) {
 		if err := json.Unmarshal(data, &built); err != nil {
 			t.Fatal(err)
 		}
-		const want = "clang does not compile tools/server/main.c"
+		const want = "clang does not compile tools/mtmd/mtmd.c"
 		if len(built.Notes) != 1 || !strings.Contains(built.Notes[0], want) || !strings.Contains(r.stderr, want) {
 			t.Errorf("%s: noted %q; said:\n%s", when, built.Notes, r.stderr)
 		}
