@@ -28,6 +28,7 @@ var cases = []aCase{
 		return b.cold(ctx, "cold, all CPU variants", "portable", nil)
 	}},
 	{"speed", "what was built: weight and tokens per second", speed},
+	{"serving", "what was built: a server's work beside matrix products", serving},
 	{"warm", "ours, on the same machine: nothing changed, then one line in each part", warm},
 	{"runner", "ours, one line in each part on an empty builder with a registry", runner},
 }

@@ -21,7 +21,7 @@ import (
 
 func main() {
 	out := flag.String("o", "bin/bench-build.md", "file for the table")
-	only := flag.String("only", "", "cases to run, by comma; speed takes what official and portable built, warm what portable did")
+	only := flag.String("only", "", "cases to run, by comma; speed and serving take what official and portable built, warm what portable did")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, *out, *only)

@@ -166,12 +166,12 @@ func layersGzipped(archive io.Reader) (int64, error) {
 	}
 }
 
-// tokens starts an image's server with a model and asks it once.
-func tokens(ctx context.Context, api *client.Client, tag, model string) (prompt, generated float64, err error) {
+// serve starts an image's server with a model, lets somebody use it, and removes it.
+func serve(ctx context.Context, api *client.Client, tag, model string, args []string, use func(url string) error) error {
 	made, err := api.ContainerCreate(ctx, &container.Config{
 		Image: tag, User: "0", ExposedPorts: nat.PortSet{"8080/tcp": {}},
 		// Whatever the image names as its entry point; each side's own server.
-		Cmd:        []string{"--model", "/model.gguf", "--host", "0.0.0.0", "--port", "8080", "--threads", "2", "--ctx-size", "1024", "--parallel", "1"},
+		Cmd:        append([]string{"--model", "/model.gguf", "--host", "0.0.0.0", "--port", "8080"}, args...),
 		Entrypoint: []string{"/app/llama-server"},
 		// llama.cpp's own finds its libraries by being there: CMake leaves an empty
 		// entry in the rpath of what it has built.
@@ -181,7 +181,7 @@ func tokens(ctx context.Context, api *client.Client, tag, model string) (prompt,
 		PortBindings: nat.PortMap{"8080/tcp": {{HostIP: "127.0.0.1"}}},
 	}, nil, nil, "")
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
 	defer func() {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
@@ -189,26 +189,30 @@ func tokens(ctx context.Context, api *client.Client, tag, model string) (prompt,
 		_ = api.ContainerRemove(end, made.ID, container.RemoveOptions{Force: true})
 	}()
 	if err := api.ContainerStart(ctx, made.ID, container.StartOptions{}); err != nil {
-		return 0, 0, err
+		return err
 	}
 	info, err := api.ContainerInspect(ctx, made.ID)
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
 	bound := info.NetworkSettings.Ports["8080/tcp"]
 	if len(bound) == 0 {
-		return 0, 0, errors.New("the server's port is not published")
+		return errors.New("the server's port is not published")
 	}
 	url := "http://127.0.0.1:" + bound[0].HostPort
 	for deadline := time.Now().Add(time.Minute); ; {
 		if err := ask(ctx, http.MethodGet, url+"/health", nil, nil); err == nil {
-			break
+			return use(url)
 		}
 		if time.Now().After(deadline) || ctx.Err() != nil {
-			return 0, 0, errors.New("the server did not get ready")
+			return errors.New("the server did not get ready")
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// tokens asks an image's server once how many it reads and writes in a second.
+func tokens(ctx context.Context, api *client.Client, tag, model string) (prompt, generated float64, err error) {
 	body, err := json.Marshal(map[string]any{
 		"prompt": strings.Repeat("Once upon a time, one tiny model learned to speak. ", 30), "n_predict": 384, "temperature": 0, "ignore_eos": true, "cache_prompt": false,
 	})
@@ -221,10 +225,10 @@ func tokens(ctx context.Context, api *client.Client, tag, model string) (prompt,
 			Generated float64 `json:"predicted_per_second"`
 		} `json:"timings"`
 	}
-	if err := ask(ctx, http.MethodPost, url+"/completion", body, &answer); err != nil {
-		return 0, 0, err
-	}
-	return answer.Timings.Prompt, answer.Timings.Generated, nil
+	err = serve(ctx, api, tag, model, []string{"--threads", "2", "--ctx-size", "1024", "--parallel", "1"}, func(url string) error {
+		return ask(ctx, http.MethodPost, url+"/completion", body, &answer)
+	})
+	return answer.Timings.Prompt, answer.Timings.Generated, err
 }
 
 // ask sends a request and decodes the answer, which has to be a 200.

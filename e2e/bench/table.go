@@ -26,12 +26,14 @@ type table struct {
 	times map[string]time.Duration
 	sizes map[string][2]int64
 	rates map[string][2]float64
+	// jobs are seconds of ours, of theirs, and the ratio of speeds.
+	jobs  map[string][3]float64
 	notes map[string]string
 	order []string
 }
 
 func newTable(ctx context.Context, path string) *table {
-	return &table{path: path, buildkit: buildkitVersion(ctx), times: map[string]time.Duration{}, sizes: map[string][2]int64{}, rates: map[string][2]float64{}, notes: map[string]string{}}
+	return &table{path: path, buildkit: buildkitVersion(ctx), times: map[string]time.Duration{}, sizes: map[string][2]int64{}, rates: map[string][2]float64{}, jobs: map[string][3]float64{}, notes: map[string]string{}}
 }
 
 func (t *table) set(row string, d time.Duration) {
@@ -47,6 +49,11 @@ func (t *table) note(row, text string)               { t.notes[row] = text }
 
 // rate keeps two speeds, of which more is better.
 func (t *table) rate(row string, ours, theirs float64) { t.rates[row] = [2]float64{ours, theirs} }
+
+// job keeps what a piece of work takes, in seconds, and how fast ours is beside theirs.
+func (t *table) job(row string, ours, theirs, ratio float64) {
+	t.jobs[row] = [3]float64{ours, theirs, ratio}
+}
 
 // against is what a row of ours is compared with, and the ratio it is to stay below.
 var against = []struct {
@@ -85,6 +92,10 @@ func (t *table) print(w io.Writer) {
 	for _, row := range slices.Sorted(maps.Keys(t.rates)) {
 		r := t.rates[row]
 		fmt.Fprintf(tw, "%s\t%.1f\t%.1f\t%.3f\tat least 0.98\n", row, r[0], r[1], r[0]/r[1])
+	}
+	for _, row := range slices.Sorted(maps.Keys(t.jobs)) {
+		j := t.jobs[row]
+		fmt.Fprintf(tw, "%s, middle of %d\t%.1f ms\t%.1f ms\t%.3f\tat least 0.98\n", row, servingRounds, j[0]*1000, j[1]*1000, j[2])
 	}
 	for _, row := range slices.Sorted(maps.Keys(t.sizes)) {
 		s := t.sizes[row]
