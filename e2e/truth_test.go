@@ -144,6 +144,26 @@ __attribute__((used)) static const char e2e_mark[] = E2E;
 	build("E2E-with-MARK")
 }
 
+// TestFixtureEmbeddedFile holds the same of a file that the assembler puts in, which no
+// preprocessor sees.
+func TestFixtureEmbeddedFile(t *testing.T) {
+	p := fixture(t)
+	const tag = "llorch-e2e:embedded"
+	t.Cleanup(func() { removeImages(t, p.api, tag) })
+	repo := gitrepo.New(t, broken(t, map[string]string{
+		"tools/server/main.c": edited(t, "tools/server/main.c", "") +
+			"__asm__(\".section .rodata\\n.incbin \\\"/src/tools/server/page.bin\\\"\\n.text\\n\");\n",
+		"tools/server/page.bin": "E2E-first-MARK",
+	}))
+	for _, mark := range []string{"E2E-first-MARK", "E2E-other-MARK"} {
+		repo.Commit("embed "+mark, map[string]string{"tools/server/page.bin": mark, "README.md": mark})
+		p.must("build", "--source", repo.Dir, "--no-ui", "--cpu", "x86-64-v1", "--tag", tag)
+		if !bytes.Contains(imageFiles(t, p, tag, images.Server), []byte(mark)) {
+			t.Errorf("the server has no %s", mark)
+		}
+	}
+}
+
 // TestFixtureOtherCompiler holds that a source which clang refuses is compiled by gcc,
 // and that this is said: also where the step comes from the cache.
 func TestFixtureOtherCompiler(t *testing.T) {

@@ -306,3 +306,34 @@ func TestLaunchTakesObjects(t *testing.T) {
 		t.Errorf("the object is %q, %v", got, err)
 	}
 }
+
+// Sources that have the assembler read files are compiled without the cache, which
+// cannot see such files; those that only have such words in them are not.
+func TestCompileKnowsWhatEmbeds(t *testing.T) {
+	t.Parallel()
+	onLinux(t)
+	_, rest, ok := strings.Cut(compileScript, "embeds=")
+	lines, _, ok2 := strings.Cut(rest, "\nfi\n")
+	if !ok || !ok2 {
+		t.Fatal("compile.sh looks for nothing")
+	}
+	src := t.TempDir()
+	for name, text := range map[string]string{
+		"one.c": "__asm__(\".incbin \\\"/src/x\\\"\");\n", "two.cpp": "asm(\"\\t.include \\\"x.s\\\"\");\n", "three.h": "const char x[] = {\n#  embed \"x\"\n};\n",
+		"four.S": ".include \"x.s\"\n", "five.c": "asm(\".inc\" \"bin \\\"x\\\"\");\n",
+		"plain.cpp": "#include \"x.inc\"\nif (params.include_usage && o.include()) { embed(x); } // # of embeddings\n", "page.html": ".incbin",
+	} {
+		if err := os.WriteFile(filepath.Join(src, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	said, err := shell(t, "embeds="+lines+"\nfi\necho disabled: $CCACHE_DISABLE\n", map[string]string{"/src": src}, nil)
+	if err != nil || !strings.Contains(said, "disabled: 1") || strings.Contains(said, "plain.cpp") || strings.Contains(said, "page.html") {
+		t.Errorf("%v: %s", err, said)
+	}
+	for _, name := range []string{"one.c", "two.cpp", "three.h", "four.S", "five.c"} {
+		if !strings.Contains(said, name) {
+			t.Errorf("%s is not found: %s", name, said)
+		}
+	}
+}

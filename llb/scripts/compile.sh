@@ -40,7 +40,7 @@ packages=$(dpkg-query -W 'binutils*' 'gcc-*' 'g++-*' 'cpp-*' 'clang-*' 'libclang
 export CCACHE_COMPILERCHECK="string:$(echo "$packages" | sha256sum)"
 export CCACHE_DIR=/ccache CCACHE_NODIRECT=1 CCACHE_NODEPEND=1 CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=5G
 # The assembler reads files too, which no preprocessor sees.
-embeds=$(grep -rlIE '\.incbin|\.include|"[[:space:]]*\.inc|#[[:space:]]*embed' /src --include='*.[cChHsS]' --include='*.cc' --include='*.cpp' --include='*.cxx' --include='*.hpp' --include='*.inc' --include='*.cu' --include='*.cuh' 2>/dev/null || true)
+embeds=$(grep -rlIE '\.incbin|\.include[[:space:]]+[\\"]|"[[:space:]]*\.inc|^[[:space:]]*#[[:space:]]*embed[[:space:]]' /src --include='*.[cChHsS]' --include='*.cc' --include='*.cpp' --include='*.cxx' --include='*.hpp' --include='*.inc' --include='*.cu' --include='*.cuh' 2>/dev/null || true)
 if [ -n "$embeds" ]; then
   echo "no compiler cache, since sources embed files by the assembler or #embed:" $embeds
   export CCACHE_DISABLE=1
