@@ -104,6 +104,29 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 		return Result{}, err
 	}
 	solve.CacheImports, solve.CacheExports = j.Caches.Imports, j.Caches.Exports
+	result, tail, err := b.attempt(ctx, j, solve, opt)
+	if err != nil && ctx.Err() == nil && b.lostMessage(j.Capabilities, err) {
+		// What was finished is cached, and the graph is the same.
+		result, tail, err = b.attempt(ctx, j, solve, opt)
+	}
+	if err != nil {
+		return Result{}, b.explain(ctx, "the build failed", err, tail)
+	}
+	if ctx.Err() != nil {
+		return Result{}, context.Cause(ctx)
+	}
+	return result, nil
+}
+
+// lostMessage recognises what the BuildKit inside engines of the 20.10 line says,
+// about once in sixty builds here, where a message between it and our session ended
+// halfway. It is no answer of anybody's: the same build succeeds.
+func (b *Builder) lostMessage(caps llb.Capabilities, err error) bool {
+	return b.OneAtATime(caps) && strings.Contains(err.Error(), "code = Internal desc = unexpected EOF")
+}
+
+// attempt solves a plan once, and gives the log's end with the error.
+func (b *Builder) attempt(ctx context.Context, j Job, solve client.SolveOpt, opt llb.Options) (Result, *tail, error) {
 	tail := newTail(j.Status)
 	solving, status := ctx, tail.update
 	if b.OneAtATime(j.Capabilities) {
@@ -134,10 +157,7 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 		return res, err
 	})
 	if err != nil {
-		return Result{}, b.explain(ctx, "the build failed", err, tail)
-	}
-	if ctx.Err() != nil {
-		return Result{}, context.Cause(ctx)
+		return Result{}, tail, err
 	}
 	return Result{
 		Digest:       resp.ExporterResponse[exptypes.ExporterImageDigestKey],
@@ -145,7 +165,7 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 		Steps:        tail.finished(),
 		Layers:       graph.Layers,
 		Notes:        notes,
-	}, nil
+	}, tail, nil
 }
 
 // secrets are what steps are given that must be in no key and no layer.

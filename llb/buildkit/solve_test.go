@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -268,6 +269,29 @@ func TestBuildInParts(t *testing.T) {
 		var lacks *Incomplete
 		if errors.As(err, &lacks) != (want != "") || want != "" && !strings.Contains(lacks.Line, want) {
 			t.Errorf("%s: %v", line, err)
+		}
+	}
+}
+
+// An old engine's BuildKit loses a message now and then: the build is asked for once
+// more, there and for that alone.
+func TestLostMessage(t *testing.T) {
+	t.Parallel()
+	lost := status.Error(codes.Internal, "unexpected EOF")
+	old, newer := llb.Capabilities{}, llb.Capabilities{OCILayout: true}
+	for name, c := range map[string]struct {
+		builder Builder
+		caps    llb.Capabilities
+		err     error
+		want    bool
+	}{
+		"an old engine":      {Builder{Embedded: true}, old, fmt.Errorf("failed to solve: %w", lost), true},
+		"another failure":    {Builder{Embedded: true}, old, status.Error(codes.Unknown, "exit code: 1"), false},
+		"an engine of today": {Builder{Embedded: true}, newer, lost, false},
+		"another builder":    {Builder{}, old, lost, false},
+	} {
+		if got := c.builder.lostMessage(c.caps, c.err); got != c.want {
+			t.Errorf("%s: %v", name, got)
 		}
 	}
 }
