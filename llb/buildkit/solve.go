@@ -122,7 +122,7 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 // about once in sixty builds here, where a message between it and our session ended
 // halfway. It is no answer of anybody's: the same build succeeds.
 func (b *Builder) lostMessage(caps llb.Capabilities, err error) bool {
-	return b.OneAtATime(caps) && strings.Contains(err.Error(), "code = Internal desc = unexpected EOF")
+	return b.OneAtATime(caps) && strings.HasSuffix(err.Error(), "desc = unexpected EOF")
 }
 
 // attempt solves a plan once, and gives the log's end with the error.
