@@ -107,8 +107,14 @@ func makeParts(layout Layout, backends []Backend, backendFlags map[string][]stri
 	// The program named llama is one that later trees build only when they are told to.
 	app := "-DLLAMA_BUILD_APP=" + onOff(slices.Contains(programs, "llama") || slices.Contains(programs, AllPrograms))
 	build = append(slices.Clone(build), app)
-	targets := append([]string{target}, programs...)
-	given := targets
+	given := append([]string{target}, programs...)
+	targets := slices.Clone(given)
+	for i, t := range targets {
+		// The library has the target of that name (app/CMakeLists.txt).
+		if t == "llama" {
+			targets[i] = "llama-app"
+		}
+	}
 	if slices.Contains(programs, AllPrograms) {
 		targets, given = nil, programs
 	}
@@ -145,7 +151,8 @@ func makeParts(layout Layout, backends []Backend, backendFlags map[string][]stri
 	if layout == LayoutGGML {
 		return append(parts, Part{
 			Name: target, Targets: targets, Programs: given, Flags: slices.Concat(none, build, []string{dev}), Lent: ggmlTargets, Needs: []string{"ggml"}, Link: true,
-			Files: slices.Concat(topCMake, []string{"src", "common", "tools", "examples", "scripts", "licenses", "pocs"}),
+			// All but ggml's sources, and what is never compiled.
+			Files: slices.Concat([]string{"*", "!ggml", "!ci", "!docs", "!gguf-py", "!media", "!models", "!tests", "!*.md"}, topCMake),
 		})
 	}
 	// Nothing but the last part may know the commit, or each would be another
