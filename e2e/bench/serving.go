@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docker/docker/client"
 	"github.com/llorch/llorch-bk/fixtures/gguf"
 	"golang.org/x/sync/errgroup"
 )
@@ -96,14 +95,11 @@ func jobs() []job {
 // serving compares what a server does beside matrix products, ours beside llama.cpp's
 // own build, with a model so small that little else is left.
 func serving(ctx context.Context, b *bench) error {
-	api, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	api, err := b.engine(ctx)
 	if err != nil {
 		return err
 	}
 	defer api.Close()
-	if err := loadOfficial(ctx, api, filepath.Join(b.dir, "official.tar")); err != nil {
-		return err
-	}
 	model := filepath.Join(b.dir, "tiny.gguf")
 	f, err := os.Create(model)
 	if err != nil {
@@ -114,31 +110,25 @@ func serving(ctx context.Context, b *bench) error {
 	}
 	took := map[string]map[string][]float64{oursTag: {}, officialTag: {}}
 	all := jobs()
-	for round := range servingRounds {
-		order := []string{officialTag, oursTag}
-		if round%2 == 1 {
-			slices.Reverse(order)
-		}
-		for _, tag := range order {
-			args := []string{"--threads", "1", "--threads-batch", "1", "--ctx-size", "4096", "--parallel", "8", "--jinja", "--chat-template", "chatml", "--slot-save-path", "/tmp"}
-			err := serve(ctx, api, tag, model, args, func(url string) error {
-				for _, j := range all {
-					// The first time is warmer or colder than the others for either side.
-					if err := j.run(ctx, url); err != nil {
-						return fmt.Errorf("%s: %w", j.name, err)
-					}
-					began := time.Now()
-					if err := j.run(ctx, url); err != nil {
-						return fmt.Errorf("%s: %w", j.name, err)
-					}
-					took[tag][j.name] = append(took[tag][j.name], time.Since(began).Seconds())
+	args := []string{"--threads", "1", "--threads-batch", "1", "--ctx-size", "4096", "--parallel", "8", "--jinja", "--chat-template", "chatml", "--slot-save-path", "/tmp"}
+	err = inTurns(servingRounds, func(tag string) error {
+		return serve(ctx, api, tag, model, args, func(url string) error {
+			for _, j := range all {
+				// The first time is warmer or colder than the others for either side.
+				if err := j.run(ctx, url); err != nil {
+					return fmt.Errorf("%s: %w", j.name, err)
 				}
-				return nil
-			})
-			if err != nil {
-				return fmt.Errorf("%s: %w", tag, err)
+				began := time.Now()
+				if err := j.run(ctx, url); err != nil {
+					return fmt.Errorf("%s: %w", j.name, err)
+				}
+				took[tag][j.name] = append(took[tag][j.name], time.Since(began).Seconds())
 			}
-		}
+			return nil
+		})
+	})
+	if err != nil {
+		return err
 	}
 	for _, j := range all {
 		ours, official := took[oursTag][j.name], took[officialTag][j.name]

@@ -31,14 +31,11 @@ const (
 // speed compares what was built: the weight of the images, and how many tokens a
 // second the servers give, in turn, so that a machine that slows down does so for both.
 func speed(ctx context.Context, b *bench) error {
-	api, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	api, err := b.engine(ctx)
 	if err != nil {
 		return err
 	}
 	defer api.Close()
-	if err := loadOfficial(ctx, api, filepath.Join(b.dir, "official.tar")); err != nil {
-		return err
-	}
 	if err := b.weigh(ctx, api); err != nil {
 		return err
 	}
@@ -51,22 +48,46 @@ func speed(ctx context.Context, b *bench) error {
 		return err
 	}
 	rates := map[string][]float64{}
-	for round := range speedRounds {
+	err = inTurns(speedRounds, func(tag string) error {
+		prompt, generated, err := tokens(ctx, api, tag, model)
+		rates[tag+" prompt"] = append(rates[tag+" prompt"], prompt)
+		rates[tag+" generated"] = append(rates[tag+" generated"], generated)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, kind := range []string{"prompt", "generated"} {
+		b.table.rate(fmt.Sprintf("%s tokens per second, 227 MB model, mean of %d", kind, speedRounds), mean(rates[oursTag+" "+kind]), mean(rates[officialTag+" "+kind]))
+	}
+	return nil
+}
+
+// engine is the engine with the images of both sides in it.
+func (b *bench) engine(ctx context.Context) (*client.Client, error) {
+	api, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		return nil, err
+	}
+	if err := loadOfficial(ctx, api, filepath.Join(b.dir, "official.tar")); err != nil {
+		api.Close()
+		return nil, err
+	}
+	return api, nil
+}
+
+// inTurns asks both sides, in turns that begin with another one each time.
+func inTurns(rounds int, ask func(tag string) error) error {
+	for round := range rounds {
 		order := []string{officialTag, oursTag}
 		if round%2 == 1 {
 			slices.Reverse(order)
 		}
 		for _, tag := range order {
-			prompt, generated, err := tokens(ctx, api, tag, model)
-			if err != nil {
+			if err := ask(tag); err != nil {
 				return fmt.Errorf("%s: %w", tag, err)
 			}
-			rates[tag+" prompt"] = append(rates[tag+" prompt"], prompt)
-			rates[tag+" generated"] = append(rates[tag+" generated"], generated)
 		}
-	}
-	for _, kind := range []string{"prompt", "generated"} {
-		b.table.rate(fmt.Sprintf("%s tokens per second, 227 MB model, mean of %d", kind, speedRounds), mean(rates[oursTag+" "+kind]), mean(rates[officialTag+" "+kind]))
 	}
 	return nil
 }
