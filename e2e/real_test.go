@@ -82,15 +82,8 @@ func fromSourceToCompletion(t *testing.T, p *project, flags ...string) {
 	case strings.TrimSpace(got.Content) == "":
 		t.Error("the completion is empty")
 	}
-	// An engine of the 20.10 line builds in one step, and without a web UI.
-	info, err := p.api.Info(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(flags) > 0 || !strings.HasPrefix(info.ServerVersion, "20.10.") {
-		if code, page := get(t, h.URL+"/"); code != http.StatusOK || !strings.Contains(page, "<html") {
-			t.Errorf("the web UI: %d %.200s", code, page)
-		}
+	if code, page := get(t, h.URL+"/"); code != http.StatusOK || !strings.Contains(page, "<html") {
+		t.Errorf("the web UI: %d %.200s", code, page)
 	}
 	p.must("stop")
 	p.leftNothing()

@@ -40,8 +40,6 @@ const (
 	UIBuilt = "built"
 	// UINotWanted: it was left out on request, or the tree has none.
 	UINotWanted = "none"
-	// UINotPossible: the builder could not build it; another may.
-	UINotPossible = "left-out"
 )
 
 // recipeVersion enters every digest, so that a change of how plans are built
@@ -139,11 +137,8 @@ func labels(p Plan, v Variant) map[string]string {
 		LabelProbe:                             Probe,
 	}
 	l[LabelUI] = UINotWanted
-	switch {
-	case p.UI != nil:
+	if p.UI != nil {
 		l[LabelUI] = UIBuilt
-	case p.uiNotPossible:
-		l[LabelUI] = UINotPossible
 	}
 	l[LabelLayout] = string(p.Source.Layout)
 	var backends []string

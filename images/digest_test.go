@@ -86,7 +86,6 @@ func TestDigests(t *testing.T) {
 		"the runtime base":     {nil, func(f *images.Facts) { f.Runtime.Digest = sha("c") }, false, true},
 		"an engine's own base": {nil, func(f *images.Facts) { f.Runtime.Digest, f.Runtime.ID = "", sha("c") }, false, true},
 		"another base":         {func(r *images.Request) { r.Base = "me/x" }, nil, true, false},
-		"one step only":        {nil, func(f *images.Facts) { f.OneStep = "too old" }, false, true},
 		"the tree's layout":    {nil, func(f *images.Facts) { f.Source.Tree = &images.Tree{ServerDir: "examples/server"} }, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {

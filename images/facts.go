@@ -31,9 +31,6 @@ type Facts struct {
 	// CPULevel is the best level of the machine that will run the image; it
 	// answers CPUNative and nothing else.
 	CPULevel string `json:"cpu_level,omitempty"`
-	// OneStep is why the builder has to be given the compile as one step, whatever
-	// the tree's layout; empty for one that takes many.
-	OneStep string `json:"one_step,omitempty"`
 }
 
 // SourceFacts describe one tree.

@@ -145,13 +145,11 @@ func TestRecipeHasNoSentences(t *testing.T) {
 	}
 }
 
-// An image that lacks the web UI because its builder could not build it says so.
 func TestLabelsSayWhatTheImageHas(t *testing.T) {
 	t.Parallel()
 	for want, p := range map[string]images.Plan{
-		images.UIBuilt:       plan(t, nil, nil),
-		images.UINotWanted:   plan(t, func(r *images.Request) { r.NoUI = true }, nil),
-		images.UINotPossible: plan(t, nil, func(f *images.Facts) { f.OneStep = "old" }),
+		images.UIBuilt:     plan(t, nil, nil),
+		images.UINotWanted: plan(t, func(r *images.Request) { r.NoUI = true }, nil),
 	} {
 		if got := p.Image.Labels[images.LabelUI]; got != want {
 			t.Errorf("%s is %q, want %q", images.LabelUI, got, want)

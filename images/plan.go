@@ -51,11 +51,9 @@ type Plan struct {
 	// what it needs; the last one links the server.
 	Parts []Part `json:"parts"`
 	// UI is the server's web UI; nil for none, and UIWhy says why.
-	UI    *PlanUI `json:"ui,omitempty"`
-	UIWhy string  `json:"ui_why,omitempty"`
-	// uiNotPossible: the tree has one, and this builder cannot build it.
-	uiNotPossible bool
-	Image         ImageConfig `json:"image"`
+	UI    *PlanUI     `json:"ui,omitempty"`
+	UIWhy string      `json:"ui_why,omitempty"`
+	Image ImageConfig `json:"image"`
 	// Scripts is Facts.Scripts.
 	Scripts string `json:"scripts,omitempty"`
 	// Recipe is the digest of everything that makes the image's content; empty
@@ -87,8 +85,7 @@ type PlanSource struct {
 	Licences    []string `json:"licences,omitempty"`
 	// Created is the commit's time as RFC 3339, empty where it is not known.
 	Created string `json:"created,omitempty"`
-	// Layout is the tree's, unless the builder takes one step only; LayoutWhy is
-	// why it is not the best.
+	// Layout is how far the tree is taken apart; LayoutWhy is why not all the way.
 	Layout    Layout `json:"layout,omitempty"`
 	LayoutWhy string `json:"layout_why,omitempty"`
 	// serverDir is where the tree keeps its server, treeVersion what it calls itself.
@@ -180,9 +177,6 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 		p.Source.Version = f.Source.Version()
 		p.Source.Licences = f.Source.Tree.Licences
 		p.Source.Layout, p.Source.LayoutWhy = f.Source.Tree.Layout, f.Source.Tree.LayoutWhy
-		if f.OneStep != "" {
-			p.Source.Layout, p.Source.LayoutWhy = LayoutWhole, f.OneStep
-		}
 		p.Source.serverDir, p.Source.treeVersion = f.Source.Tree.ServerDir, f.Source.Tree.Version
 	}
 	buildRef, runtimeRef := BaseRefs(r, v)
@@ -224,8 +218,7 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	for i := range p.Parts {
 		p.Parts[i].Flags = overridden(p.Parts[i].Flags, shared)
 	}
-	p.UI, p.UIWhy = planUI(r, v, f)
-	p.uiNotPossible = !r.NoUI && f.OneStep != "" && f.Source.Tree != nil && f.Source.Tree.UI
+	p.UI, p.UIWhy = planUI(r, v, f.Source.Tree)
 	p.Image = ImageConfig{
 		Tags:       r.Tags,
 		User:       User,

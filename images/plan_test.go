@@ -161,17 +161,6 @@ func TestPlanCUDAArchs(t *testing.T) {
 	}
 }
 
-func TestPlanOneStep(t *testing.T) {
-	t.Parallel()
-	p := plan(t, nil, func(f *images.Facts) { f.OneStep = "the builder is too old" })
-	if len(p.Parts) != 1 || p.Source.Layout != images.LayoutWhole || p.Source.LayoutWhy != "the builder is too old" {
-		t.Errorf("got %d parts, %s: %q", len(p.Parts), p.Source.Layout, p.Source.LayoutWhy)
-	}
-	if p := plan(t, nil, nil); len(p.Parts) != 8 || p.Source.LayoutWhy != "" {
-		t.Errorf("got %d parts, %q", len(p.Parts), p.Source.LayoutWhy)
-	}
-}
-
 func TestPlanUsersFlagsWin(t *testing.T) {
 	t.Parallel()
 	p := plan(t, func(r *images.Request) { r.CMakeFlags = []string{"-DCMAKE_BUILD_TYPE=Debug", "-DGGML_LTO=ON"} }, nil)
@@ -268,7 +257,6 @@ func TestPlanUI(t *testing.T) {
 	}{
 		"by default":           {nil, nil, ""},
 		"not wanted":           {func(r *images.Request) { r.NoUI = true }, nil, "--no-ui"},
-		"an old builder":       {nil, func(f *images.Facts) { f.OneStep = "the builder is too old" }, "too old"},
 		"a tree without":       {nil, func(f *images.Facts) { f.Source.Tree = &images.Tree{ServerDir: "tools/server"} }, "the source has none"},
 		"a tree not known yet": {nil, func(f *images.Facts) { f.Source.Tree = nil }, ""},
 	} {

@@ -32,15 +32,13 @@ func hasUI(files map[string][]byte) bool {
 }
 
 // planUI decides about the web UI, and says why there is none.
-func planUI(r Request, v Variant, f Facts) (*PlanUI, string) {
+func planUI(r Request, v Variant, t *Tree) (*PlanUI, string) {
 	switch {
 	case r.NoUI:
 		return nil, "--no-ui"
-	case f.OneStep != "":
-		return nil, f.OneStep
-	case f.Source.Tree == nil:
+	case t == nil:
 		return nil, ""
-	case !f.Source.Tree.UI:
+	case !t.UI:
 		return nil, "the source has none that can be built apart from its server"
 	}
 	ui := &PlanUI{Files: []string{"tools/ui", "!tools/ui/tests", "!tools/ui/README.md"}, Dist: "tools/ui/dist"}

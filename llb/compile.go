@@ -43,7 +43,7 @@ const licences = "licenses"
 // compile is the configure, compile and layout of one part, without a network.
 // Its result has lib, bin and lend at the top, as far as there is anything to
 // put there.
-func (b builder) compile(toolchain, tree bkllb.State, part images.Part, compiled map[string]bkllb.State) bkllb.State {
+func (b builder) compile(toolchain, tree bkllb.State, ui *bkllb.State, part images.Part, compiled map[string]bkllb.State) bkllb.State {
 	p := b.plan
 	base := p.Build
 	if part.Accelerated {
@@ -71,8 +71,8 @@ func (b builder) compile(toolchain, tree bkllb.State, part images.Part, compiled
 	}
 	if part.Link {
 		opts = append(opts, bkllb.AddEnv("LIBRARIES", strings.Join(p.CMake.Libraries, " ")), bkllb.AddEnv("PROGRAMS", strings.Join(part.Programs, " ")))
-		if p.UI != nil {
-			opts = append(opts, bkllb.AddMount("/src/"+p.UI.Dist, b.webUI(tree), bkllb.Readonly))
+		if ui != nil {
+			opts = append(opts, bkllb.AddMount("/src/"+p.UI.Dist, *ui, bkllb.Readonly))
 		}
 	}
 	for _, need := range part.Needs {

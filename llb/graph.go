@@ -74,6 +74,9 @@ type Graph struct {
 	Layers []string
 	// Checks are what has to succeed, one after the other, before anybody gets the image.
 	Checks []bkllb.State
+	// Stages are what the image is made of, each after what it stands on. A builder that
+	// must not work on two things at once is given them one by one.
+	Stages []bkllb.State
 }
 
 // Notes is the folder of an image with what is to be known of how it was compiled,
@@ -104,17 +107,27 @@ func Build(p images.Plan, caps Capabilities, opt Options) (Graph, error) {
 			toolchain = st
 		}
 	}
-	tree := b.selected(b.source())
+	tree, probe := b.selected(b.source()), b.probe(toolchain)
+	stages := []bkllb.State{tree, toolchain, probe}
+	if accelerator != nil {
+		stages = append(stages, *accelerator)
+	}
+	var ui *bkllb.State
+	if p.UI != nil {
+		st := b.webUI(tree)
+		ui, stages = &st, append(stages, st)
+	}
 	compiled := map[string]bkllb.State{}
 	for _, part := range p.Parts {
 		with := toolchain
 		if part.Accelerated {
 			with = *accelerator
 		}
-		compiled[part.Name] = b.compile(with, tree, part, compiled)
+		st := b.compile(with, tree, ui, part, compiled)
+		compiled[part.Name], stages = st, append(stages, st)
 	}
-	image, layers := b.image(tree, accelerator, compiled, b.probe(toolchain))
-	return Graph{Image: image, Config: config, Layers: layers, Checks: b.checks(toolchain, image)}, nil
+	image, layers := b.image(tree, accelerator, compiled, probe)
+	return Graph{Image: image, Config: config, Layers: layers, Checks: b.checks(toolchain, image), Stages: stages}, nil
 }
 
 // checks look at an image as whoever runs it will find it.

@@ -123,8 +123,8 @@ func unreachable(b *Builder, err error) error {
 	return fault.New(fault.Machine, "the builder "+b.Address+" does not answer", err, do)
 }
 
-// OneAtATime says that on this builder builds must take turns, and each compile
-// in one step: the BuildKit inside engines of the 20.10 line can panic ("failed
+// OneAtATime says that on this builder builds must take turns, and so must the steps
+// of a build: the BuildKit inside engines of the 20.10 line can panic ("failed
 // to get edge") over steps side by side that share what they stand on, within a
 // build or between builds, and takes the whole engine with it (moby/moby#42414;
 // seen here with six steps of one build). No OCI layouts marks that generation.

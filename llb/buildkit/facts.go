@@ -89,9 +89,6 @@ func (b *Builder) Collect(ctx context.Context, q Query) (Facts, error) {
 	_, err = b.run(ctx, client.SolveOpt{FrontendAttrs: map[string]string{}, Session: []session.Attachable{registryAuth()}}, calm(q.Status), func(ctx context.Context, gw gateway.Client) (_ *gateway.Result, err error) {
 		defer func() { errors.As(err, &why) }()
 		f.Capabilities = capabilities(gw)
-		if b.OneAtATime(f.Capabilities) {
-			f.OneStep = "this engine's BuildKit is too old to be trusted with steps side by side"
-		}
 		if f.Source.Tree == nil {
 			src := images.PlanSource{Kind: f.Source.Kind, Location: q.Checkout.Location, Commit: f.Source.Commit, Short: f.Source.Short()}
 			if f.Source.Tree, err = readTree(ctx, gw, llb.SourceTree(src, f.Capabilities)); noCommit(err) {

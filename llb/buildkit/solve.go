@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -150,6 +151,9 @@ func (b *Builder) attempt(ctx context.Context, j Job, solve client.SolveOpt, opt
 		if graph, err = llb.Build(j.Plan, j.Capabilities, opt); err != nil {
 			return nil, err
 		}
+		if !b.OneAtATime(j.Capabilities) {
+			graph.Stages = nil // The image brings them along, side by side.
+		}
 		res, err := solveGraph(ctx, gw, graph, j.Caches.requests(), tail.knows)
 		if err == nil {
 			notes, err = readNotes(ctx, res)
@@ -178,22 +182,26 @@ func (j Job) secrets() map[string][]byte {
 }
 
 // solveGraph solves a graph, checks the image, and attaches the image's config, which
-// is the one way that the exporters of every engine read it from. Of each definition
-// that is solved, knows is told first.
+// is the one way that the exporters of every engine read it from. Of all definitions
+// knows is told before any is solved.
 func solveGraph(ctx context.Context, gw gateway.Client, g llb.Graph, caches []gateway.CacheOptionsEntry, knows func(*bkllb.Definition)) (*gateway.Result, error) {
-	var image *gateway.Result
-	// One after the other: the checks stand on the image.
-	for _, st := range append([]bkllb.State{g.Image}, g.Checks...) {
+	var defs []*bkllb.Definition
+	for _, st := range slices.Concat(g.Stages, []bkllb.State{g.Image}, g.Checks) {
 		def, err := st.Marshal(ctx)
 		if err != nil {
 			return nil, err
 		}
 		knows(def)
+		defs = append(defs, def)
+	}
+	var image *gateway.Result
+	// One after the other: the checks stand on the image.
+	for i, def := range defs {
 		res, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true, CacheImports: caches})
 		if err != nil {
 			return nil, err
 		}
-		if image == nil {
+		if i == len(g.Stages) {
 			image = res
 		}
 	}

@@ -105,10 +105,6 @@ func (e *dockerEngine) fitting(ctx context.Context, fit string, w wanted) (image
 		level = w.cpuLevel
 	}
 	for _, img := range found {
-		// A builder that could not build the web UI left it out; this one may do better.
-		if img.Labels[images.LabelUI] == images.UINotPossible {
-			continue
-		}
 		has := img.Labels[images.LabelCPU]
 		if has == level || !w.CPUChosen && images.RunsOnLevel(w.Request.Arch(), has, w.cpuLevel) {
 			return img, true, nil
