@@ -57,6 +57,16 @@ e2e-real-docker: export LLORCH_E2E_REAL := 1
 e2e-real-docker: build ## Real tier: llama.cpp compiled by BuildKit, a real model, a completion
 	$(call tier,$@,-timeout 60m -run '^TestReal' ./e2e/)
 
+.PHONY: e2e-releases
+e2e-releases: export LLORCH_E2E_RELEASES := 1
+e2e-releases: build ## Releases of llama.cpp since 2025 from npm's bundles, each built in parts and asked the same
+	$(call tier,$@,-timeout 60m -run '^TestReleases' ./e2e/)
+
+.PHONY: e2e-wrongs
+e2e-wrongs: export LLORCH_E2E_WRONGS := 1
+e2e-wrongs: build ## Compilers that are killed, a full disk, no memory, in real compiles; root, 15 minutes
+	$(call tier,$@,-timeout 60m -run '^TestWrongs' ./e2e/)
+
 .PHONY: e2e-cuda
 e2e-cuda: export LLORCH_E2E_CUDA := 1
 e2e-cuda: build ## CUDA tier: the graph for NVIDIA's images, on a stand-in that Debian's toolkit is made into; root, gigabytes

@@ -43,11 +43,42 @@ func TestRealManagedBuilder(t *testing.T) {
 	t.Run("Vulkan", func(t *testing.T) { vulkan(t, p, "--builder", "managed") })
 }
 
-func fromSourceToCompletion(t *testing.T, p *project, flags ...string) {
+// TestReleases compiles releases of the last two years, in as many parts as their
+// trees can be taken apart into, and lets each complete the same text.
+func TestReleases(t *testing.T) {
+	gate(t, "LLORCH_E2E_RELEASES", "releases")
+	for _, src := range llamasrc.Releases {
+		t.Run(src.Release, func(t *testing.T) {
+			p := newProject(t)
+			tag := "llorch-e2e:" + src.Release
+			said := fromSourceToCompletion(t, p, "--source", bundled(t, src), "--tag", tag)
+			if strings.Contains(said.stderr, "is compiled in one step") {
+				t.Errorf("it was not built in parts:\n%s", said.stderr)
+			}
+			info, err := p.api.ImageInspect(t.Context(), tag)
+			if err != nil {
+				t.Fatal(err)
+			}
+			layout := info.Config.Labels[images.LabelLayout]
+			t.Logf("%s: layout %s, web UI %s", src.Release, layout, info.Config.Labels[images.LabelUI])
+			if layout == string(images.LayoutWhole) {
+				t.Error("its tree is not taken apart")
+			}
+			removeImages(t, p.api, tag)
+		})
+	}
+}
+
+// fromSourceToCompletion is the main job: up from a source, which is the usual one
+// unless the flags name another, an answer, stop.
+func fromSourceToCompletion(t *testing.T, p *project, flags ...string) result {
 	t.Helper()
 	ref := realModel(t, p)
-	args := slices.Concat([]string{"up", "--model", ref, "--cpu", "native"}, realSource(t), flags)
-	p.must(append(args, "--", "--ctx-size", "256")...)
+	args := slices.Concat([]string{"up", "--model", ref, "--cpu", "native"}, flags)
+	if !slices.Contains(flags, "--source") {
+		args = append(args, realSource(t)...)
+	}
+	said := p.must(append(args, "--", "--ctx-size", "256")...)
 	h, ok := p.handoff("default")
 	if !ok {
 		t.Fatal("there is no handoff")
@@ -87,6 +118,7 @@ func fromSourceToCompletion(t *testing.T, p *project, flags ...string) {
 	}
 	p.must("stop")
 	p.leftNothing()
+	return said
 }
 
 // realSource is GitHub where it answers, else the real source from npm.
@@ -100,18 +132,28 @@ func realSource(t *testing.T) []string {
 		}
 		return []string{"--source", images.DefaultRepository, "--ref", ref}
 	}
-	if ref != "" && ref != llamasrc.Release {
-		t.Fatalf("GitHub does not answer, and npm's bundle has only %s, not LLAMA_REF=%s", llamasrc.Release, ref)
+	src := llamasrc.Pinned
+	if ref != "" {
+		var err error
+		if src, err = llamasrc.Find(ref); err != nil {
+			t.Fatalf("GitHub does not answer, and LLAMA_REF=%s: %v", ref, err)
+		}
 	}
+	return []string{"--source", bundled(t, src)}
+}
+
+// bundled is the real source from npm.
+func bundled(t *testing.T, src llamasrc.Source) string {
+	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	bundle, err := llamasrc.Bundle(t.Context(), filepath.Join(cache, "llorch-bk", "demo"))
+	bundle, err := src.Bundle(t.Context(), filepath.Join(cache, "llorch-bk", "demo"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []string{"--source", bundle}
+	return bundle
 }
 
 // realModel is the model that the environment names, else the fixtures' own.

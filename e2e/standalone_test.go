@@ -35,6 +35,12 @@ func standalone(t *testing.T) *buildkitd.Daemon {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	return standaloneIn(t, dir)
+}
+
+// standaloneIn starts it in a folder.
+func standaloneIn(t *testing.T, dir string) *buildkitd.Daemon {
+	t.Helper()
 	d, err := buildkitd.Start(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)

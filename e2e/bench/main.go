@@ -121,7 +121,7 @@ func (b *bench) edit(ctx context.Context, file string, n int) error {
 
 // restore goes back to the release.
 func (b *bench) restore(ctx context.Context) error {
-	return command(ctx, b.repo, "git", "reset", "--quiet", "--hard", llamasrc.Commit)
+	return command(ctx, b.repo, "git", "reset", "--quiet", "--hard", llamasrc.Pinned.Commit)
 }
 
 func command(ctx context.Context, dir, name string, args ...string) error {

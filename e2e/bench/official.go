@@ -25,7 +25,7 @@ func sourceBundle(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return llamasrc.Bundle(ctx, filepath.Join(cache, "llorch-bk", "demo"))
+	return llamasrc.Pinned.Bundle(ctx, filepath.Join(cache, "llorch-bk", "demo"))
 }
 
 // The commands of llama.cpp's .devops/cpu.Dockerfile, on Debian in place of

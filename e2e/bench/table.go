@@ -74,7 +74,7 @@ var against = []struct {
 }
 
 func (t *table) print(w io.Writer) {
-	fmt.Fprintf(w, "llama.cpp %s (%s), %d cores, %s, buildkitd %s, %s\n\n", llamasrc.Release, llamasrc.Commit[:7], runtime.NumCPU(), cpuModel(), t.buildkit, time.Now().UTC().Format(time.DateOnly))
+	fmt.Fprintf(w, "llama.cpp %s (%s), %d cores, %s, buildkitd %s, %s\n\n", llamasrc.Pinned.Release, llamasrc.Pinned.Commit[:7], runtime.NumCPU(), cpuModel(), t.buildkit, time.Now().UTC().Format(time.DateOnly))
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(tw, "case\tours\tllama.cpp's own\tratio\tbar\tcompiled")
 	for _, c := range against {

