@@ -53,7 +53,7 @@ func (b builder) compile(toolchain, tree bkllb.State, ui *bkllb.State, part imag
 	args = append(args, part.Flags...)
 	opts := []bkllb.RunOption{
 		bkllb.Args(args),
-		b.scripts(script{"compile.sh", compileScript}, script{"launch.sh", launchScript}, script{"lend.sh", lendScript}, script{"project.cmake", projectScript}),
+		b.scripts(script{"compile.sh", compileScript}, script{"launch.sh", launchScript}, script{"clang", signalScript}, script{"clang++", signalScript}, script{"lend.sh", lendScript}, script{"project.cmake", projectScript}),
 		b.partFiles(tree, part),
 		bkllb.AddMount("/build", bkllb.Scratch(), bkllb.ForceNoOutput),
 		bkllb.AddMount("/ccache", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-ccache-"+b.cacheScope(base), bkllb.CacheMountShared)),

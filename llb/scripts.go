@@ -20,6 +20,9 @@ var compileScript string
 //go:embed scripts/launch.sh
 var launchScript string
 
+//go:embed scripts/signal.sh
+var signalScript string
+
 //go:embed scripts/lend.sh
 var lendScript string
 
@@ -60,5 +63,5 @@ func (b builder) scripts(all ...script) bkllb.RunOption {
 
 // ScriptsDigest identifies the scripts that carry a plan out.
 func ScriptsDigest() string {
-	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, lendScript, projectScript, librariesScript, uiScript, probeSource}, "\x00")).String()
+	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, signalScript, lendScript, projectScript, librariesScript, uiScript, probeSource}, "\x00")).String()
 }

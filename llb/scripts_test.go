@@ -176,7 +176,7 @@ func newLauncher(t *testing.T, ccache, clang string) launcher {
 			t.Fatal(err)
 		}
 	}
-	l.places = map[string]string{"/slots": l.dir + "/slots", "/tmp/jobs": l.dir + "/jobs", "/build/fallbacks": l.dir + "/fallbacks"}
+	l.places = map[string]string{"/llorch/": "", "/slots": l.dir + "/slots", "/tmp/jobs": l.dir + "/jobs", "/build/fallbacks": l.dir + "/fallbacks"}
 	l.env = []string{"PATH=" + l.dir + ":" + os.Getenv("PATH"), "RULES=" + rules([]images.CompileRule{
 		{Sources: "ggml/arch/*"},
 		{Sources: "ggml/*", Compiler: images.Clang, Flags: "-O2"},
@@ -243,15 +243,16 @@ func TestLaunchTakesNoTroubleForAMistake(t *testing.T) {
 	t.Parallel()
 	const fine, crash = "exit 0\n", "echo PLEASE submit a bug report >&2\nexit 134\n"
 	for name, c := range map[string]struct{ ccache, clang, says string }{
-		"killed":                   {"kill -9 $$\n", fine, "signal 9 (KILL)"},
-		"killed, as ccache counts": {"exit 247\n", fine, "signal 9 (KILL)"},
-		"killed again":             {"kill -9 $$\n", "kill -9 $$\n", "signal 9 (KILL)"},
-		"a crash":                  {crash, crash, "signal 6 (ABRT)"},
-		"a full disk":              {"echo 'fatal error: No space left on device' >&2\nexit 1\n", fine, "the disk is full"},
-		"a child that was killed":  {"echo 'clang: error: unable to execute command: Killed' >&2\nexit 1\n", fine, "exit code 1"},
+		"killed":                  {"kill -9 $$\n", fine, "signal 9 (KILL)"},
+		"killed, for a shell":     {"exit 137\n", fine, "signal 9 (KILL)"},
+		"ended, nobody knows how": {"exit 255\n", fine, "exit code 255"},
+		"killed again":            {"kill -9 $$\n", "kill -9 $$\n", "signal 9 (KILL)"},
+		"a crash":                 {crash, crash, "signal 6 (ABRT)"},
+		"a full disk":             {"echo 'fatal error: No space left on device' >&2\nexit 1\n", fine, "the disk is full"},
+		"a child that was killed": {"echo 'clang: error: unable to execute command: Killed' >&2\nexit 1\n", fine, "exit code 1"},
 		"no memory": {
 			"echo 'LLVM ERROR: out of memory' >&2\nexit 1\n",
-			"echo 'LLVM ERROR: out of memory' >&2\nexit 1\n", "exit code 1",
+			"echo 'LLVM ERROR: out of memory' >&2\nexit 1\n", "no memory",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -261,6 +262,35 @@ func TestLaunchTakesNoTroubleForAMistake(t *testing.T) {
 				t.Errorf("%v; noted %q; ran\n%s\nsaid\n%s", err, noted, ran, said)
 			}
 		})
+	}
+}
+
+// A shell between ccache and clang keeps what ended it, its arguments and its result.
+func TestSignalIsKept(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	run := filepath.Join(dir, "run", "clang")
+	for path, text := range map[string]string{
+		run:                         signalScript,
+		filepath.Join(dir, "clang"): "#!/bin/sh\ncase $1 in dies) kill -SEGV $$ ;; fails) exit 3 ;; *) echo \"$1|$2\" ;; esac\n",
+	} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for arg, want := range map[string]int{"dies": 128 + 11, "fails": 3, "a b": 0} {
+		cmd := exec.CommandContext(t.Context(), "sh", run, arg, "c d")
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+		out, _ := cmd.Output()
+		if got := cmd.ProcessState.ExitCode(); got != want {
+			t.Errorf("%s: exit code %d, want %d", arg, got, want)
+		}
+		if want == 0 && string(out) != "a b|c d\n" {
+			t.Errorf("said %q", out)
+		}
 	}
 }
 

@@ -32,6 +32,7 @@ type tail struct {
 	rest   map[digest.Digest]string
 	steps  map[digest.Digest]Step
 	killed map[digest.Digest]bool
+	hungry map[digest.Digest]bool
 	full   map[digest.Digest]bool
 	// open is, of a step's log, the first line that says that something is missing.
 	open map[digest.Digest]string
@@ -43,7 +44,7 @@ type tail struct {
 func newTail(next func(*client.SolveStatus)) *tail {
 	return &tail{
 		next: next, names: map[digest.Digest]string{}, lines: map[digest.Digest][]string{}, rest: map[digest.Digest]string{}, steps: map[digest.Digest]Step{},
-		killed: map[digest.Digest]bool{}, full: map[digest.Digest]bool{}, open: map[digest.Digest]string{}, what: map[digest.Digest]llb.Step{},
+		killed: map[digest.Digest]bool{}, hungry: map[digest.Digest]bool{}, full: map[digest.Digest]bool{}, open: map[digest.Digest]string{}, what: map[digest.Digest]llb.Step{},
 	}
 }
 
@@ -62,6 +63,7 @@ func (t *tail) update(s *client.SolveStatus) {
 		t.rest[l.Vertex] = parts[len(parts)-1]
 		lines := slices.Concat(t.lines[l.Vertex], parts[:len(parts)-1])
 		t.killed[l.Vertex] = t.killed[l.Vertex] || slices.ContainsFunc(parts, killedCompiler)
+		t.hungry[l.Vertex] = t.hungry[l.Vertex] || slices.ContainsFunc(parts, noMemory.MatchString)
 		t.full[l.Vertex] = t.full[l.Vertex] || slices.ContainsFunc(parts, fullDisk)
 		if i := slices.IndexFunc(parts, missing.MatchString); i >= 0 && t.open[l.Vertex] == "" {
 			t.open[l.Vertex] = strings.TrimSpace(parts[i])
@@ -84,6 +86,10 @@ func killedCompiler(line string) bool {
 		strings.Contains(line, "unable to execute command: Killed") ||
 		strings.HasPrefix(line, "llorch-bk: clang") && strings.Contains(line, ": signal 9 (")
 }
+
+// noMemory recognises what gcc, clang, the linker and the loader of programs say where
+// they ask for memory in vain.
+var noMemory = regexp.MustCompile(`virtual memory exhausted|[Cc]annot allocate memory|out of memory|std::bad_alloc|failed to map segment from shared object|memory exhausted`)
 
 // fullDisk recognises what compilers, linkers and shells say where a disk is full.
 func fullDisk(line string) bool { return strings.Contains(line, "No space left on device") }
@@ -124,10 +130,18 @@ func (t *tail) about() (kind llb.StepKind, open string, full bool) {
 	return t.what[t.failed].Kind, t.open[t.failed], t.full[t.failed]
 }
 
-func (t *tail) outOfMemory() bool {
+// outOfMemory says what became of a compiler for lack of memory; nothing where that
+// is not why the step failed.
+func (t *tail) outOfMemory() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.killed[t.failed]
+	switch {
+	case t.killed[t.failed]:
+		return "was killed, most likely by the kernel for lack of memory"
+	case t.hungry[t.failed]:
+		return "got no memory"
+	}
+	return ""
 }
 
 // explain turns a failed solve into an error for a person.
@@ -159,8 +173,8 @@ func (b *Builder) explain(ctx context.Context, what string, err error, t *tail) 
 	if full {
 		return fault.New(fault.Build, what, fmt.Errorf("step %s: the builder's disk is full", name), "free some: docker system df, docker builder prune").WithLines(lines)
 	}
-	if t.outOfMemory() {
-		return fault.New(fault.Build, what, fmt.Errorf("step %s: a compiler was killed, most likely by the kernel for lack of memory", name),
+	if became := t.outOfMemory(); became != "" {
+		return fault.New(fault.Build, what, fmt.Errorf("step %s: a compiler %s", name, became),
 			"let fewer run at once: --jobs 1; or give the builder more memory").WithLines(lines)
 	}
 	switch kind {

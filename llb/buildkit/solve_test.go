@@ -350,6 +350,12 @@ func TestBuildExplains(t *testing.T) {
 			[]string{"llorch-bk: clang++ ended while it compiled src/x.cpp: signal 9 (KILL); the source is not at fault, so no other compiler is asked"},
 			"--jobs 1",
 		},
+		"a compiler that gets no memory": {
+			progress(step, "virtual memory exhausted: Cannot allocate memory\n"), status.Error(codes.Unknown, "exit code: 1"),
+			"a compiler got no memory",
+			[]string{"virtual memory exhausted: Cannot allocate memory"},
+			"--jobs 1",
+		},
 		"a disk that is full for a compiler": {
 			progress(step, "fatal error: error in backend: IO failure on output stream: No space left on device\n"), status.Error(codes.Unknown, "exit code: 1"),
 			"step " + step + ": the builder's disk is full",

@@ -67,7 +67,7 @@ cmake=$1
 shift
 # What a compiler says is kept in memory: a full disk must not hide it.
 code=0
-said=$(ccache "$clang" "$@" $more 2>&1) || code=$?
+said=$(ccache "/llorch/$clang" "$@" $more 2>&1) || code=$?
 if [ "$code" = 0 ]; then
   [ -z "$said" ] || echo "$said" >&2
   exit
@@ -104,11 +104,11 @@ if first=$(diagnosis "$clang" "$@" $more); then
   exec ccache "$cmake" "$@" $flags
 fi
 echo "$said" >&2
-# A shell counts a signal from 128 up, ccache from 256 down.
 signal=
-if [ "$code" -gt 192 ]; then signal=$((256 - code)); elif [ "$code" -gt 128 ]; then signal=$((code - 128)); fi
+if [ "$code" -gt 128 ] && [ "$code" -lt 255 ]; then signal=$((code - 128)); fi
 case $said in
 *"No space left on device"*) why="the disk is full" ;;
+*"out of memory"* | *"annot allocate memory"* | *bad_alloc* | *"failed to map segment"*) why="no memory" ;;
 *) why=${signal:+"signal $signal ($(kill -l "$signal" 2>/dev/null || echo unknown))"} ;;
 esac
 echo "llorch-bk: $clang ended while it compiled $name: ${why:-exit code $code}; the source is not at fault, so no other compiler is asked" >&2
