@@ -38,6 +38,8 @@ const (
 const (
 	// UIBuilt: the image has the web UI.
 	UIBuilt = "built"
+	// UIInside: the tree's server always has it, ready among its sources.
+	UIInside = "in-source"
 	// UINotWanted: it was left out on request, or the tree has none.
 	UINotWanted = "none"
 )
@@ -137,8 +139,11 @@ func labels(p Plan, v Variant) map[string]string {
 		LabelProbe:                             Probe,
 	}
 	l[LabelUI] = UINotWanted
-	if p.UI != nil {
+	switch {
+	case p.UI != nil:
 		l[LabelUI] = UIBuilt
+	case p.Source.uiInside:
+		l[LabelUI] = UIInside
 	}
 	l[LabelLayout] = string(p.Source.Layout)
 	var backends []string

@@ -85,6 +85,8 @@ type Tree struct {
 	LayoutWhy string `json:"layout_why,omitempty"`
 	// UI is true where the tree's web UI can be built apart from its server.
 	UI bool `json:"ui,omitempty"`
+	// UIInside is true where the server has its web UI ready among its sources.
+	UIInside bool `json:"ui_inside,omitempty"`
 	// Options are the definitions of llama.cpp's own that the tree's CMake files know,
 	// and Backends those of ggml's that it has, sorted.
 	Options  []string `json:"options,omitempty"`
@@ -150,6 +152,7 @@ func ReadTree(files map[string][]byte) (*Tree, error) {
 	}
 	t.Layout, t.LayoutWhy = layoutOf(files)
 	t.UI = hasUI(files)
+	t.UIInside = uiAsset.Match(files[t.ServerDir+"/CMakeLists.txt"])
 	t.Options, t.Backends = namesIn(files, optionLine), namesIn(files, backendLine)
 	return &t, nil
 }

@@ -39,6 +39,13 @@ func TestReadTree(t *testing.T) {
 			},
 			want: &images.Tree{Version: "0.5.0", ServerDir: "tools/server"},
 		},
+		"a web UI among the server's sources": {
+			files: map[string]string{
+				"CMakeLists.txt": b5000, "ggml/CMakeLists.txt": "",
+				"tools/server/CMakeLists.txt": "set(PUBLIC_ASSETS\n    index.html.gz\n    loading.html\n)\n",
+			},
+			want: &images.Tree{ServerDir: "tools/server", UIInside: true},
+		},
 		"b5000, the server among the examples": {
 			files: map[string]string{"CMakeLists.txt": b5000, "ggml/CMakeLists.txt": "", "examples/server/CMakeLists.txt": "", "LICENSE": "MIT"},
 			want:  &images.Tree{ServerDir: "examples/server", Licences: []string{"LICENSE"}},

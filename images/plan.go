@@ -90,6 +90,8 @@ type PlanSource struct {
 	LayoutWhy string `json:"layout_why,omitempty"`
 	// serverDir is where the tree keeps its server, treeVersion what it calls itself.
 	serverDir, treeVersion string
+	// uiInside says that the server has a web UI whatever is asked for.
+	uiInside bool
 }
 
 // Package is a distribution package that compiling needs.
@@ -177,7 +179,7 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 		p.Source.Version = f.Source.Version()
 		p.Source.Licences = f.Source.Tree.Licences
 		p.Source.Layout, p.Source.LayoutWhy = f.Source.Tree.Layout, f.Source.Tree.LayoutWhy
-		p.Source.serverDir, p.Source.treeVersion = f.Source.Tree.ServerDir, f.Source.Tree.Version
+		p.Source.serverDir, p.Source.treeVersion, p.Source.uiInside = f.Source.Tree.ServerDir, f.Source.Tree.Version, f.Source.Tree.UIInside
 	}
 	buildRef, runtimeRef := BaseRefs(r, v)
 	p.Pending = append(p.Pending, fillBase(&p.Build, buildRef, "build_base")...)
@@ -215,6 +217,9 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	}
 	p.Parts = makeParts(p.Source.Layout, v.backends(), backendFlags, buildFlags(p), isDev(p), r.Programs)
 	p.Notes = notes
+	if r.NoUI && p.Source.uiInside {
+		p.Notes = append(p.Notes, "--no-ui does nothing here: this source's server has its web UI among its sources, and always compiles it in")
+	}
 	for i := range p.Parts {
 		p.Parts[i].Flags = overridden(p.Parts[i].Flags, shared)
 	}

@@ -265,6 +265,13 @@ func TestPlanUI(t *testing.T) {
 			t.Errorf("%s: UI %v, because %q", name, got, p.UIWhy)
 		}
 	}
+	inside := func(f *images.Facts) { f.Source.Tree = &images.Tree{ServerDir: "tools/server", UIInside: true} }
+	if p := plan(t, nil, inside); p.UI != nil || p.UIWhy != "" || p.Image.Labels[images.LabelUI] != images.UIInside || len(p.Notes) > 0 {
+		t.Errorf("a web UI among the sources: %v, %q, label %q, notes %q", p.UI, p.UIWhy, p.Image.Labels[images.LabelUI], p.Notes)
+	}
+	if p := plan(t, func(r *images.Request) { r.NoUI = true }, inside); len(p.Notes) != 1 || !strings.Contains(p.Notes[0], "--no-ui does nothing") {
+		t.Errorf("a web UI that cannot be left out: %q", p.Notes)
+	}
 	with, without := plan(t, nil, nil), plan(t, func(r *images.Request) { r.NoUI = true }, nil)
 	if with.Recipe == without.Recipe || with.Fit == without.Fit {
 		t.Error("with and without a web UI are one image")

@@ -79,6 +79,8 @@ func (p Plan) WriteText(w io.Writer) error {
 	switch {
 	case p.UI != nil:
 		row("web UI", "built from its own lock file")
+	case p.Source.uiInside:
+		row("web UI", "the source has it ready, and its server always serves it")
 	case p.UIWhy != "":
 		row("web UI", "none: %s", p.UIWhy)
 	}

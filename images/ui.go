@@ -23,6 +23,10 @@ const (
 	uiCMake = "scripts/ui-assets.cmake"
 )
 
+// uiAsset is the web UI that trees up to the spring of 2026 keep ready among their
+// server's sources, which compile it in whatever they are told.
+var uiAsset = regexp.MustCompile(`(?m)^\s*(?:set\s*\(\s*PUBLIC_ASSETS\s+)?index\.html\.gz\b`)
+
 var takesDist = regexp.MustCompile(`\bSRC_DIST_DIR\b`)
 
 // hasUI says whether a tree's web UI can be built apart from its server.
@@ -34,6 +38,8 @@ func hasUI(files map[string][]byte) bool {
 // planUI decides about the web UI, and says why there is none.
 func planUI(r Request, v Variant, t *Tree) (*PlanUI, string) {
 	switch {
+	case t != nil && t.UIInside:
+		return nil, ""
 	case r.NoUI:
 		return nil, "--no-ui"
 	case t == nil:

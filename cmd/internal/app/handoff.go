@@ -78,8 +78,8 @@ func describe(ctx context.Context, i *engine.Instance) (handoff.Handoff, error) 
 		mode = handoff.ModeSource
 		if version == "" {
 			ref := l[images.LabelRef]
-			if ref == "" {
-				ref = commit
+			if ref == "" || ref == "HEAD" {
+				ref = commit // HEAD names nothing.
 			}
 			version = "llamacpp-source:" + ref + "-" + images.FamilyOf(l[images.LabelVariant])
 		}

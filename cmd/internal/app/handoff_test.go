@@ -69,6 +69,7 @@ func TestDescribeNamesTheVersion(t *testing.T) {
 		version, mode string
 	}{
 		"built from a ref":    {map[string]string{images.LabelCommit: commit, images.LabelRef: "v0.5.0", images.LabelVariant: "cpu"}, "llamacpp-source:v0.5.0-cpu", handoff.ModeSource},
+		"built from a HEAD":   {map[string]string{images.LabelCommit: commit, images.LabelRef: "HEAD", images.LabelVariant: "cpu"}, "llamacpp-source:" + commit + "-cpu", handoff.ModeSource},
 		"built from a commit": {map[string]string{images.LabelCommit: commit, images.LabelVariant: "cuda"}, "llamacpp-source:" + commit + "-cuda", handoff.ModeSource},
 		"a foreign image":     {nil, "llorch-bk:test", handoff.ModeContainer},
 	} {
