@@ -72,7 +72,8 @@ func (b builder) compile(toolchain, tree bkllb.State, ui *bkllb.State, part imag
 	if part.Link {
 		opts = append(opts, bkllb.AddEnv("LIBRARIES", strings.Join(p.CMake.Libraries, " ")), bkllb.AddEnv("PROGRAMS", strings.Join(part.Programs, " ")))
 		if ui != nil {
-			opts = append(opts, bkllb.AddMount("/src/"+p.UI.Dist, *ui, bkllb.Readonly))
+			// Trees of mid 2026 compress the files beside them.
+			opts = append(opts, bkllb.AddMount("/src/"+p.UI.Dist, *ui, bkllb.ForceNoOutput))
 		}
 	}
 	for _, need := range part.Needs {
