@@ -131,8 +131,9 @@ func hunt(ctx context.Context, below int, name string, nth int, wrong func(conte
 
 // compiles says whether a process is a compiler of this name at work on a source.
 func compiles(pid int, name string) bool {
-	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-	if !strings.HasPrefix(string(comm), name) {
+	// A script of this name is called by its own name too; what runs it is not.
+	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if !strings.HasPrefix(filepath.Base(exe), name) {
 		return false
 	}
 	line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
