@@ -14,22 +14,19 @@ type Variant struct {
 	// the request and the machine is taken. Empty for a variant without rivals.
 	Family string
 	About  string
-	// BuildBase and RuntimeBase are the images that compiling and running start
-	// from. An accelerator may be compiled on a base of its own.
-	BuildBase, RuntimeBase string
-	// OneBase is true where both are the same image, so that a user's own base
-	// replaces both.
-	OneBase bool
+	// BuildBase is the image that compiling starts from, and whose distribution's
+	// packages the image is made of. An accelerator may be compiled on a base of its own.
+	BuildBase string
 	// Packages are the distribution packages that compiling needs.
 	Packages []string
 	// UIPackages are those that building the web UI needs, Node 20 or later among them.
 	UIPackages []string
-	// RuntimePackages are installed into the image.
+	// RuntimePackages are in the image beside what every server takes.
 	RuntimePackages []string
 	// Accelerator is the backend for GPUs that the variant has beside the CPU's.
 	Accelerator *Accelerator
-	// Libraries are shared libraries, by soname, that the toolchain brings and
-	// the runtime base lacks. They travel with the server.
+	// Libraries are shared libraries, by soname, that the toolchain brings and that
+	// a runtime base of the user's may lack. There they travel with the server.
 	Libraries []string
 	// Env is set in the image.
 	Env []string
@@ -73,6 +70,14 @@ func (v Variant) backends() []Backend {
 // compilers, because each is the better one for a part of it.
 var toolchain = []string{"ccache", "clang", "cmake", "g++", "gcc", "libc6-dev", "ninja-build"}
 
+// What the root of an image is made of where the user names no base: the libraries
+// that every server needs, which bring what they need themselves; and of others some
+// files, since nothing in an image runs their programs.
+var (
+	rootPackages = []string{"libc6", "libgomp1", "libstdc++6"}
+	rootFiles    = []string{"base-files", "ca-certificates"}
+)
+
 const debianBase = "docker.io/library/debian:trixie-slim"
 
 var (
@@ -95,8 +100,8 @@ var (
 func onDebian(name, family, about string, a *Accelerator) Variant {
 	return Variant{
 		Name: name, Family: family, About: about,
-		BuildBase: debianBase, RuntimeBase: debianBase, OneBase: true,
-		Packages: toolchain, UIPackages: []string{"nodejs", "npm"}, Libraries: []string{"libgomp.so.1"},
+		BuildBase: debianBase,
+		Packages:  toolchain, UIPackages: []string{"nodejs", "npm"}, Libraries: []string{"libgomp.so.1"},
 		Accelerator: a,
 	}
 }

@@ -103,7 +103,7 @@ func (p *Plan) seal(r Request) error {
 func decisions(v Variant, arch string) any {
 	backends := v.backends()
 	cpu := map[string][]string{CPUBackend.Name: {allVariants}}
-	return []any{baseFlags(Plan{}), compileRules(arch, nil), v.Accelerator, v.Libraries, v.Env, v.RuntimePackages, v.UIPackages, makeParts(LayoutParts, backends, cpu, nil, "", nil), makeParts(LayoutGGML, backends, cpu, nil, "", nil)}
+	return []any{baseFlags(Plan{}), compileRules(arch, nil), v.Accelerator, v.Libraries, v.Env, rootPackages, rootFiles, v.RuntimePackages, v.UIPackages, makeParts(LayoutParts, backends, cpu, nil, "", nil), makeParts(LayoutGGML, backends, cpu, nil, "", nil)}
 }
 
 // digestOf hashes the canonical JSON of v: struct fields in their order, map
@@ -128,8 +128,8 @@ func labels(p Plan, v Variant) map[string]string {
 		"org.opencontainers.image.licenses":    "MIT",
 		"org.opencontainers.image.revision":    p.Source.Commit,
 		"org.opencontainers.image.version":     p.Source.Version,
-		"org.opencontainers.image.base.name":   p.Runtime.Ref,
-		"org.opencontainers.image.base.digest": p.Runtime.Digest,
+		"org.opencontainers.image.base.name":   p.Runtime.Base.Ref,
+		"org.opencontainers.image.base.digest": p.Runtime.Base.Digest,
 		LabelRecipe:                            p.Recipe,
 		LabelFit:                               p.Fit,
 		LabelCommit:                            p.Source.Commit,

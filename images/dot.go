@@ -3,6 +3,7 @@ package images
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -18,7 +19,14 @@ func (p Plan) WriteDot(w io.Writer) error {
 	node("toolchain", "toolchain")
 	node("files", "files by step")
 	node("probe", "health probe")
-	node("runtime base", p.Runtime.pinned())
+	root := "runtime base"
+	if p.Runtime.Made() {
+		root = "runtime root"
+		node(root, names(slices.Concat(p.Runtime.Packages, p.Runtime.Files)))
+		edge("build base", root)
+	} else {
+		node(root, p.Runtime.Base.pinned())
+	}
 	node("image", strings.Join(familiars(p.Image.Tags), "\n"))
 	edge("build base", "toolchain")
 	if a := p.Accelerator; a != nil {
@@ -37,7 +45,7 @@ func (p Plan) WriteDot(w io.Writer) error {
 	}
 	edge("source", "files")
 	edge("toolchain", "probe")
-	edge("runtime base", "image")
+	edge(root, "image")
 	edge("files", "image")
 	edge("probe", "image")
 	for _, part := range p.Parts {

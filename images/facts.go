@@ -13,9 +13,11 @@ import (
 // Facts are what had to be looked up for a request. A zero field is a fact that
 // is still to be looked up; the plan says so instead of guessing.
 type Facts struct {
-	Source  SourceFacts `json:"source"`
-	Build   BaseFacts   `json:"build_base"`
-	Runtime BaseFacts   `json:"runtime_base"`
+	Source SourceFacts `json:"source"`
+	Build  BaseFacts   `json:"build_base"`
+	// Runtime is what the user's own runtime base is; nothing where the root is made of
+	// packages' files.
+	Runtime BaseFacts `json:"runtime_base,omitzero"`
 	// Accelerator is what the backend for GPUs is compiled on, where that is
 	// another base than Build.
 	Accelerator BaseFacts `json:"accelerator_base,omitzero"`

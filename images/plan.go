@@ -1,6 +1,7 @@
 package images
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -28,7 +29,7 @@ const (
 )
 
 // PlanSchema is raised when a field of Plan changes its meaning.
-const PlanSchema = 1
+const PlanSchema = 2
 
 // Plan is everything that an image is made of. It can be printed, hashed and
 // compared; building it makes no further decision.
@@ -38,15 +39,14 @@ type Plan struct {
 	Platform string     `json:"platform"`
 	Source   PlanSource `json:"source"`
 	Build    BaseFacts  `json:"build_base"`
-	Runtime  BaseFacts  `json:"runtime_base"`
-	Packages []Package  `json:"packages"`
-	CPU      PlanCPU    `json:"cpu"`
+	// Packages are what compiling takes on the build base.
+	Packages []Package   `json:"packages"`
+	Runtime  PlanRuntime `json:"runtime"`
+	CPU      PlanCPU     `json:"cpu"`
 	// Accelerator is the backend for GPUs; nil for none.
 	Accelerator *PlanAccelerator `json:"accelerator,omitempty"`
 	CUDA        *PlanCUDA        `json:"cuda,omitempty"`
-	// RuntimePackages are installed into the image.
-	RuntimePackages []Package `json:"runtime_packages,omitempty"`
-	CMake           PlanCMake `json:"cmake"`
+	CMake       PlanCMake        `json:"cmake"`
 	// Parts are the steps of the compile, in an order in which each comes after
 	// what it needs; the last one links the server.
 	Parts []Part `json:"parts"`
@@ -122,6 +122,20 @@ type PlanAccelerator struct {
 	Driver []string `json:"driver,omitempty"`
 }
 
+// PlanRuntime is the root that an image's own files are put on.
+type PlanRuntime struct {
+	// Base is an image that the user named; without one, the root is made of the files
+	// of packages of the build base's distribution, and of nothing else.
+	Base BaseFacts `json:"base,omitzero"`
+	// Packages come with what they depend on; on a base they are installed.
+	Packages []Package `json:"packages,omitempty"`
+	// Files are packages of which some files are taken, and not what they depend on.
+	Files []Package `json:"files,omitempty"`
+}
+
+// Made says that the root is made of packages' files.
+func (r PlanRuntime) Made() bool { return len(r.Files) > 0 }
+
 // PlanCMake is the configuration of the compile.
 type PlanCMake struct {
 	Generator string `json:"generator"`
@@ -163,7 +177,6 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 			BuildNumber: f.Source.BuildNumber(), Short: f.Source.Short(),
 		},
 		Build:   f.Build,
-		Runtime: f.Runtime,
 		CUDA:    choice.CUDA,
 		Scripts: f.Scripts,
 	}
@@ -183,8 +196,15 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	}
 	buildRef, runtimeRef := BaseRefs(r, v)
 	p.Pending = append(p.Pending, fillBase(&p.Build, buildRef, "build_base")...)
-	p.Pending = append(p.Pending, fillBase(&p.Runtime, runtimeRef, "runtime_base")...)
-	p.Packages, p.RuntimePackages = packages(v.Packages), packages(v.RuntimePackages)
+	p.Packages = packages(v.Packages)
+	libraries := v.Libraries
+	if runtimeRef == "" {
+		p.Runtime = PlanRuntime{Packages: packages(slices.Concat(rootPackages, v.RuntimePackages)), Files: packages(rootFiles)}
+		libraries = nil
+	} else {
+		p.Runtime = PlanRuntime{Base: f.Runtime, Packages: packages(v.RuntimePackages)}
+		p.Pending = append(p.Pending, fillBase(&p.Runtime.Base, runtimeRef, "runtime_base")...)
+	}
 	if a := v.Accelerator; a != nil {
 		p.Accelerator = &PlanAccelerator{Part: a.Name, Device: a.Device, Base: f.Accelerator, Components: a.Components, Packages: packages(a.Packages), Libraries: a.Libraries, Driver: a.Driver}
 		if base := acceleratorBase(r, v); base == buildRef {
@@ -206,7 +226,7 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	}
 	// What only the backend for GPUs reads must not make everything else another thing.
 	own, shared := split(r.CMakeFlags, isAccelerators)
-	p.CMake = PlanCMake{Generator: "Ninja", Flags: mergeFlags(baseFlags(p), shared), Rules: compileRules(r.Arch(), r.CMakeFlags), Libraries: v.Libraries}
+	p.CMake = PlanCMake{Generator: "Ninja", Flags: mergeFlags(baseFlags(p), shared), Rules: compileRules(r.Arch(), r.CMakeFlags), Libraries: libraries}
 	backendFlags := map[string][]string{CPUBackend.Name: cpuFlags(p)}
 	if a := v.Accelerator; a != nil {
 		flags := slices.Clone(a.Flags)
@@ -293,17 +313,10 @@ func acceleratorBase(r Request, v Variant) string {
 }
 
 // BaseRefs are the normalised names of the images that compiling and running
-// start from. A user's base replaces both where the variant has one base, else
-// only the runtime's.
+// start from. A user's base is both, unless another is named to run on. Without
+// any, runtime is empty: the image's root is made of packages' files.
 func BaseRefs(r Request, v Variant) (build, runtime string) {
-	build, runtime = v.BuildBase, v.RuntimeBase
-	if r.Base != "" {
-		runtime = r.Base
-		if v.OneBase {
-			build = r.Base
-		}
-	}
-	return build, runtime
+	return cmp.Or(r.Base, v.BuildBase), cmp.Or(r.RuntimeBase, r.Base)
 }
 
 func fillBase(b *BaseFacts, ref, field string) []string {

@@ -62,10 +62,10 @@ func TestPlanPending(t *testing.T) {
 		want []string
 	}{
 		"all facts":         {nil, nil, nil},
-		"no facts":          {nil, func(f *images.Facts) { *f = images.Facts{} }, []string{"source.commit", "source.tree", "build_base.digest", "runtime_base.digest"}},
-		"no facts, native":  {func(r *images.Request) { r.CPU = images.CPUNative }, func(f *images.Facts) { *f = images.Facts{} }, []string{"source.commit", "source.tree", "build_base.digest", "runtime_base.digest", "cpu.level"}},
+		"no facts":          {nil, func(f *images.Facts) { *f = images.Facts{} }, []string{"source.commit", "source.tree", "build_base.digest"}},
+		"no facts, native":  {func(r *images.Request) { r.CPU = images.CPUNative }, func(f *images.Facts) { *f = images.Facts{} }, []string{"source.commit", "source.tree", "build_base.digest", "cpu.level"}},
 		"tree not read":     {nil, func(f *images.Facts) { f.Source.Tree = nil }, []string{"source.tree"}},
-		"runtime not found": {nil, func(f *images.Facts) { f.Runtime = images.BaseFacts{} }, []string{"runtime_base.digest"}},
+		"runtime not found": {runtimeBase, func(f *images.Facts) { f.Runtime = images.BaseFacts{} }, []string{"runtime_base.digest"}},
 		"machine not asked": {func(r *images.Request) { r.CPU = images.CPUNative }, nil, []string{"cpu.level"}},
 		"level is no fact":  {func(r *images.Request) { r.CPU = "x86-64-v3" }, nil, nil},
 	} {
@@ -288,23 +288,27 @@ func TestPlanOldTreesKeepTheServerAmongTheExamples(t *testing.T) {
 	}
 }
 
+func runtimeBase(r *images.Request) { r.RuntimeBase = "me/run" }
+
 func TestBaseRefs(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		change    func(*images.Request)
-		base, gpu string
+		change             func(*images.Request)
+		base, runtime, gpu string
 	}{
-		"cpu":            {nil, "docker.io/library/debian:trixie-slim", ""},
-		"cpu, own base":  {func(r *images.Request) { r.Base = "me/x" }, "docker.io/me/x:latest", ""},
-		"cuda":           {cuda, "docker.io/library/debian:trixie-slim", nvidia128},
-		"cuda, own base": {func(r *images.Request) { cuda(r); r.Base = "me/x" }, "docker.io/me/x:latest", nvidia128},
+		"cpu":                     {nil, "docker.io/library/debian:trixie-slim", "", ""},
+		"cpu, own base":           {func(r *images.Request) { r.Base = "me/x" }, "docker.io/me/x:latest", "docker.io/me/x:latest", ""},
+		"cpu, own base to run on": {func(r *images.Request) { r.RuntimeBase = "me/x" }, "docker.io/library/debian:trixie-slim", "docker.io/me/x:latest", ""},
+		"cpu, two own bases":      {func(r *images.Request) { r.Base, r.RuntimeBase = "me/x", "me/y" }, "docker.io/me/x:latest", "docker.io/me/y:latest", ""},
+		"cuda":                    {cuda, "docker.io/library/debian:trixie-slim", "", nvidia128},
+		"cuda, own base":          {func(r *images.Request) { cuda(r); r.Base = "me/x" }, "docker.io/me/x:latest", "docker.io/me/x:latest", nvidia128},
 		"cuda, own base for the GPU": {
 			func(r *images.Request) { cuda(r); r.AcceleratorBase = "mirror.example/cuda:12.8" },
-			"docker.io/library/debian:trixie-slim", "mirror.example/cuda:12.8",
+			"docker.io/library/debian:trixie-slim", "", "mirror.example/cuda:12.8",
 		},
-		"vulkan has one base":           {func(r *images.Request) { r.Variant = "vulkan" }, "docker.io/library/debian:trixie-slim", ""},
-		"vulkan, own base":              {func(r *images.Request) { r.Variant, r.Base = "vulkan", "me/x" }, "docker.io/me/x:latest", ""},
-		"Debian's CUDA has that of all": {func(r *images.Request) { r.Variant = "cuda-debian" }, "docker.io/library/debian:trixie-slim", ""},
+		"vulkan has one base":           {func(r *images.Request) { r.Variant = "vulkan" }, "docker.io/library/debian:trixie-slim", "", ""},
+		"vulkan, own base":              {func(r *images.Request) { r.Variant, r.Base = "vulkan", "me/x" }, "docker.io/me/x:latest", "docker.io/me/x:latest", ""},
+		"Debian's CUDA has that of all": {func(r *images.Request) { r.Variant = "cuda-debian" }, "docker.io/library/debian:trixie-slim", "", ""},
 	} {
 		r := normal(t, c.change)
 		choice, err := images.Choose(r, images.Facts{})
@@ -312,7 +316,7 @@ func TestBaseRefs(t *testing.T) {
 			t.Fatal(err)
 		}
 		build, runtime := images.BaseRefs(r, choice.Variant)
-		if gpu := images.AcceleratorBase(r, choice.Variant); build != c.base || runtime != c.base || gpu != c.gpu {
+		if gpu := images.AcceleratorBase(r, choice.Variant); build != c.base || runtime != c.runtime || gpu != c.gpu {
 			t.Errorf("%s: %s, %s, %s", name, build, runtime, gpu)
 		}
 	}

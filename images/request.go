@@ -45,7 +45,10 @@ type Request struct {
 	Platform string `json:"platform"`
 	// Base replaces the catalogue's base image, AcceleratorBase the one that the
 	// backend for GPUs is compiled on.
-	Base            string `json:"base,omitempty"`
+	Base string `json:"base,omitempty"`
+	// RuntimeBase is the image that the server runs on, in place of a root that is made
+	// of packages' files.
+	RuntimeBase     string `json:"runtime_base,omitempty"`
 	AcceleratorBase string `json:"accelerator_base,omitempty"`
 	// CPU is CPUPortable, CPUNative or the name of a level.
 	CPU string `json:"cpu"`
@@ -127,7 +130,7 @@ func (r Request) Normalise() (Request, error) {
 	if r.AcceleratorBase != "" && !accelerated && len(members) > 0 {
 		wrong = append(wrong, fmt.Errorf("--base gpu= is for a variant with a backend for GPUs, not for %q", r.Variant))
 	}
-	for _, base := range []*string{&r.Base, &r.AcceleratorBase} {
+	for _, base := range []*string{&r.Base, &r.RuntimeBase, &r.AcceleratorBase} {
 		if *base == "" {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -40,7 +41,11 @@ func (p Plan) WriteText(w io.Writer) error {
 		}
 	}
 	row("compiled on", "%s", p.Build.pinned())
-	row("runs on", "%s", p.Runtime.pinned())
+	if p.Runtime.Made() {
+		row("runs on", "files of %s, of the same distribution", names(slices.Concat(p.Runtime.Packages, p.Runtime.Files)))
+	} else {
+		row("runs on", "%s", p.Runtime.Base.pinned())
+	}
 	row("packages", "%s", names(p.Packages))
 	if a := p.Accelerator; a != nil {
 		row(a.Part, "compiled on %s", a.Base.pinned())
@@ -49,8 +54,8 @@ func (p Plan) WriteText(w io.Writer) error {
 			row("", "with %s", strings.Join(a.Libraries, " "))
 		}
 	}
-	if len(p.RuntimePackages) > 0 {
-		row("image has", "%s", names(p.RuntimePackages))
+	if !p.Runtime.Made() && len(p.Runtime.Packages) > 0 {
+		row("image has", "%s", names(p.Runtime.Packages))
 	}
 	for i, f := range p.CMake.Flags {
 		if i == 0 {

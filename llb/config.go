@@ -46,7 +46,7 @@ func imageConfig(p images.Plan, platform ocispec.Platform) ([]byte, error) {
 			ImageConfig: ocispec.ImageConfig{
 				User:         c.User,
 				Entrypoint:   c.Entrypoint,
-				Env:          mergeEnv(p.Runtime.Env, c.Env),
+				Env:          mergeEnv(p.Runtime.Base.Env, c.Env),
 				ExposedPorts: map[string]struct{}{strconv.Itoa(c.Port) + "/tcp": {}},
 				Labels:       labels,
 				WorkingDir:   images.AppDir,

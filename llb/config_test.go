@@ -48,7 +48,7 @@ func TestConfigEnv(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			img := config(t, cpu().with(func(s *subject) { s.Facts.Runtime.Env = c.base }))
+			img := config(t, cpu().with(runtimeBase, func(s *subject) { s.Facts.Runtime.Env = c.base }))
 			if diff := cmp.Diff(c.want, img.Config.Env); diff != "" {
 				t.Error(diff)
 			}

@@ -126,7 +126,9 @@ func Build(p images.Plan, caps Capabilities, opt Options) (Graph, error) {
 		st := b.compile(with, tree, ui, part, compiled)
 		compiled[part.Name], stages = st, append(stages, st)
 	}
-	image, layers := b.image(tree, accelerator, compiled, probe)
+	root, layers := b.root()
+	stages = append(stages, root)
+	image, layers := b.image(root, layers, tree, accelerator, compiled, probe)
 	return Graph{Image: image, Config: config, Layers: layers, Checks: b.checks(toolchain, image), Stages: stages}, nil
 }
 
@@ -145,9 +147,8 @@ func (b builder) checks(toolchain, image bkllb.State) []bkllb.State {
 		b.named(StepCheck, "", "[check] every library that is needed is in the image"),
 	).AddMount("/out", bkllb.Scratch().Platform(b.platform))
 	starts := image.Run(
-		bkllb.Args([]string{"sh", "/llorch/version.sh", images.Server}),
-		b.scripts(script{"version.sh", versionScript}),
-		bkllb.AddEnv("LEVEL", b.plan.CPU.Level),
+		bkllb.Args([]string{"/llorch/starts", b.plan.CPU.Level, images.Server}),
+		bkllb.AddMount("/llorch", b.static(toolchain, script{"starts.c", startsSource}, "/starts", "[check] compile what starts the server"), bkllb.Readonly),
 		bkllb.Network(bkllb.NetModeNone),
 		b.named(StepCheck, "", "[check] the server starts in the image"),
 	).Root()
@@ -255,10 +256,7 @@ func (b builder) acceleratorToolchain() bkllb.State {
 // install is a base with packages of its distribution, which is a matter of the
 // network.
 func (b builder) install(title string, base images.BaseFacts, components []string, packages []images.Package, opts ...bkllb.RunOption) bkllb.State {
-	names := make([]string, len(packages))
-	for i, p := range packages {
-		names[i] = p.Name
-	}
+	names := packageNames(packages)
 	id := "llorch-apt-" + b.cacheScope(base)
 	var more bkllb.RunOption = noRunOption{}
 	if len(components) > 0 {
@@ -277,6 +275,38 @@ func (b builder) install(title string, base images.BaseFacts, components []strin
 		b.named(StepToolchain, "", title+strings.Join(names, " ")),
 	)
 	return b.base(base, "base").Run(opts...).Root()
+}
+
+// root is what the image's own files are put on, with the layers that it is made of
+// beyond a base. Packages whose files it is made of are of the build base's
+// distribution, so that what is compiled there finds its libraries.
+func (b builder) root() (bkllb.State, []string) {
+	r := b.plan.Runtime
+	switch {
+	case !r.Made() && len(r.Packages) > 0:
+		return b.install("[packages] install ", r.Base, nil, r.Packages), []string{"packages"}
+	case !r.Made():
+		return b.base(r.Base, "runtime base"), nil
+	}
+	run := b.base(b.plan.Build, "base").Run(
+		bkllb.Args(append([]string{"sh", "/llorch/runtime.sh"}, packageNames(r.Packages)...)),
+		bkllb.AddEnv("ALONE", strings.Join(packageNames(r.Files), " ")),
+		b.scripts(script{"runtime.sh", runtimeScript}),
+		b.caSecret(),
+		bkllb.AddMount("/var/lib/apt/lists", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-apt-"+b.cacheScope(b.plan.Build)+"-lists", bkllb.CacheMountLocked)),
+		b.proxy(),
+		b.fresh(),
+		b.named(StepToolchain, "", "[runtime] files of "+strings.Join(packageNames(slices.Concat(r.Packages, r.Files)), " ")),
+	)
+	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform)), []string{"runtime"}
+}
+
+func packageNames(all []images.Package) []string {
+	names := make([]string, len(all))
+	for i, p := range all {
+		names[i] = p.Name
+	}
+	return names
 }
 
 // caSecret gives a step with a network the certificates of that network's own
@@ -306,12 +336,16 @@ var unsafeInID = regexp.MustCompile(`[^a-z0-9._-]+`)
 // probe is the static health probe. It depends on nothing of llama.cpp, so it is
 // compiled once per toolchain.
 func (b builder) probe(toolchain bkllb.State) bkllb.State {
-	out := "/out/" + path.Base(images.Probe)
+	return b.static(toolchain, script{"probe.c", probeSource}, "/"+path.Base(images.Probe), "[probe] compile the health probe")
+}
+
+// static is a program of ours that needs nothing of where it runs.
+func (b builder) static(toolchain bkllb.State, source script, out, title string) bkllb.State {
 	run := toolchain.Run(
-		bkllb.Args([]string{"gcc", "-Os", "-static", "-s", "-o", out, "/llorch/probe.c"}),
-		b.scripts(script{"probe.c", probeSource}),
+		bkllb.Args([]string{"gcc", "-Os", "-static", "-s", "-o", "/out" + out, "/llorch/" + source.name}),
+		b.scripts(source),
 		bkllb.Network(bkllb.NetModeNone),
-		bkllb.WithCustomName("[probe] compile the health probe"),
+		bkllb.WithCustomName(title),
 	)
 	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }
@@ -320,14 +354,8 @@ func (b builder) probe(toolchain bkllb.State) bkllb.State {
 // its own pace: a GPU's libraries and the backends first, of which some weigh
 // hundreds of megabytes, and the server last. A copy in a layer of its own is not
 // written again when only a later one changes.
-func (b builder) image(tree bkllb.State, accelerator *bkllb.State, compiled map[string]bkllb.State, probe bkllb.State) (bkllb.State, []string) {
+func (b builder) image(st bkllb.State, layers []string, tree bkllb.State, accelerator *bkllb.State, compiled map[string]bkllb.State, probe bkllb.State) (bkllb.State, []string) {
 	dir := &bkllb.CopyInfo{CopyDirContentsOnly: true, CreateDestPath: true, AllowWildcard: true, AllowEmptyWildcard: true}
-	st := b.base(b.plan.Runtime, "runtime base")
-	var layers []string
-	if len(b.plan.RuntimePackages) > 0 {
-		st = b.install("[packages] install ", b.plan.Runtime, nil, b.plan.RuntimePackages)
-		layers = append(layers, "packages")
-	}
 	add := func(name string, from bkllb.State, src, dest string) {
 		st = st.File(bkllb.Copy(from, src, dest, dir), bkllb.WithCustomName("[image] "+name))
 		layers = append(layers, name)

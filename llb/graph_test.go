@@ -54,6 +54,12 @@ func cudaDebian(s *subject) {
 	s.CMakeFlags = []string{"-DGGML_CUDA_FA=OFF"}
 }
 
+// runtimeBase is a base of the user's to run on.
+func runtimeBase(s *subject) {
+	s.RuntimeBase = "docker.io/library/debian:trixie-slim"
+	s.Facts.Runtime = s.Facts.Build
+}
+
 func vulkan(s *subject) { s.Variant = "vulkan" }
 
 func local(s *subject) {
@@ -63,7 +69,6 @@ func local(s *subject) {
 func layout(s *subject) {
 	local(s)
 	s.Facts.Build = images.BaseFacts{Ref: "llorch.local/debian:trixie", Digest: sha("a"), Layout: true}
-	s.Facts.Runtime = s.Facts.Build
 }
 
 // treeLayout is a tree of 2025, or one that nobody knows how to take apart.
@@ -101,7 +106,7 @@ func cpu() subject {
 				Kind: images.SourceGit, Commit: commit, Tag: "v0.5.0", Time: time.Date(2026, 10, 1, 10, 0, 0, 0, time.UTC),
 				Tree: &images.Tree{Version: "0.5.0", ServerDir: "tools/server", Licences: []string{"LICENSE"}, Layout: images.LayoutParts, UI: true},
 			},
-			Build: base, Runtime: base,
+			Build: base,
 		},
 		caps: modern,
 	}
@@ -205,7 +210,9 @@ func (s subject) execs(t *testing.T) map[string]op {
 			want = append(want, "[libraries]")
 		}
 	}
-	if len(s.plan(t).RuntimePackages) > 0 {
+	if r := s.plan(t).Runtime; r.Made() {
+		want = append(want, "[runtime]")
+	} else if len(r.Packages) > 0 {
 		want = append(want, "[packages]")
 	}
 	for _, part := range s.plan(t).Parts {
@@ -229,6 +236,8 @@ var subjects = map[string]subject{
 	"cuda-debian":            cpu().with(cudaDebian),
 	"cuda-whole":             cpu().with(cuda, treeLayout(images.LayoutWhole)),
 	"vulkan":                 cpu().with(vulkan),
+	"runtime-base":           cpu().with(runtimeBase),
+	"vulkan-runtime-base":    cpu().with(vulkan, runtimeBase),
 	"source-git-old-builder": cpu().with(func(s *subject) { s.caps = llb.Capabilities{} }),
 	"source-local":           cpu().with(local),
 	"base-layout":            cpu().with(layout),
@@ -294,7 +303,7 @@ func TestGraphIsDeterministic(t *testing.T) {
 
 // hasNetwork says which steps may leave the builder: those that fetch packages.
 func hasNetwork(step string) bool {
-	return slices.Contains([]string{"[toolchain]", "[gpu-toolchain]", "[packages]", "[npm]", "[ui]"}, step)
+	return slices.Contains([]string{"[toolchain]", "[gpu-toolchain]", "[packages]", "[runtime]", "[npm]", "[ui]"}, step)
 }
 
 func TestOnlyTheToolchainHasANetwork(t *testing.T) {

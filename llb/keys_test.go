@@ -20,7 +20,7 @@ func TestWhatEntersTheKeys(t *testing.T) {
 	t.Parallel()
 	server, cpuPart := "[compile] llama-server", "[compile] ggml-cpu"
 	compiles := []string{"[compile] common", "[compile] ggml", cpuPart, "[compile] ggml-cpu-kernels", "[compile] ggml-cpu-ops", "[compile] llama", server, "[compile] mtmd"}
-	all := slices.Concat(compiles, []string{"[probe]", "[source]", "[toolchain]", "image"})
+	all := slices.Concat(compiles, []string{"[probe]", "[runtime]", "[source]", "[toolchain]", "image"})
 	withCUDA := slices.Insert(slices.Clone(compiles), 5, "[compile] ggml-cuda")
 	for name, c := range map[string]struct {
 		from    subject
@@ -37,11 +37,11 @@ func TestWhatEntersTheKeys(t *testing.T) {
 		"a CMake flag":             {cpu(), func(s *subject) { s.CMakeFlags = []string{"-DGGML_LTO=ON"} }, slices.Concat(compiles, []string{"image"})},
 		"a CPU level":              {cpu().with(level), func(s *subject) { s.CPU = "x86-64-v4" }, []string{cpuPart, "image"}},
 		"a CUDA architecture":      {cpu().with(cuda), func(s *subject) { s.CUDAArch = []string{"86", "90"} }, []string{"[compile] ggml-cuda", "image"}},
-		"the runtime base":         {cpu(), func(s *subject) { s.Facts.Runtime.Digest = sha("c") }, []string{"image"}},
+		"the runtime base":         {cpu().with(runtimeBase), func(s *subject) { s.Facts.Runtime.Digest = sha("c") }, []string{"image"}},
 		"the build base":           {cpu(), func(s *subject) { s.Facts.Build.Digest = sha("c") }, all},
 		"the build base' settings": {cpu(), func(s *subject) { s.Facts.Build.Env = []string{"PATH=/bin"} }, all},
 		"the architecture":         {cpu(), func(s *subject) { s.Platform = "linux/arm64" }, all},
-		"a fresh build":            {cpu(), func(s *subject) { s.opt.Fresh = "once" }, slices.Concat(compiles, []string{"[probe]", "[toolchain]", "image"})},
+		"a fresh build":            {cpu(), func(s *subject) { s.opt.Fresh = "once" }, slices.Concat(compiles, []string{"[probe]", "[runtime]", "[toolchain]", "image"})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -55,7 +55,7 @@ func TestWhatEntersTheKeys(t *testing.T) {
 			}
 			before, after := digests(c.from), digests(c.from.with(c.change))
 			var changed []string
-			for _, name := range slices.Concat(withCUDA, []string{"[probe]", "[source]", "[toolchain]", "image"}) {
+			for _, name := range slices.Concat(withCUDA, []string{"[probe]", "[runtime]", "[source]", "[toolchain]", "image"}) {
 				if before[name] != after[name] {
 					changed = append(changed, name)
 				}
@@ -154,8 +154,8 @@ func TestGPUVariantsShareTheCPUs(t *testing.T) {
 	for name, variant := range map[string]change{"cuda": cuda, "cuda-debian": cudaDebian, "vulkan": vulkan} {
 		gpu := cpu().with(variant).execs(t)
 		for step, o := range base {
-			// The sorting step has one more folder to sort into.
-			if step != "[source]" && !strings.HasPrefix(step, "[compile]") && step != "[ui]" && gpu[step].digest != o.digest {
+			// The sorting step has one more folder to sort into, and Vulkan's drivers are packages.
+			if step != "[source]" && !(step == "[runtime]" && name == "vulkan") && !strings.HasPrefix(step, "[compile]") && step != "[ui]" && gpu[step].digest != o.digest {
 				t.Errorf("%s: %s is another step than for the CPU", name, step)
 			}
 			if strings.HasPrefix(step, "[compile]") {

@@ -35,8 +35,11 @@ var librariesScript string
 //go:embed scripts/check.sh
 var checkScript string
 
-//go:embed scripts/version.sh
-var versionScript string
+//go:embed scripts/runtime.sh
+var runtimeScript string
+
+//go:embed scripts/starts.c
+var startsSource string
 
 //go:embed scripts/ui.sh
 var uiScript string
@@ -63,5 +66,5 @@ func (b builder) scripts(all ...script) bkllb.RunOption {
 
 // ScriptsDigest identifies the scripts that carry a plan out.
 func ScriptsDigest() string {
-	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, signalScript, lendScript, projectScript, librariesScript, uiScript, probeSource}, "\x00")).String()
+	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, signalScript, lendScript, projectScript, librariesScript, runtimeScript, uiScript, probeSource}, "\x00")).String()
 }

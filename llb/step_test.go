@@ -32,7 +32,7 @@ func TestSteps(t *testing.T) {
 	}
 	slices.Sort(parts)
 	slices.Sort(compiled)
-	if !slices.Equal(parts, compiled) || kinds[llb.StepToolchain] != 2 || kinds[llb.StepUI] != 1 {
+	if !slices.Equal(parts, compiled) || kinds[llb.StepToolchain] != 3 || kinds[llb.StepUI] != 1 {
 		t.Errorf("compiled %q of %q; kinds %v", compiled, parts, kinds)
 	}
 	if len(g.Checks) != 2 {

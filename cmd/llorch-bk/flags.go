@@ -37,6 +37,7 @@ func (f *buildFlags) add(cmd *cobra.Command, cpu, cudaArch string) {
 	fs.StringSliceVar(&f.cudaArch, "cuda-arch", nil, "CUDA architectures, as 86,89; auto for this machine's GPUs, or all (default "+cudaArch+")")
 	fs.StringArrayVar(&f.request.CMakeFlags, "cmake-flag", nil, "extra CMake definition `-DX=Y` (repeatable)")
 	fs.StringArrayVar(&f.bases, "base", nil, "base `image` instead of the variant's own; gpu=IMAGE for what the GPU's code is compiled on (repeatable)")
+	fs.StringVar(&f.request.RuntimeBase, "runtime-base", "", "`image` that the server runs on (default: one that is made of nothing but the packages that it needs)")
 	fs.StringArrayVar(&f.request.Tags, "tag", nil, "`name` of the image (repeatable)")
 	fs.StringVar(&f.request.Platform, "platform", "linux/"+runtime.GOARCH, "platform of the image: "+strings.Join(images.Platforms, ", "))
 	fs.StringVar(&f.builder, "builder", buildkit.Auto, "BuildKit to use: auto (the engine's own, or else managed), managed (one that is started for you), or unix://, tcp://, docker-container://, kube-pod:// `address`")

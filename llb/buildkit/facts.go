@@ -100,10 +100,14 @@ func (b *Builder) Collect(ctx context.Context, q Query) (Facts, error) {
 		if f.Build, err = b.base(ctx, gw, f.Capabilities, q, buildRef); err != nil {
 			return nil, err
 		}
-		if runtimeRef == buildRef {
+		switch runtimeRef {
+		case "":
+		case buildRef:
 			f.Runtime = f.Build
-		} else if f.Runtime, err = b.base(ctx, gw, f.Capabilities, q, runtimeRef); err != nil {
-			return nil, err
+		default:
+			if f.Runtime, err = b.base(ctx, gw, f.Capabilities, q, runtimeRef); err != nil {
+				return nil, err
+			}
 		}
 		if err := b.accelerator(ctx, gw, q, &f, choice); err != nil {
 			return nil, err
@@ -313,7 +317,7 @@ func (b *Builder) base(ctx context.Context, gw gateway.Client, caps llb.Capabili
 	}
 	// A name that the user gave may well be an image that only the engine has. In the
 	// place of one of ours something else is taken only where there is no way to it.
-	users := q.Request.Base == ref || q.Request.AcceleratorBase == ref
+	users := slices.Contains([]string{q.Request.Base, q.Request.RuntimeBase, q.Request.AcceleratorBase}, ref)
 	var away *Unreached
 	if remoteErr != nil {
 		away = q.unreached(ctx, ref)

@@ -95,7 +95,7 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 	if j.Source != nil {
 		solve.LocalMounts = map[string]fsutil.FS{llb.SourceMount: sourceFS{*j.Source}}
 	}
-	if j.Plan.Build.Layout || j.Plan.Runtime.Layout {
+	if j.Plan.Build.Layout || j.Plan.Runtime.Base.Layout {
 		if j.Local == nil {
 			return Result{}, errors.New("the plan stands on a base of this machine, and the job has none")
 		}

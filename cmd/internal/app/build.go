@@ -89,10 +89,13 @@ func layers(ctx context.Context, docker *client.Client, id string, added []strin
 		}
 	}
 	at := len(sizes) - len(added)
-	if at < 1 {
+	if at < 0 {
 		return nil
 	}
-	out := []Layer{{Name: "base"}}
+	var out []Layer
+	if at > 0 {
+		out = []Layer{{Name: "base"}}
+	}
 	for _, size := range sizes[:at] {
 		out[0].Bytes += size
 	}
