@@ -26,7 +26,7 @@ func (b builder) selected(source bkllb.State) bkllb.State {
 		args = append(append(args, "--", images.UIPart), ui.Files...)
 	}
 	// Later trees keep the licences of what they bundle in a folder.
-	args = append(append(args, "--", licences+"/llama.cpp"), b.plan.Source.Licences...)
+	args = append(append(args, "--", "image/"+licences+"/llama.cpp"), b.plan.Source.Licences...)
 	args = append(args, "licenses/*")
 	return b.base(b.plan.Build, "base").Run(
 		bkllb.Args(args),
@@ -37,12 +37,11 @@ func (b builder) selected(source bkllb.State) bkllb.State {
 	).AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }
 
-// licences is the folder of licences in what selected gives, and in an image.
-const licences = "licenses"
+// licences is the folder of licences in an image, and in what selected gives.
+const licences = "usr/share/licenses"
 
 // compile is the configure, compile and layout of one part, without a network.
-// Its result has lib, bin and lend at the top, as far as there is anything to
-// put there.
+// Its result has image, lend and obj at the top, as far as there is anything to put there.
 func (b builder) compile(toolchain, tree bkllb.State, ui *bkllb.State, part images.Part, compiled map[string]bkllb.State) bkllb.State {
 	p := b.plan
 	base := p.Build
@@ -60,6 +59,8 @@ func (b builder) compile(toolchain, tree bkllb.State, ui *bkllb.State, part imag
 		// One set of slots for all toolchains: it is one machine's memory.
 		bkllb.AddMount("/slots", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-slots", bkllb.CacheMountShared)),
 		bkllb.AddSecret("/run/llorch/jobs", bkllb.SecretID(JobsSecret), bkllb.SecretOptional),
+		bkllb.AddEnv("APP", images.AppDir),
+		bkllb.AddEnv("NOTES", Notes),
 		bkllb.AddEnv("LENT", strings.Join(part.Lent, ";")),
 		bkllb.AddEnv("OBJECTS", strings.Join(part.Objects, " ")),
 		bkllb.AddEnv("PART", part.Name),

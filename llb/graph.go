@@ -11,7 +11,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,6 +45,8 @@ type Capabilities struct {
 	GitSkipSubmodules bool
 	// OCILayout: the builder takes images from a content store of ours.
 	OCILayout bool
+	// Merge: the builder makes an image of trees that lie side by side.
+	Merge bool
 }
 
 // Options are choices of one build that are no part of the plan.
@@ -336,49 +337,54 @@ var unsafeInID = regexp.MustCompile(`[^a-z0-9._-]+`)
 // probe is the static health probe. It depends on nothing of llama.cpp, so it is
 // compiled once per toolchain.
 func (b builder) probe(toolchain bkllb.State) bkllb.State {
-	return b.static(toolchain, script{"probe.c", probeSource}, "/"+path.Base(images.Probe), "[probe] compile the health probe")
+	return b.static(toolchain, script{"probe.c", probeSource}, "/image"+images.Probe, "[probe] compile the health probe")
 }
 
 // static is a program of ours that needs nothing of where it runs.
 func (b builder) static(toolchain bkllb.State, source script, out, title string) bkllb.State {
 	run := toolchain.Run(
-		bkllb.Args([]string{"gcc", "-Os", "-static", "-s", "-o", "/out" + out, "/llorch/" + source.name}),
-		b.scripts(source),
+		bkllb.Args([]string{"sh", "/llorch/static.sh", "/llorch/" + source.name, "/out" + out}),
+		b.scripts(script{"static.sh", staticScript}, source),
 		bkllb.Network(bkllb.NetModeNone),
 		bkllb.WithCustomName(title),
 	)
 	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }
 
-// image assembles the runtime image, one layer for each thing that changes at
-// its own pace: a GPU's libraries and the backends first, of which some weigh
-// hundreds of megabytes, and the server last. A copy in a layer of its own is not
-// written again when only a later one changes.
-func (b builder) image(st bkllb.State, layers []string, tree bkllb.State, accelerator *bkllb.State, compiled map[string]bkllb.State, probe bkllb.State) (bkllb.State, []string) {
-	dir := &bkllb.CopyInfo{CopyDirContentsOnly: true, CreateDestPath: true, AllowWildcard: true, AllowEmptyWildcard: true}
-	add := func(name string, from bkllb.State, src, dest string) {
-		st = st.File(bkllb.Copy(from, src, dest, dir), bkllb.WithCustomName("[image] "+name))
-		layers = append(layers, name)
+// image assembles the runtime image on a root, one layer for each thing that changes
+// at its own pace: a GPU's libraries and the backends first, of which some weigh
+// hundreds of megabytes, and the server last. layers name the root's own.
+//
+// Each layer is a tree that its step has made as the image has it, times included, and
+// nothing else: put side by side, equal trees are equal layers whenever they are built.
+// A copy onto the layers below would add the folders that it touches, with the time of
+// the build. A builder that cannot put trees side by side has to copy them.
+func (b builder) image(root bkllb.State, layers []string, tree bkllb.State, accelerator *bkllb.State, compiled map[string]bkllb.State, probe bkllb.State) (bkllb.State, []string) {
+	dir := &bkllb.CopyInfo{CopyDirContentsOnly: true, CreateDestPath: true}
+	st, side := root, []bkllb.State{root}
+	add := func(name string, from bkllb.State, src string) {
+		onto := st
+		if b.caps.Merge {
+			onto = bkllb.Scratch().Platform(b.platform)
+		}
+		st = onto.File(bkllb.Copy(from, src, "/", dir), bkllb.WithCustomName("[image] "+name))
+		layers, side = append(layers, name), append(side, st)
 	}
 	if accelerator != nil && len(b.plan.Accelerator.Libraries) > 0 {
-		add(b.plan.Accelerator.Device+" libraries", b.libraries(*accelerator), "/", "/")
+		add(b.plan.Accelerator.Device+" libraries", b.libraries(*accelerator), "/")
 	}
+	add("health probe", probe, "/image")
+	add("licences", tree, "/image")
 	for _, part := range b.byWeight() {
 		// Objects are inside another's library.
 		if len(part.Objects) == 0 {
-			add(part.Name, compiled[part.Name], "/lib", images.AppDir+"/")
+			add(part.Name, compiled[part.Name], "/image")
 		}
 	}
-	last := compiled[b.plan.Parts[len(b.plan.Parts)-1].Name]
-	add("health probe", probe, "/", images.AppDir+"/")
-	add("licences", tree, "/"+licences, "/usr/share/licenses/")
-	// The notes are a few lines, if any, and no layer of their own.
-	program := bkllb.Copy(last, "/bin", images.AppDir+"/", dir)
-	for _, part := range b.plan.Parts {
-		program = program.Copy(compiled[part.Name], "/notes", Notes+"/", dir)
+	if b.caps.Merge {
+		st = bkllb.Merge(side, bkllb.WithCustomName("[image] put the layers together"))
 	}
-	st = st.File(program, bkllb.WithCustomName("[image] program"))
-	return st, append(layers, "program")
+	return st, layers
 }
 
 // libraries are those of the accelerator's toolchain that the image carries, and

@@ -28,7 +28,7 @@ const commit = "de3ff81aaaabbbbccccddddeeeeffff000011112"
 func sha(digit string) string { return "sha256:" + strings.Repeat(digit, 64) }
 
 // modern is a builder that can do everything that a graph may ask for.
-var modern = llb.Capabilities{GitChecksum: true, GitSkipSubmodules: true, OCILayout: true}
+var modern = llb.Capabilities{GitChecksum: true, GitSkipSubmodules: true, OCILayout: true, Merge: true}
 
 // subject is what a test builds: a request and facts as they come from a user
 // and a builder. A test changes what it is about.

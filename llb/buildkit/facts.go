@@ -239,6 +239,7 @@ func capabilities(gw gateway.Client) llb.Capabilities {
 		GitChecksum:       caps.Supports(pb.CapSourceGitChecksum) == nil,
 		GitSkipSubmodules: caps.Supports(pb.CapSourceGitSkipSubmodules) == nil,
 		OCILayout:         caps.Supports(pb.CapSourceOCILayout) == nil,
+		Merge:             caps.Supports(pb.CapMergeOp) == nil,
 	}
 }
 

@@ -84,7 +84,7 @@ func TestBuildExports(t *testing.T) {
 			if err != nil {
 				t.Fatal(fault.Report(err))
 			}
-			if diff := cmp.Diff(Result{Digest: sha("1"), ConfigDigest: sha("2"), Layers: []string{"runtime", "llama-server", "health probe", "licences", "program"}}, got); diff != "" {
+			if diff := cmp.Diff(Result{Digest: sha("1"), ConfigDigest: sha("2"), Layers: []string{"runtime", "health probe", "licences", "llama-server"}}, got); diff != "" {
 				t.Error(diff)
 			}
 			req, ret, _ := d.recorded()

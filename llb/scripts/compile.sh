@@ -1,9 +1,9 @@
 # Configures and compiles one part, then lays out what it gives:
-#   /out/lib   shared libraries and backends, each once, under its soname
-#   /out/bin   the server, from the part that links it
+#   /out/image what the image has of it, as it has it: shared libraries and backends, each
+#              once, under its soname; the server, from the part that links it; and what
+#              whoever gets the image has to know, in a file of the part's name
 #   /out/lend  static libraries that another part links
 #   /out/obj   objects that another part links, where the build would have them
-#   /out/notes  what whoever gets the image has to know, in a file of the part's name
 # Arguments are CMake's. PART, TARGETS, OBJECTS, LENT, STUBS, LIBRARIES, PROGRAMS and the
 # launcher's RULES come from the plan; how many compilers run at once comes from a file,
 # because it must not be a key. Results of other parts are in /lent.
@@ -11,7 +11,8 @@ set -eu
 build=/build
 generator=$1
 shift
-mkdir -p /out/notes
+notes=/out/image$NOTES
+mkdir -p "$notes"
 
 # Two gigabytes for each compiler: the largest sources take more than one. What a
 # group of processes may take can be less than what the machine has.
@@ -88,7 +89,7 @@ ccache --show-log-stats
 if [ -s "$build/fallbacks" ]; then
   sort -u "$build/fallbacks" | while IFS='	' read -r source why; do
     echo "clang does not compile $source, so CMake's compiler did: $why"
-  done | tee "/out/notes/$PART"
+  done | tee "$notes/$PART"
 fi
 
 soname() { objdump -p "$1" | awk '$1 == "SONAME" {print $2}'; }
@@ -101,20 +102,25 @@ if [ -n "$OBJECTS" ]; then
   exit
 fi
 
-mkdir -p /out/lib /out/bin /out/lend
+# What is to be known of objects is to be known of what they are linked into.
+for part in /lent/*/obj; do
+  [ ! -d "$part" ] || find "${part%/obj}/image$NOTES" -type f -exec cp {} "$notes/" ';'
+done
+app=/out/image$APP
+mkdir -p "$app" /out/lend
 for f in "$build"/bin/*.so "$build"/bin/*.so.*; do
   [ -f "$f" ] && [ ! -L "$f" ] || continue
   # What was lent is the other part's to give.
   ! grep -qxF "$f" "$build/lent" 2>/dev/null || continue
   name=$(soname "$f")
-  install -m 0755 "$f" "/out/lib/${name:-${f##*/}}"
+  install -m 0755 "$f" "$app/${name:-${f##*/}}"
 done
 if [ -n "${LIBRARIES+set}" ]; then
   if [ "$PROGRAMS" = all ]; then
     PROGRAMS=$(cd "$build/bin" && find . -maxdepth 1 -type f -perm -u+x ! -name '*.so' ! -name '*.so.*' | sed 's,^\./,,' | sort)
   fi
   for program in $PROGRAMS; do
-    install -m 0755 "$build/bin/$program" /out/bin/
+    install -m 0755 "$build/bin/$program" "$app/"
   done
 else
   find "$build/vendor" -name '*.a' -exec cp {} /out/lend/ ';' 2>/dev/null || true
@@ -122,8 +128,10 @@ fi
 for lib in ${LIBRARIES-}; do
   f=$(gcc -print-file-name="$lib")
   [ -e "$f" ] || { echo "the toolchain has no $lib" >&2; exit 1; }
-  install -m 0755 "$(readlink -f "$f")" "/out/lib/$lib"
+  install -m 0755 "$(readlink -f "$f")" "$app/$lib"
 done
-for f in /out/lib/* /out/bin/*; do
+for f in "$app"/*; do
   [ ! -f "$f" ] || strip --strip-unneeded "$f"
 done
+# The files are keyed by their content; layers hold their times as well.
+find /out -exec touch -h -d @0 {} +

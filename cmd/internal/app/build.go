@@ -172,7 +172,7 @@ func WriteLLB(ctx context.Context, p images.Plan, w io.Writer) error {
 	}
 	p.Pending = nil
 	// What a BuildKit of today can do: the plan is for no builder in particular.
-	g, err := llb.Build(p, llb.Capabilities{GitChecksum: true, GitSkipSubmodules: true, OCILayout: true}, llb.Options{})
+	g, err := llb.Build(p, llb.Capabilities{GitChecksum: true, GitSkipSubmodules: true, OCILayout: true, Merge: true}, llb.Options{})
 	if err != nil {
 		return err
 	}
