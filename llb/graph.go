@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/llorch/llorch-bk/images"
 	bkllb "github.com/moby/buildkit/client/llb"
@@ -71,6 +72,9 @@ type Graph struct {
 	Image bkllb.State
 	// Config is the image's config, as JSON of Docker's image spec.
 	Config []byte
+	// Epoch is the one time that the image's own files and its history are of; zero where
+	// the commit's is not known.
+	Epoch time.Time
 	// Layers name what is added to the runtime base, from the lowest layer up.
 	Layers []string
 	// Checks are what has to succeed, one after the other, before anybody gets the image.
@@ -130,7 +134,16 @@ func Build(p images.Plan, caps Capabilities, opt Options) (Graph, error) {
 	root, layers := b.root()
 	stages = append(stages, root)
 	image, layers := b.image(root, layers, tree, accelerator, compiled, probe)
-	return Graph{Image: image, Config: config, Layers: layers, Checks: b.checks(toolchain, image), Stages: stages}, nil
+	return Graph{Image: image, Epoch: epoch(p), Config: config, Layers: layers, Checks: b.checks(toolchain, image), Stages: stages}, nil
+}
+
+// epoch is the commit's time. It is in no key of a step: what is compiled has no time.
+func epoch(p images.Plan) time.Time {
+	t, err := time.Parse(time.RFC3339, p.Source.Created)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
 }
 
 // checks look at an image as whoever runs it will find it.

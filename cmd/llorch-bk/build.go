@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 
@@ -10,33 +11,52 @@ import (
 	"github.com/llorch/llorch-bk/cmd/internal/app"
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb/buildkit"
 	"github.com/spf13/cobra"
 )
 
 func buildCommand(a *app.App) *cobra.Command {
 	var flags buildFlags
 	var asJSON bool
-	var metadata string
+	var metadata, archive string
+	var output buildkit.Output
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build the image and load it into the engine",
 		Long: `Build compiles llama.cpp's server with BuildKit and leaves the image in the
-Docker engine. Compiled objects, packages and layers are cached, so that the
+Docker engine, or with --push in a registry, or with --output in a file. Compiled objects, packages and layers are cached, so that the
 next build compiles only what changed.`,
 		Example: `  llorch-bk build                                    # the pinned release, every CPU
   llorch-bk build --cuda --cuda-arch 86,89           # for RTX 30 and RTX 40
   llorch-bk build --ref master --cpu native --tag llama:edge
-  llorch-bk build --source ~/src/llama.cpp           # a working tree as it stands`,
+  llorch-bk build --source ~/src/llama.cpp           # a working tree as it stands
+  llorch-bk build --push --tag registry.example.com/llama:edge --builder unix:///run/buildkit/buildkitd.sock`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			keep, err := metadataFile(metadata)
+			keep, err := outputFile(metadata, "--metadata-file")
 			if err != nil {
 				return err
 			}
 			if keep != nil {
 				defer keep.Cleanup() //nolint:errcheck // does nothing after the rename; before it, the first error counts
 			}
-			built, err := a.Build(cmd.Context(), flags.options(cmd))
+			opt := flags.options(cmd)
+			opt.Output = output
+			if output.Push && len(opt.Request.Tags) == 0 {
+				return fault.New(fault.Usage, "--push needs to know where to", nil, "name the image: --tag registry.example.com/llama:edge")
+			}
+			file, err := outputFile(archive, "--output")
+			if err != nil {
+				return err
+			}
+			if file != nil {
+				defer file.Cleanup() //nolint:errcheck // as above
+				opt.Output.Archive = kept{file}
+			}
+			built, err := a.Build(cmd.Context(), opt)
+			if err == nil && file != nil {
+				err = file.CloseAtomicallyReplace()
+			}
 			if err != nil {
 				return err
 			}
@@ -46,7 +66,16 @@ next build compiles only what changed.`,
 			if asJSON {
 				return printJSON(a.Out, built)
 			}
-			fmt.Fprintf(a.Out, "built %s\n", built)
+			switch {
+			case output.Push:
+				for _, tag := range built.Tags {
+					fmt.Fprintf(a.Out, "pushed %s@%s\n", tag, built.Digest)
+				}
+			case archive != "":
+				fmt.Fprintf(a.Out, "wrote %s, %s\n", archive, built.Digest)
+			default:
+				fmt.Fprintf(a.Out, "built %s\n", built)
+			}
 			ran, cached := built.Compiled()
 			if len(ran) > 0 {
 				fmt.Fprintf(a.Out, "  compiled  %s\n", strings.Join(ran, ", "))
@@ -65,20 +94,29 @@ next build compiles only what changed.`,
 		},
 	}
 	flags.add(cmd, images.CPUPortable, images.CUDAAll)
+	cmd.Flags().BoolVar(&output.Push, "push", false, "push the image to its tags' registries, with the login of docker login, instead of loading it into the engine")
+	cmd.Flags().StringSliceVar(&output.Insecure, "insecure-registry", nil, "`registry` that --push may speak to without TLS (repeatable)")
+	cmd.Flags().StringVar(&archive, "output", "", "`file` for the image as an archive of an OCI layout, instead of loading it into the engine")
+	cmd.MarkFlagsMutuallyExclusive("push", "output")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	cmd.Flags().StringVar(&metadata, "metadata-file", "", "`file` for the result as JSON: digest, tags, steps with their times, plan")
 	return cmd
 }
 
-// metadataFile begins the file before anything is built, so that one that cannot
-// be written is found then; it is nil where none was asked for.
-func metadataFile(path string) (*renameio.PendingFile, error) {
+// kept is a file that is closed when all of the build has gone well.
+type kept struct{ io.Writer }
+
+func (kept) Close() error { return nil }
+
+// outputFile begins a file before anything is built, so that one that cannot be
+// written is found then; it is nil where none was asked for.
+func outputFile(path, flag string) (*renameio.PendingFile, error) {
 	if path == "" {
 		return nil, nil
 	}
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o644))
 	if err != nil {
-		return nil, fault.New(fault.Usage, "the metadata file "+path+" cannot be written", err, "check --metadata-file")
+		return nil, fault.New(fault.Usage, "the file "+path+" cannot be written", err, "check "+flag)
 	}
 	return f, nil
 }

@@ -72,11 +72,11 @@ func (c Caches) requests() []gateway.CacheOptionsEntry {
 const snapshotterLabel = "org.mobyproject.buildkit.worker.snapshotter"
 
 // Takes says before anything is built that a builder cannot do what is
-// asked: inside an engine with graphdrivers it knows inline caches only, and an
-// old one fails at the very end.
-func (b *Builder) Takes(ctx context.Context, c Caches) error {
+// asked: inside an engine with graphdrivers it knows inline caches only, and gives
+// images to that engine alone; an old one fails at the very end.
+func (b *Builder) Takes(ctx context.Context, c Caches, out Output) error {
 	other := func(e client.CacheOptionsEntry) bool { return e.Type != "inline" && e.Type != "registry" }
-	if !b.Embedded || len(c.Exports) == 0 && !slices.ContainsFunc(c.Imports, other) {
+	if !b.Embedded || !out.Elsewhere() && len(c.Exports) == 0 && !slices.ContainsFunc(c.Imports, other) {
 		return nil
 	}
 	workers, err := b.client.ListWorkers(ctx)
@@ -87,6 +87,10 @@ func (b *Builder) Takes(ctx context.Context, c Caches) error {
 		if w.Labels[snapshotterLabel] != "" {
 			return nil
 		}
+	}
+	if out.Elsewhere() {
+		return fault.New(fault.Machine, "the Docker engine's BuildKit gives an image to its engine only", errors.New("its images are in a graphdriver"),
+			"use a builder of its own: --builder unix://… or docker-container://…; or switch the engine to containerd's image store")
 	}
 	if !slices.ContainsFunc(c.Exports, func(e client.CacheOptionsEntry) bool { return e.Type != "inline" }) && !slices.ContainsFunc(c.Imports, other) {
 		return nil

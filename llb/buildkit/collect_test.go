@@ -273,8 +273,8 @@ func TestCapabilities(t *testing.T) {
 		without []apicaps.CapID
 		want    llb.Capabilities
 	}{
-		"new": {nil, llb.Capabilities{GitChecksum: true, GitSkipSubmodules: true, OCILayout: true}},
-		"old": {[]apicaps.CapID{pb.CapSourceGitChecksum, pb.CapSourceGitSkipSubmodules, pb.CapSourceOCILayout}, llb.Capabilities{}},
+		"new": {nil, llb.Capabilities{GitChecksum: true, GitSkipSubmodules: true, OCILayout: true, Merge: true}},
+		"old": {[]apicaps.CapID{pb.CapSourceGitChecksum, pb.CapSourceGitSkipSubmodules, pb.CapSourceOCILayout, pb.CapMergeOp}, llb.Capabilities{}},
 	} {
 		d := serve(t, &daemon{files: llamaTree(), without: c.without, resolve: func(string, string) (*gwpb.ResolveImageConfigResponse, error) {
 			return &gwpb.ResolveImageConfigResponse{Digest: sha("b"), Config: imageConfig()}, nil

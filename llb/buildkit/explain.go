@@ -157,6 +157,9 @@ func (b *Builder) explain(ctx context.Context, what string, err error, t *tail) 
 	switch {
 	case strings.Contains(msg, "no space left on device"):
 		return fault.New(fault.Build, what, errors.New("the builder's disk is full"), "free some: docker system df, docker builder prune")
+	case strings.Contains(msg, "failed to push"):
+		return fault.New(fault.Build, "the image was built, but cannot be pushed", errors.New(reason(err)),
+			"log in with docker login; name a registry without TLS with --insecure-registry")
 	case builderGone(msg):
 		return fault.New(fault.Build, what, fmt.Errorf("%s went away during the build (%s)", b, reason(err)),
 			"look at its log, start it again and repeat the command: what was finished is cached")

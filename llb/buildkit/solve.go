@@ -22,6 +22,7 @@ import (
 	"github.com/moby/buildkit/client"
 	bkllb "github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	commonexptypes "github.com/moby/buildkit/exporter/exptypes"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/session"
@@ -52,6 +53,8 @@ type Job struct {
 	Fresh bool
 	// Engine takes the image from a builder that is not its own.
 	Engine Loader
+	// Output is where the image goes instead of into an engine.
+	Output Output
 	// Proxy and CACert (PEM) are how the steps that need a network reach it.
 	Proxy  llb.Proxy
 	CACert []byte
@@ -59,6 +62,52 @@ type Job struct {
 	Caches Caches
 	// Status receives the builder's progress.
 	Status func(*client.SolveStatus)
+}
+
+// Output is where an image goes. The zero value is the engine.
+type Output struct {
+	// Push: to the registries that its tags name, from the builder itself.
+	Push bool
+	// Insecure are registries, as tags name them, that may be spoken to without TLS or
+	// with a certificate that nobody vouches for.
+	Insecure []string
+	// Archive, where it is not nil, is given the image as a tar archive of an OCI layout.
+	Archive io.WriteCloser
+}
+
+// Elsewhere says that the image does not go into the engine.
+func (o Output) Elsewhere() bool { return o.Push || o.Archive != nil }
+
+// exports are the exporters for an image of these names.
+func (o Output) exports(tags []string) []client.ExportEntry {
+	attrs := func(more ...string) map[string]string {
+		m := map[string]string{"oci-mediatypes": "true", "compression": "gzip"}
+		for i := 0; i < len(more); i += 2 {
+			m[more[i]] = more[i+1]
+		}
+		return m
+	}
+	if o.Archive != nil {
+		return []client.ExportEntry{{
+			Type: client.ExporterOCI, Attrs: attrs("name", strings.Join(tags, ",")),
+			Output: func(map[string]string) (io.WriteCloser, error) { return o.Archive, nil },
+		}}
+	}
+	// What holds for one registry holds for no other.
+	by := map[bool][]string{}
+	for _, tag := range tags {
+		insecure := slices.Contains(o.Insecure, domain(tag))
+		by[insecure] = append(by[insecure], tag)
+	}
+	var out []client.ExportEntry
+	for _, insecure := range []bool{false, true} {
+		if names := by[insecure]; len(names) > 0 {
+			out = append(out, client.ExportEntry{
+				Type: client.ExporterImage, Attrs: attrs("name", strings.Join(names, ","), "push", "true", "registry.insecure", strconv.FormatBool(insecure)),
+			})
+		}
+	}
+	return out
 }
 
 // Result is what a build gave.
@@ -101,7 +150,7 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 		}
 		solve.OCIStores = map[string]content.Store{llb.BaseStore: j.Local.Store}
 	}
-	if err := b.Takes(ctx, j.Caches); err != nil {
+	if err := b.Takes(ctx, j.Caches, j.Output); err != nil {
 		return Result{}, err
 	}
 	solve.CacheImports, solve.CacheExports = j.Caches.Imports, j.Caches.Exports
@@ -206,6 +255,10 @@ func solveGraph(ctx context.Context, gw gateway.Client, g llb.Graph, caches []ga
 		}
 	}
 	image.AddMeta(exptypes.ExporterImageConfigKey, g.Config)
+	if !g.Epoch.IsZero() {
+		// Without it, an image's history has the times at which its layers were made.
+		image.AddMeta(commonexptypes.ExporterEpochKey, []byte(strconv.FormatInt(g.Epoch.Unix(), 10)))
+	}
 	return image, nil
 }
 
@@ -237,6 +290,8 @@ func readNotes(ctx context.Context, res *gateway.Result) ([]string, error) {
 func (b *Builder) export(ctx context.Context, j Job, opt client.SolveOpt, status func(*client.SolveStatus), build gateway.BuildFunc) (*client.SolveResponse, error) {
 	names := strings.Join(j.Plan.Image.Tags, ",")
 	switch {
+	case j.Output.Elsewhere():
+		opt.Exports = j.Output.exports(j.Plan.Image.Tags)
 	case b.Embedded:
 		opt.Exports = []client.ExportEntry{{Type: "moby", Attrs: map[string]string{"name": names}}}
 	case j.Engine == nil:

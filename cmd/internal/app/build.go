@@ -43,14 +43,16 @@ type BuildOptions struct {
 	NoCache bool
 	// CacheFrom and CacheTo are layer caches as buildkit.ParseCaches reads them.
 	CacheFrom, CacheTo []string
+	// Output is where the image goes, if not into the engine.
+	Output buildkit.Output
 	// CACert is a file with certificates (PEM) that steps with a network trust.
 	CACert string
 }
 
 // Built is an image that is in the engine.
 type Built struct {
-	// ID is the engine's id of the image.
-	ID string `json:"id"`
+	// ID is the engine's id of the image; empty where it went elsewhere.
+	ID string `json:"id,omitempty"`
 	// Tags are its names, as people type them.
 	Tags []string `json:"tags"`
 	// Reused is true where nothing was built because it was there.
@@ -129,21 +131,27 @@ func (b Built) String() string {
 
 // Build makes the image and leaves it in the engine.
 func (a *App) Build(ctx context.Context, opt BuildOptions) (Built, error) {
+	var docker *client.Client
+	local := false
 	eng, err := a.engine(ctx)
-	if err != nil {
+	switch {
+	case err == nil:
+		defer eng.Close()
+		docker, local = eng.client, eng.local
+	case !opt.Output.Elsewhere() || opt.Builder == buildkit.Auto:
 		return Built{}, err
 	}
-	defer eng.Close()
+	// A builder that pushes needs no engine.
 	d, err := OpenDisplay(a.Err, a.Progress)
 	if err != nil {
 		return Built{}, err
 	}
 	defer d.Close()
-	want, err := a.resolve(ctx, d, eng.local, opt)
+	want, err := a.resolve(ctx, d, local, opt)
 	if err != nil {
 		return Built{}, interrupted(ctx, err)
 	}
-	built, err := a.build(ctx, d, eng.client, want)
+	built, err := a.build(ctx, d, docker, want)
 	return built, interrupted(ctx, err)
 }
 
@@ -291,8 +299,12 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 		}
 	}
 	job := buildkit.Job{
-		Plan: plan, Capabilities: facts.Capabilities, Source: w.checkout.Content, Local: local,
-		Jobs: w.Jobs, Fresh: w.NoCache, Engine: docker, Caches: w.caches, Proxy: a.proxy(), CACert: w.caCert, Status: d.Update,
+		Output: w.Output,
+		Plan:   plan, Capabilities: facts.Capabilities, Source: w.checkout.Content, Local: local,
+		Jobs: w.Jobs, Fresh: w.NoCache, Caches: w.caches, Proxy: a.proxy(), CACert: w.caCert, Status: d.Update,
+	}
+	if docker != nil {
+		job.Engine = docker
 	}
 	if b.OneAtATime(facts.Capabilities) {
 		unlock, err := a.takeTurn(ctx, d, docker.DaemonHost())
@@ -323,6 +335,10 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 	for _, note := range result.Notes {
 		d.notice(note)
 	}
+	built := Built{Tags: familiarAll(plan.Image.Tags), Digest: result.Digest, Steps: result.Steps, Notes: result.Notes, Plan: plan}
+	if w.Output.Elsewhere() {
+		return built, nil
+	}
 	// The exporters name the image differently; its tag leads to the id that
 	// the engine itself uses.
 	info, err := docker.ImageInspect(ctx, plan.Image.Tags[0])
@@ -336,7 +352,8 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 			return Built{}, fault.New(fault.Build, "the image was built, but cannot be named "+tag, err, "look at the engine's log")
 		}
 	}
-	return Built{ID: info.ID, Tags: familiarAll(plan.Image.Tags), Digest: result.Digest, Steps: result.Steps, Layers: layers(ctx, docker, info.ID, result.Layers), Notes: result.Notes, Plan: plan}, nil
+	built.ID, built.Layers = info.ID, layers(ctx, docker, info.ID, result.Layers)
+	return built, nil
 }
 
 // secretMax is the most that BuildKit takes as a secret.

@@ -53,7 +53,7 @@ func (a *App) builder(ctx context.Context, d *Display, docker *client.Client, w 
 	if err != nil || !b.Embedded {
 		return b, err
 	}
-	cannot := b.Takes(ctx, w.caches)
+	cannot := b.Takes(ctx, w.caches, w.Output)
 	if cannot == nil {
 		return b, nil
 	}
