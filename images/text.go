@@ -42,7 +42,7 @@ func (p Plan) WriteText(w io.Writer) error {
 	}
 	row("compiled on", "%s", p.Build.pinned())
 	if p.Runtime.Made() {
-		row("runs on", "files of %s, of the same distribution", names(slices.Concat(p.Runtime.Packages, p.Runtime.Files)))
+		row("runs on", "nothing but files of %s", names(slices.Concat(p.Runtime.Packages, p.Runtime.Files)))
 	} else {
 		row("runs on", "%s", p.Runtime.Base.pinned())
 	}
