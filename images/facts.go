@@ -1,6 +1,7 @@
 package images
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -24,6 +25,10 @@ type Facts struct {
 	// Unreachable are bases of accelerators, by their normalised names, that no
 	// registry gives.
 	Unreachable []string `json:"unreachable,omitempty"`
+	// Packages are those of a lock; nil for whatever the archives have.
+	Packages *PackageSets `json:"packages,omitempty"`
+	// Snapshots are archives that keep packages which others no longer have.
+	Snapshots []string `json:"snapshots,omitempty"`
 	// GPU is what the driver of the machine that will run the image says; nil where
 	// nobody asked it. It answers CUDAAuto and nothing else.
 	GPU *GPUFacts `json:"gpu,omitempty"`
@@ -45,6 +50,8 @@ type SourceFacts struct {
 	// Content is the digest of the tree's files where Commit alone does not say what
 	// they are: in a tree that differs from it, or that is a folder of a larger one.
 	Content string `json:"content,omitempty"`
+	// TreeID is git's id of the commit's files, where it is at hand.
+	TreeID string `json:"tree_id,omitempty"`
 	// Tag is the release tag of Commit, where one is known.
 	Tag string `json:"tag,omitempty"`
 	// Depth is the number of commits up to and including Commit, 0 where the
@@ -87,6 +94,8 @@ type Tree struct {
 	LayoutWhy string `json:"layout_why,omitempty"`
 	// UI is true where the tree's web UI can be built apart from its server.
 	UI bool `json:"ui,omitempty"`
+	// UILock is the digest of the lock file of the web UI's packages.
+	UILock string `json:"ui_lock,omitempty"`
 	// UIInside is true where the server has its web UI ready among its sources.
 	UIInside bool `json:"ui_inside,omitempty"`
 	// Options are the definitions of llama.cpp's own that the tree's CMake files know,
@@ -153,7 +162,9 @@ func ReadTree(files map[string][]byte) (*Tree, error) {
 		t.Licences = []string{"LICENSE"}
 	}
 	t.Layout, t.LayoutWhy = layoutOf(files)
-	t.UI = hasUI(files)
+	if t.UI = hasUI(files); t.UI {
+		t.UILock = fmt.Sprintf("sha256:%x", sha256.Sum256(files[uiLock]))
+	}
 	t.UIInside = uiAsset.Match(files[t.ServerDir+"/CMakeLists.txt"])
 	t.Options, t.Backends = namesIn(files, optionLine), namesIn(files, backendLine)
 	return &t, nil

@@ -46,7 +46,9 @@ type Plan struct {
 	// Accelerator is the backend for GPUs; nil for none.
 	Accelerator *PlanAccelerator `json:"accelerator,omitempty"`
 	CUDA        *PlanCUDA        `json:"cuda,omitempty"`
-	CMake       PlanCMake        `json:"cmake"`
+	// Snapshots are archives that keep every release of the distribution's packages.
+	Snapshots []string  `json:"snapshots,omitempty"`
+	CMake     PlanCMake `json:"cmake"`
 	// Parts are the steps of the compile, in an order in which each comes after
 	// what it needs; the last one links the server.
 	Parts []Part `json:"parts"`
@@ -94,10 +96,21 @@ type PlanSource struct {
 	uiInside bool
 }
 
-// Package is a distribution package that compiling needs.
+// Package is a package of a distribution. Name alone means whichever its archive has;
+// with the other fields it is that one, whatever the archive has now.
 type Package struct {
-	Name string `json:"name"`
+	Name         string `json:"name"`
+	Version      string `json:"version,omitempty"`
+	Architecture string `json:"architecture,omitempty"`
+	SHA256       string `json:"sha256,omitempty"`
+	// Size is in bytes.
+	Size int64 `json:"size,omitempty"`
+	// Path is where archives of the distribution have it, below their top.
+	Path string `json:"path,omitempty"`
 }
+
+// Pinned says that packages are those ones and no others.
+func Pinned(all []Package) bool { return len(all) > 0 && all[0].SHA256 != "" }
 
 // PlanCPU says what the image's CPU code is compiled for.
 type PlanCPU struct {
@@ -176,9 +189,10 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 			Commit: f.Source.Commit, Dirty: f.Source.Dirty, Content: f.Source.Content,
 			BuildNumber: f.Source.BuildNumber(), Short: f.Source.Short(),
 		},
-		Build:   f.Build,
-		CUDA:    choice.CUDA,
-		Scripts: f.Scripts,
+		Build:     f.Build,
+		Snapshots: f.Snapshots,
+		CUDA:      choice.CUDA,
+		Scripts:   f.Scripts,
 	}
 	if f.Source.Commit == "" {
 		p.Pending = append(p.Pending, "source.commit")
@@ -197,9 +211,15 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	buildRef, runtimeRef := BaseRefs(r, v)
 	p.Pending = append(p.Pending, fillBase(&p.Build, buildRef, "build_base")...)
 	p.Packages = packages(v.Packages)
+	if f.Packages != nil {
+		p.Packages = f.Packages.Toolchain
+	}
 	libraries := v.Libraries
 	if runtimeRef == "" {
 		p.Runtime = PlanRuntime{Packages: packages(slices.Concat(rootPackages, v.RuntimePackages)), Files: packages(rootFiles)}
+		if f.Packages != nil {
+			p.Runtime.Packages = f.Packages.Runtime
+		}
 		libraries = nil
 	} else {
 		p.Runtime = PlanRuntime{Base: f.Runtime, Packages: packages(v.RuntimePackages)}
@@ -207,6 +227,9 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	}
 	if a := v.Accelerator; a != nil {
 		p.Accelerator = &PlanAccelerator{Part: a.Name, Device: a.Device, Base: f.Accelerator, Components: a.Components, Packages: packages(a.Packages), Libraries: a.Libraries, Driver: a.Driver}
+		if f.Packages != nil {
+			p.Accelerator.Packages = f.Packages.Accelerator
+		}
 		if base := acceleratorBase(r, v); base == buildRef {
 			p.Accelerator.Base = p.Build
 		} else {
@@ -243,7 +266,9 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	for i := range p.Parts {
 		p.Parts[i].Flags = overridden(p.Parts[i].Flags, shared)
 	}
-	p.UI, p.UIWhy = planUI(r, v, f.Source.Tree)
+	if p.UI, p.UIWhy = planUI(r, v, f.Source.Tree); p.UI != nil && f.Packages != nil {
+		p.UI.Packages = f.Packages.UI
+	}
 	p.Image = ImageConfig{
 		Tags:       r.Tags,
 		User:       User,

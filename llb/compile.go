@@ -77,6 +77,10 @@ func (b builder) compile(toolchain, tree bkllb.State, ui *bkllb.State, part imag
 			opts = append(opts, bkllb.AddMount("/src/"+p.UI.Dist, *ui, bkllb.ForceNoOutput))
 		}
 	}
+	if images.Pinned(p.Packages) {
+		// What an earlier build has left must not decide what a locked one gives.
+		opts = append(opts, bkllb.AddEnv("CCACHE_DISABLE", "1"))
+	}
 	for _, need := range part.Needs {
 		opts = append(opts, bkllb.AddMount("/lent/"+need, compiled[need], bkllb.Readonly))
 	}

@@ -271,7 +271,9 @@ func (b builder) acceleratorToolchain() bkllb.State {
 // network.
 func (b builder) install(title string, base images.BaseFacts, components []string, packages []images.Package, opts ...bkllb.RunOption) bkllb.State {
 	names := packageNames(packages)
-	id := "llorch-apt-" + b.cacheScope(base)
+	if images.Pinned(packages) {
+		names = nil // The step takes what is there.
+	}
 	var more bkllb.RunOption = noRunOption{}
 	if len(components) > 0 {
 		more = bkllb.AddEnv("COMPONENTS", strings.Join(components, " "))
@@ -280,14 +282,9 @@ func (b builder) install(title string, base images.BaseFacts, components []strin
 		bkllb.Args(append([]string{"sh", "/llorch/packages.sh"}, names...)),
 		more,
 		b.scripts(script{"packages.sh", packagesScript}),
-		b.caSecret(),
-		// apt locks its folders, so two builds must take turns.
-		bkllb.AddMount("/var/cache/apt", bkllb.Scratch(), bkllb.AsPersistentCacheDir(id+"-archives", bkllb.CacheMountLocked)),
-		bkllb.AddMount("/var/lib/apt/lists", bkllb.Scratch(), bkllb.AsPersistentCacheDir(id+"-lists", bkllb.CacheMountLocked)),
-		b.proxy(),
-		b.fresh(),
-		b.named(StepToolchain, "", title+strings.Join(names, " ")),
+		b.named(StepToolchain, "", title+titleOf(packages)),
 	)
+	opts = append(opts, b.packagesFor(base, packages)...)
 	return b.base(base, "base").Run(opts...).Root()
 }
 
@@ -302,17 +299,26 @@ func (b builder) root() (bkllb.State, []string) {
 	case !r.Made():
 		return b.base(r.Base, "runtime base"), nil
 	}
-	run := b.base(b.plan.Build, "base").Run(
-		bkllb.Args(append([]string{"sh", "/llorch/runtime.sh"}, packageNames(r.Packages)...)),
-		bkllb.AddEnv("ALONE", strings.Join(packageNames(r.Files), " ")),
+	args, alone := packageNames(r.Packages), packageNames(r.Files)
+	if images.Pinned(r.Packages) {
+		args, alone = nil, nil // The step takes what is there.
+	}
+	opts := append([]bkllb.RunOption{
+		bkllb.Args(append([]string{"sh", "/llorch/runtime.sh"}, args...)),
+		bkllb.AddEnv("ALONE", strings.Join(alone, " ")),
 		b.scripts(script{"runtime.sh", runtimeScript}),
-		b.caSecret(),
-		bkllb.AddMount("/var/lib/apt/lists", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-apt-"+b.cacheScope(b.plan.Build)+"-lists", bkllb.CacheMountLocked)),
-		b.proxy(),
-		b.fresh(),
-		b.named(StepToolchain, "", "[runtime] files of "+strings.Join(packageNames(slices.Concat(r.Packages, r.Files)), " ")),
-	)
+		b.named(StepToolchain, "", "[runtime] files of "+titleOf(slices.Concat(r.Packages, r.Files))),
+	}, b.packagesFor(b.plan.Build, r.Packages)...)
+	run := b.base(b.plan.Build, "base").Run(opts...)
 	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform)), []string{"runtime"}
+}
+
+// titleOf is packages in a step's title.
+func titleOf(packages []images.Package) string {
+	if images.Pinned(packages) {
+		return fmt.Sprintf("%d packages that are locked", len(packages))
+	}
+	return strings.Join(packageNames(packages), " ")
 }
 
 func packageNames(all []images.Package) []string {

@@ -38,6 +38,12 @@ var checkScript string
 //go:embed scripts/runtime.sh
 var runtimeScript string
 
+//go:embed scripts/resolve.sh
+var resolveScript string
+
+//go:embed scripts/fetch.sh
+var fetchScript string
+
 //go:embed scripts/static.sh
 var staticScript string
 
@@ -69,5 +75,5 @@ func (b builder) scripts(all ...script) bkllb.RunOption {
 
 // ScriptsDigest identifies the scripts that carry a plan out.
 func ScriptsDigest() string {
-	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, signalScript, lendScript, projectScript, librariesScript, runtimeScript, staticScript, uiScript, probeSource}, "\x00")).String()
+	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, signalScript, lendScript, projectScript, librariesScript, runtimeScript, staticScript, fetchScript, uiScript, probeSource}, "\x00")).String()
 }

@@ -94,6 +94,7 @@ next build compiles only what changed.`,
 		},
 	}
 	flags.add(cmd, images.CPUPortable, images.CUDAAll)
+	flags.addLocked(cmd)
 	cmd.Flags().BoolVar(&output.Push, "push", false, "push the image to its tags' registries, with the login of docker login, instead of loading it into the engine")
 	cmd.Flags().StringSliceVar(&output.Insecure, "insecure-registry", nil, "`registry` that --push may speak to without TLS (repeatable)")
 	cmd.Flags().StringVar(&archive, "output", "", "`file` for the image as an archive of an OCI layout, instead of loading it into the engine")

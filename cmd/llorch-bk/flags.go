@@ -24,6 +24,17 @@ type buildFlags struct {
 
 	cacheFrom, cacheTo []string
 	caCert             string
+	locked             string
+}
+
+// addLocked declares the flag of commands that keep to a lock.
+func (f *buildFlags) addLocked(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.locked, "locked", "", "build exactly what a lock `file` says (default "+images.LockFile+"), without the compiler cache; fail where it cannot be had")
+	cmd.Flags().Lookup("locked").NoOptDefVal = images.LockFile
+	// A lock says all that these would.
+	for _, other := range []string{"source", "ref", "variant", "cuda", "cpu", "cuda-arch", "cmake-flag", "base", "runtime-base", "programs", "no-ui"} {
+		cmd.MarkFlagsMutuallyExclusive("locked", other)
+	}
 }
 
 // add declares the flags. cpu is the command's default for --cpu.
@@ -72,7 +83,7 @@ func (f *buildFlags) options(cmd *cobra.Command) app.BuildOptions {
 	}
 	return app.BuildOptions{
 		Request: r, CPUChosen: cmd.Flags().Changed("cpu"),
-		Builder: f.builder, TLS: f.tls, Jobs: f.jobs, NoCache: f.noCache, CacheFrom: f.cacheFrom, CacheTo: f.cacheTo, CACert: f.caCert,
+		Locked: f.locked, Builder: f.builder, TLS: f.tls, Jobs: f.jobs, NoCache: f.noCache, CacheFrom: f.cacheFrom, CacheTo: f.cacheTo, CACert: f.caCert,
 	}
 }
 

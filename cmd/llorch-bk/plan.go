@@ -52,6 +52,7 @@ builder nor an engine: what only they can tell is listed as still to be looked u
 		},
 	}
 	flags.add(cmd, images.CPUPortable, images.CUDAAll)
+	flags.addLocked(cmd)
 	cmd.Flags().StringVar(&format, "format", "text", strings.Join(planFormats, ", "))
 	return cmd
 }

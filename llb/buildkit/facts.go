@@ -55,6 +55,8 @@ type Query struct {
 	// Local stands in for the catalogue's base where no registry answers; nil
 	// where this machine has none.
 	Local *LocalBase
+	// Locked are the bases that a lock names, by what they are for: those and no others.
+	Locked *images.Facts
 	// Replace lets another toolkit of the same family be taken where the registry of
 	// the first cannot be reached.
 	Replace bool
@@ -96,6 +98,9 @@ func (b *Builder) Collect(ctx context.Context, q Query) (Facts, error) {
 			} else if err != nil {
 				return nil, err
 			}
+		}
+		if q.Locked != nil {
+			return gateway.NewResult(), b.lockedBases(ctx, gw, q, &f)
 		}
 		if f.Build, err = b.base(ctx, gw, f.Capabilities, q, buildRef); err != nil {
 			return nil, err

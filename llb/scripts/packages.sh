@@ -1,4 +1,4 @@
-# Installs the packages named as arguments. The download caches are cache
+# Installs the packages named as arguments, or all of /debs where it is there. The download caches are cache
 # mounts, so Debian's images must not be left to empty them after each call.
 set -eu
 rm -f /etc/apt/apt.conf.d/docker-clean
@@ -16,7 +16,11 @@ for component in ${COMPONENTS-}; do
     sed -i -E "/^Components:/{/(^| )$component( |\$)/!s/\$/ $component/}; /^deb /{/ $component( |\$)/!s/\$/ $component/}" "$f"
   done
 done
-apt-get $retry $ca -qq update
-apt-get $keep $retry $ca -o Dpkg::Use-Pty=0 -qq install -y --no-install-recommends "$@"
+if [ -d /debs ]; then
+  apt-get -o Dpkg::Use-Pty=0 -o APT::Sandbox::User=root -qq install -y --no-install-recommends /debs/*.deb
+else
+  apt-get $retry $ca -qq update
+  apt-get $keep $retry $ca -o Dpkg::Use-Pty=0 -qq install -y --no-install-recommends "$@"
+fi
 # What tells of this run would make equal steps differ.
 rm -rf /var/log/apt /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache

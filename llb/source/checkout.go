@@ -162,7 +162,7 @@ func (r Resolver) sweep() {
 // the tree is a folder of the repository, the latter's tags and depth say nothing of it.
 func (r Resolver) describe(ctx context.Context, dir, ref, prefix string) (images.SourceFacts, error) {
 	var f images.SourceFacts
-	out, err := r.git(ctx, dir, "log", "-1", "--no-show-signature", "--format=%H %ct", "--end-of-options", ref, "--")
+	out, err := r.git(ctx, dir, "log", "-1", "--no-show-signature", "--format=%H %ct %T", "--end-of-options", ref, "--")
 	if err != nil {
 		var missing *fault.Fault
 		if known := localFault(dir, err); errors.As(err, &missing) || strings.Contains(err.Error(), "dubious ownership") {
@@ -170,17 +170,19 @@ func (r Resolver) describe(ctx context.Context, dir, ref, prefix string) (images
 		}
 		return f, fault.New(fault.Usage, fmt.Sprintf("there is no ref %q in %s", ref, dir), err, "list what is there: git tag, git branch --all")
 	}
-	id, seconds, _ := strings.Cut(strings.TrimSpace(out), " ")
+	id, rest, _ := strings.Cut(strings.TrimSpace(out), " ")
 	if !fullCommit.MatchString(id) {
 		return f, fmt.Errorf("git names the commit of %q as %q", ref, id)
 	}
 	f.Commit = id
+	seconds, tree, _ := strings.Cut(rest, " ")
 	if n, err := strconv.ParseInt(seconds, 10, 64); err == nil {
 		f.Time = time.Unix(n, 0).UTC()
 	}
 	if prefix != "" {
 		return f, nil
 	}
+	f.TreeID = tree
 	// A commit can have several tags; a version says more than a build tag.
 	if out, err := r.git(ctx, dir, "tag", "--points-at", id); err == nil {
 		for _, tag := range strings.Fields(out) {

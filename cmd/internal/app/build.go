@@ -45,6 +45,8 @@ type BuildOptions struct {
 	CacheFrom, CacheTo []string
 	// Output is where the image goes, if not into the engine.
 	Output buildkit.Output
+	// Locked is the file of a lock that says all of what is built; empty for none.
+	Locked string
 	// CACert is a file with certificates (PEM) that steps with a network trust.
 	CACert string
 }
@@ -197,19 +199,34 @@ type wanted struct {
 	gpu    *images.GPUFacts
 	caches buildkit.Caches
 	caCert []byte
+	// locked are the facts of a lock; nil for what is to be looked up.
+	locked *images.Facts
 	// replace lets another toolkit be taken for one whose registry cannot be reached.
 	replace bool
 }
 
 // plan is what can be planned without a builder.
 func (w wanted) plan() (images.Plan, error) {
-	return images.MakePlan(w.Request, images.Facts{Source: w.checkout.Facts, CPULevel: w.cpuLevel, GPU: w.gpu, Scripts: llb.ScriptsDigest()})
+	f := images.Facts{Source: w.checkout.Facts, CPULevel: w.cpuLevel, GPU: w.gpu, Scripts: llb.ScriptsDigest()}
+	if w.locked != nil {
+		f.Build, f.Runtime, f.Accelerator = w.locked.Build, w.locked.Runtime, w.locked.Accelerator
+		if err := keepTo(&f, *w.locked); err != nil {
+			return images.Plan{}, err
+		}
+	}
+	return images.MakePlan(w.Request, f)
 }
 
 // resolve checks a request and finds its commit and this machine's CPU level.
 func (a *App) resolve(ctx context.Context, d *Display, local bool, opt BuildOptions) (wanted, error) {
 	w := wanted{BuildOptions: opt}
 	var err error
+	if opt.Locked != "" {
+		if w.BuildOptions, w.locked, err = fromLock(opt); err != nil {
+			return w, err
+		}
+		opt = w.BuildOptions
+	}
 	if w.Request, err = opt.Request.Normalise(); err != nil {
 		return w, err
 	}
@@ -277,18 +294,10 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 		return Built{}, err
 	}
 	defer b.Close()
-	local, err := a.localBase(ctx, w.Request.Arch(), docker, !b.Embedded)
+	facts, local, err := a.collect(ctx, d, docker, b, w)
 	if err != nil {
 		return Built{}, err
 	}
-	facts, err := b.Collect(ctx, buildkit.Query{
-		Request: w.Request, Checkout: w.checkout, CPULevel: w.cpuLevel, GPU: w.gpu,
-		Local: local, Status: d.Update, Notice: d.notice, Replace: w.replace,
-	})
-	if err != nil {
-		return Built{}, err
-	}
-	facts.Scripts = llb.ScriptsDigest()
 	plan, err := images.MakePlan(w.Request, facts.Facts)
 	if err != nil {
 		return Built{}, err
@@ -354,6 +363,27 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 	}
 	built.ID, built.Layers = info.ID, layers(ctx, docker, info.ID, result.Layers)
 	return built, nil
+}
+
+// collect asks the builder for the facts of a build. Where a lock says them, the builder
+// has to say the same.
+func (a *App) collect(ctx context.Context, d *Display, docker *client.Client, b *buildkit.Builder, w wanted) (buildkit.Facts, *buildkit.LocalBase, error) {
+	local, err := a.localBase(ctx, w.Request.Arch(), docker, !b.Embedded)
+	if err != nil {
+		return buildkit.Facts{}, nil, err
+	}
+	facts, err := b.Collect(ctx, buildkit.Query{
+		Request: w.Request, Checkout: w.checkout, CPULevel: w.cpuLevel, GPU: w.gpu,
+		Local: local, Status: d.Update, Notice: d.notice, Replace: w.replace, Locked: w.locked,
+	})
+	if err != nil {
+		return facts, nil, err
+	}
+	facts.Scripts = llb.ScriptsDigest()
+	if w.locked != nil {
+		err = keepTo(&facts.Facts, *w.locked)
+	}
+	return facts, local, err
 }
 
 // secretMax is the most that BuildKit takes as a secret.

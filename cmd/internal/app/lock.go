@@ -1,0 +1,235 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/client"
+	"github.com/google/renameio/v2"
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb"
+	"github.com/llorch/llorch-bk/llb/buildkit"
+	"github.com/llorch/llorch-bk/llb/source"
+)
+
+// Parts of a lock that can be moved alone.
+const (
+	LockSource   = "source"
+	LockBase     = "base"
+	LockPackages = "packages"
+)
+
+// LockParts are what Update of LockOptions takes.
+var LockParts = []string{LockSource, LockBase, LockPackages}
+
+// LockOptions are what the user asked of a lock.
+type LockOptions struct {
+	BuildOptions
+	// File is the lock.
+	File string
+	// Update is the part of a lock that is there to move; empty writes all of it anew.
+	Update string
+	// Check writes nothing, and fails where the lock is not what it would be.
+	Check bool
+}
+
+// Locked is what Lock did.
+type Locked struct {
+	File string `json:"file"`
+	// Changed are the parts that are other than before, none for a new lock.
+	Changed []images.Difference `json:"changed,omitempty"`
+	// New is true where there was no lock.
+	New  bool        `json:"new,omitempty"`
+	Lock images.Lock `json:"lock"`
+}
+
+// Lock looks up everything that an image is made of and writes it down.
+func (a *App) Lock(ctx context.Context, opt LockOptions) (Locked, error) {
+	old, err := readLock(opt.File)
+	switch there := !errors.Is(err, fs.ErrNotExist); {
+	case there && err != nil && (opt.Update != "" || opt.Check):
+		return Locked{}, err
+	case !there && (opt.Update != "" || opt.Check):
+		return Locked{}, fault.New(fault.Usage, "there is no lock "+opt.File, nil, "write one first: llorch-bk lock")
+	}
+	if opt.Update != "" && !slices.Contains(LockParts, opt.Update) {
+		return Locked{}, fault.New(fault.Usage, fmt.Sprintf("a lock has no part %q that can be moved alone", opt.Update), nil, "name one of "+strings.Join(LockParts, ", "))
+	}
+	docker, closeIt := a.maybeEngine(ctx)
+	defer closeIt()
+	d, err := OpenDisplay(a.Err, a.Progress)
+	if err != nil {
+		return Locked{}, err
+	}
+	defer d.Close()
+	lock, err := a.lock(ctx, d, docker, opt, old)
+	if err != nil {
+		return Locked{}, interrupted(ctx, err)
+	}
+	out := Locked{File: opt.File, Lock: lock, New: old.Schema == 0}
+	if !out.New {
+		out.Changed = old.Differences(lock)
+	}
+	if opt.Check {
+		if len(out.Changed) > 0 {
+			return out, fault.New(fault.Usage, "the lock is not what it would be now: "+out.Changed[0].String(), nil, "move it with llorch-bk lock --update "+strings.Join(LockParts, "|"))
+		}
+		return out, nil
+	}
+	data, err := lock.Encode()
+	if err != nil {
+		return out, err
+	}
+	if err := renameio.WriteFile(opt.File, data, 0o644, renameio.WithTempDir(filepath.Dir(opt.File))); err != nil {
+		return out, fault.New(fault.Machine, "the lock cannot be written", err, "check --file")
+	}
+	return out, nil
+}
+
+func readLock(file string) (images.Lock, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return images.Lock{}, err
+	}
+	return images.DecodeLock(data)
+}
+
+// lock looks up what is to be new, and takes the rest from the old lock.
+func (a *App) lock(ctx context.Context, d *Display, docker *client.Client, opt LockOptions, old images.Lock) (images.Lock, error) {
+	build := opt.BuildOptions
+	build.Request.Tags = nil
+	if opt.Update != "" && opt.Update != LockSource {
+		// Another part moves, and the source stays.
+		build.Request.Source, build.Request.Ref = old.Source.Repository, old.Source.Commit
+	}
+	w, err := a.resolve(ctx, d, docker != nil, build)
+	if err != nil {
+		return images.Lock{}, err
+	}
+	b, err := a.builder(ctx, d, docker, w)
+	if err != nil {
+		return images.Lock{}, err
+	}
+	defer b.Close()
+	facts, local, err := a.collect(ctx, d, docker, b, w)
+	if err != nil {
+		return images.Lock{}, err
+	}
+	if source.IsRemote(w.Request.Source) {
+		cache, err := a.CacheDir()
+		if err != nil {
+			return images.Lock{}, err
+		}
+		if facts.Source, err = (source.Resolver{Dir: filepath.Join(cache, "sources")}).Known(ctx, w.checkout.Location, facts.Source); err != nil {
+			return images.Lock{}, err
+		}
+	}
+	plan, err := images.MakePlan(w.Request, facts.Facts)
+	if err != nil {
+		return images.Lock{}, err
+	}
+	found, err := b.Packages(ctx, buildkit.Job{Plan: plan, Capabilities: facts.Capabilities, Local: local, Proxy: a.proxy(), CACert: w.caCert, Status: d.Update})
+	if err != nil {
+		return images.Lock{}, err
+	}
+	fresh, err := images.MakeLock(w.Request, facts.Facts, plan, found.PackageSets)
+	if err != nil {
+		return images.Lock{}, err
+	}
+	return compose(opt.Update, old, fresh, snapshots(found.Distribution, time.Now())), nil
+}
+
+// compose is a lock of which one part is new, or all of it. What is locked for other
+// platforms is kept where it is still of the same source.
+func compose(part string, old, fresh images.Lock, snapshots []string) images.Lock {
+	for name, p := range fresh.Platforms {
+		was, had := old.Platforms[name]
+		switch {
+		case had && part == LockSource:
+			p = was
+		case had && part == LockPackages:
+			p.Build, p.Runtime, p.Accelerator = was.Build, was.Runtime, was.Accelerator
+		}
+		// The archives' time stands for these packages; it does not move without them.
+		p.Snapshots = snapshots
+		if had && samePackages(was.Packages, p.Packages) {
+			p.Snapshots = was.Snapshots
+		}
+		fresh.Platforms[name] = p
+	}
+	if part != "" && part != LockSource {
+		fresh.Source, fresh.Request, fresh.Recipe = old.Source, old.Request, old.Recipe
+	}
+	if old.Source.Commit == fresh.Source.Commit {
+		for name, p := range old.Platforms {
+			if _, ok := fresh.Platforms[name]; !ok {
+				fresh.Platforms[name] = p
+			}
+		}
+	}
+	return fresh
+}
+
+func samePackages(x, y images.PackageSets) bool {
+	return slices.Equal(x.Toolchain, y.Toolchain) && slices.Equal(x.Accelerator, y.Accelerator) && slices.Equal(x.UI, y.UI) && slices.Equal(x.Runtime, y.Runtime)
+}
+
+// snapshots are the services that keep what a distribution's archives had at a time.
+func snapshots(distribution string, now time.Time) []string {
+	at := now.UTC().Format("20060102T150405Z")
+	switch distribution {
+	case "debian":
+		return []string{"https://snapshot.debian.org/archive/debian/" + at, "https://snapshot.debian.org/archive/debian-security/" + at}
+	case "ubuntu":
+		return []string{"https://snapshot.ubuntu.com/ubuntu/" + at}
+	}
+	return nil
+}
+
+// fromLock is what a lock asks for, in place of a request and what would be looked up.
+func fromLock(opt BuildOptions) (BuildOptions, *images.Facts, error) {
+	lock, err := readLock(opt.Locked)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fault.New(fault.Usage, "there is no lock "+opt.Locked, nil, "write one first: llorch-bk lock")
+	}
+	if err != nil {
+		return opt, nil, err
+	}
+	r, f, err := lock.Locked(opt.Request.Platform, opt.Request.Tags, llb.ScriptsDigest())
+	if err != nil {
+		return opt, nil, err
+	}
+	opt.Request = r
+	return opt, &f, nil
+}
+
+// keepTo completes facts by those of a lock, and refuses what the lock has otherwise.
+func keepTo(f *images.Facts, locked images.Facts) error {
+	differs := func(part, has, want string) error {
+		return fault.New(fault.Usage, "the lock cannot be kept to: "+part, fmt.Errorf("it says %s, and there is %s", want, has), "see what moved: llorch-bk lock --check")
+	}
+	has, want := f.Source, locked.Source
+	switch {
+	case has.Dirty || has.Content != "":
+		return differs("source", "a tree with changes", "commit "+want.Commit)
+	case has.Commit != want.Commit:
+		return differs("source.commit", has.Commit, want.Commit)
+	case has.TreeID != "" && want.TreeID != "" && has.TreeID != want.TreeID:
+		return differs("source.tree", has.TreeID, want.TreeID)
+	case !has.Time.IsZero() && !has.Time.Equal(want.Time):
+		return differs("source.time", has.Time.Format(time.RFC3339), want.Time.Format(time.RFC3339))
+	case want.Tree != nil && has.Tree != nil && want.Tree.UILock != has.Tree.UILock:
+		return differs("source.ui_lock", has.Tree.UILock, want.Tree.UILock)
+	}
+	f.Source.Time, f.Source.TreeID, f.Source.Tag, f.Source.Depth = want.Time, want.TreeID, want.Tag, want.Depth
+	f.Packages, f.Snapshots = locked.Packages, locked.Snapshots
+	return nil
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/llorch/llorch-bk/cmd/internal/app"
+	"github.com/llorch/llorch-bk/images"
+	"github.com/spf13/cobra"
+)
+
+func lockCommand(a *app.App) *cobra.Command {
+	var flags buildFlags
+	var opt app.LockOptions
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "lock",
+		Short: "Write down everything that an image is made of, to build the same later",
+		Long: `Lock looks up the source's commit, the digests of the bases and every package
+that a build would take, with its sha256, and writes them into a file. With
+build --locked exactly those are used, or the build says what can no longer be
+had. A base and its packages move together.`,
+		Example: `  llorch-bk lock --ref v0.5.0                        # writes llorch.lock
+  llorch-bk build --locked                           # builds exactly that
+  llorch-bk lock --update packages                   # newer packages, the same source
+  llorch-bk lock --check                             # fails where something has moved`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			opt.BuildOptions = flags.options(cmd)
+			done, err := a.Lock(cmd.Context(), opt)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(a.Out, done)
+			}
+			verb := "wrote"
+			if opt.Check {
+				verb = "kept to"
+			}
+			fmt.Fprintf(a.Out, "%s %s\n", verb, done.File)
+			if !done.New && len(done.Changed) == 0 {
+				fmt.Fprintln(a.Out, "  nothing has moved")
+			}
+			for _, d := range done.Changed {
+				fmt.Fprintf(a.Out, "  %s\n", d)
+			}
+			return nil
+		},
+	}
+	flags.add(cmd, images.CPUPortable, images.CUDAAll)
+	cmd.Flags().StringVar(&opt.File, "file", images.LockFile, "`file` of the lock")
+	cmd.Flags().StringVar(&opt.Update, "update", "", "`part` to move while the rest stays: "+strings.Join(app.LockParts, ", "))
+	cmd.Flags().BoolVar(&opt.Check, "check", false, "write nothing; fail where the lock is not what it would be now")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return cmd
+}

@@ -1,0 +1,53 @@
+package buildkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+)
+
+// lockedBases are the bases of a lock, each by its digest, with the settings that only
+// the image itself has. One that cannot be had as locked is a fault that names its part.
+func (b *Builder) lockedBases(ctx context.Context, gw gateway.Client, q Query, f *Facts) error {
+	for _, base := range []struct {
+		part   string
+		locked images.BaseFacts
+		to     *images.BaseFacts
+	}{
+		{"build_base", q.Locked.Build, &f.Build},
+		{"runtime_base", q.Locked.Runtime, &f.Runtime},
+		{"accelerator_base", q.Locked.Accelerator, &f.Accelerator},
+	} {
+		if base.locked.Ref == "" {
+			continue
+		}
+		got, err := b.locked(ctx, gw, q, f, base.locked)
+		if err != nil {
+			return fault.New(fault.Machine, fmt.Sprintf("the %s of the lock cannot be had: %s@%s", base.part, familiar(base.locked.Ref), base.locked.Digest), errors.New(reason(err)),
+				"take another with llorch-bk lock --update base, or a mirror that keeps it")
+		}
+		*base.to = got
+	}
+	return nil
+}
+
+func (b *Builder) locked(ctx context.Context, gw gateway.Client, q Query, f *Facts, base images.BaseFacts) (images.BaseFacts, error) {
+	if base.Layout {
+		if q.Local == nil || q.Local.Ref != base.Ref {
+			return base, errors.New("it was bootstrapped on a machine, and is not on this one")
+		}
+		if q.Local.Manifest.String() != base.Digest {
+			return base, fmt.Errorf("the one of this machine is %s", q.Local.Manifest)
+		}
+		return b.localBase(ctx, gw, f.Capabilities, *q.Local)
+	}
+	name, _, _ := strings.Cut(base.Ref, "@")
+	got, err := resolve(ctx, gw, name+"@"+base.Digest, platformOf(q.Request), "default")
+	got.Ref = base.Ref
+	return got, err
+}

@@ -1,0 +1,78 @@
+package buildkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/llb"
+	"github.com/moby/buildkit/client"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/identity"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/secrets/secretsprovider"
+)
+
+// Found are the packages of a distribution that a plan would be given now.
+type Found struct {
+	images.PackageSets
+	// Distribution is the build base's, as os-release(5) has its ID.
+	Distribution string
+}
+
+// Packages asks the archives of a plan's bases for the packages that it takes. The job
+// is one that would build the plan.
+func (b *Builder) Packages(ctx context.Context, j Job) (Found, error) {
+	var found Found
+	opt := client.SolveOpt{
+		FrontendAttrs: map[string]string{},
+		Session:       []session.Attachable{secretsprovider.FromMap(j.secrets()), registryAuth()},
+	}
+	if j.Plan.Build.Layout || j.Plan.Runtime.Base.Layout {
+		if j.Local == nil {
+			return found, errors.New("the plan stands on a base of this machine, and the job has none")
+		}
+		opt.OCIStores = map[string]content.Store{llb.BaseStore: j.Local.Store}
+	}
+	states, err := llb.ResolvePackages(j.Plan, j.Capabilities, llb.Options{Proxy: j.Proxy}, identity.NewID())
+	if err != nil {
+		return found, err
+	}
+	tail := newTail(j.Status)
+	_, err = b.run(ctx, opt, tail.update, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+		// The build base comes first, whose distribution counts.
+		for _, st := range states {
+			def, err := st.Marshal(ctx)
+			if err != nil {
+				return nil, err
+			}
+			tail.knows(def)
+			res, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
+			if err != nil {
+				return nil, err
+			}
+			ref, err := res.SingleRef()
+			if err != nil {
+				return nil, err
+			}
+			data, err := ref.ReadFile(ctx, gateway.ReadRequest{Filename: llb.PackagesFile})
+			if err != nil {
+				return nil, fmt.Errorf("reading what was found: %w", err)
+			}
+			distribution, err := llb.ParsePackages(data, &found.PackageSets)
+			if err != nil {
+				return nil, err
+			}
+			if found.Distribution == "" {
+				found.Distribution = distribution
+			}
+		}
+		return gateway.NewResult(), nil
+	})
+	if err != nil {
+		return found, b.explain(ctx, "the packages cannot be found", err, tail)
+	}
+	return found, nil
+}
