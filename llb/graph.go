@@ -58,6 +58,8 @@ type Options struct {
 	Fresh string
 	// Session is the id of the session that sends a tree of this machine.
 	Session string
+	// Lock is the lock that the plan was made of, which the image is to have; nil for none.
+	Lock []byte
 	// Proxy is for the step that needs a network. BuildKit keeps it out of keys,
 	// layers and the image.
 	Proxy Proxy
@@ -86,7 +88,10 @@ type Graph struct {
 
 // Notes is the folder of an image with what is to be known of how it was compiled,
 // a file for each part that has something to say.
-const Notes = "/usr/share/llorch"
+const Notes = "/usr/share/llorch/notes"
+
+// LockPath is where an image that was built from a lock has it.
+const LockPath = "/usr/share/llorch/llorch.lock"
 
 // Build turns a plan into a graph. The plan must have nothing pending.
 func Build(p images.Plan, caps Capabilities, opt Options) (Graph, error) {
@@ -394,6 +399,9 @@ func (b builder) image(root bkllb.State, layers []string, tree bkllb.State, acce
 	}
 	add("health probe", probe, "/image")
 	add("licences", tree, "/image")
+	if len(b.opt.Lock) > 0 {
+		add("lock", b.placed(script{"llorch.lock", string(b.opt.Lock)}, LockPath), "/image")
+	}
 	for _, part := range b.byWeight() {
 		// Objects are inside another's library.
 		if len(part.Objects) == 0 {
@@ -404,6 +412,17 @@ func (b builder) image(root bkllb.State, layers []string, tree bkllb.State, acce
 		st = bkllb.Merge(side, bkllb.WithCustomName("[image] put the layers together"))
 	}
 	return st, layers
+}
+
+// placed is a file of ours as the image will have it.
+func (b builder) placed(file script, to string) bkllb.State {
+	run := b.base(b.plan.Build, "base").Run(
+		bkllb.Args([]string{"sh", "/llorch/place.sh", "/llorch/" + file.name, "/out/image" + to}),
+		b.scripts(script{"place.sh", placeScript}, file),
+		bkllb.Network(bkllb.NetModeNone),
+		bkllb.WithCustomName("[place] "+to),
+	)
+	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }
 
 // libraries are those of the accelerator's toolchain that the image carries, and

@@ -44,6 +44,9 @@ var resolveScript string
 //go:embed scripts/fetch.sh
 var fetchScript string
 
+//go:embed scripts/place.sh
+var placeScript string
+
 //go:embed scripts/static.sh
 var staticScript string
 
@@ -75,5 +78,5 @@ func (b builder) scripts(all ...script) bkllb.RunOption {
 
 // ScriptsDigest identifies the scripts that carry a plan out.
 func ScriptsDigest() string {
-	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, signalScript, lendScript, projectScript, librariesScript, runtimeScript, staticScript, fetchScript, uiScript, probeSource}, "\x00")).String()
+	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, signalScript, lendScript, projectScript, librariesScript, runtimeScript, staticScript, placeScript, fetchScript, uiScript, probeSource}, "\x00")).String()
 }

@@ -25,6 +25,8 @@ type buildFlags struct {
 	cacheFrom, cacheTo []string
 	caCert             string
 	locked             string
+	// insecure are registries without TLS.
+	insecure []string
 }
 
 // addLocked declares the flag of commands that keep to a lock.
@@ -33,7 +35,9 @@ func (f *buildFlags) addLocked(cmd *cobra.Command) {
 	cmd.Flags().Lookup("locked").NoOptDefVal = images.LockFile
 	// A lock says all that these would.
 	for _, other := range []string{"source", "ref", "variant", "cuda", "cpu", "cuda-arch", "cmake-flag", "base", "runtime-base", "programs", "no-ui"} {
-		cmd.MarkFlagsMutuallyExclusive("locked", other)
+		if cmd.Flags().Lookup(other) != nil {
+			cmd.MarkFlagsMutuallyExclusive("locked", other)
+		}
 	}
 }
 
@@ -50,18 +54,24 @@ func (f *buildFlags) add(cmd *cobra.Command, cpu, cudaArch string) {
 	fs.StringArrayVar(&f.bases, "base", nil, "base `image` instead of the variant's own; gpu=IMAGE for what the GPU's code is compiled on (repeatable)")
 	fs.StringVar(&f.request.RuntimeBase, "runtime-base", "", "`image` that the server runs on (default: one that is made of nothing but the packages that it needs)")
 	fs.StringArrayVar(&f.request.Tags, "tag", nil, "`name` of the image (repeatable)")
+	f.addBuilder(cmd)
+	fs.StringArrayVar(&f.cacheFrom, "cache-from", nil, "layer `cache` to look in: an image's name, or type=local,src=DIR and the like (repeatable)")
+	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, "layer `cache` to keep every step in: a name, or type=local,dest=DIR and the like (repeatable)")
+	fs.StringSliceVar(&f.request.Programs, "programs", nil, "`list` of llama.cpp's programs in the image beside the server (llama-cli,llama-bench), or all")
+	fs.BoolVar(&f.request.NoUI, "no-ui", false, "leave the server's web UI out")
+	fs.BoolVar(&f.noCache, "no-cache", false, "compile again whatever is cached")
+}
+
+// addBuilder declares the flags that say for what and on what something is built.
+func (f *buildFlags) addBuilder(cmd *cobra.Command) {
+	fs := cmd.Flags()
 	fs.StringVar(&f.request.Platform, "platform", "linux/"+runtime.GOARCH, "platform of the image: "+strings.Join(images.Platforms, ", "))
 	fs.StringVar(&f.builder, "builder", buildkit.Auto, "BuildKit to use: auto (the engine's own, or else managed), managed (one that is started for you), or unix://, tcp://, docker-container://, kube-pod:// `address`")
 	fs.StringVar(&f.tls.CACert, "builder-ca", "", "CA certificate `file` for a tcp:// builder")
 	fs.StringVar(&f.tls.Cert, "builder-cert", "", "client certificate `file` for a tcp:// builder")
 	fs.StringVar(&f.tls.Key, "builder-key", "", "client key `file` for a tcp:// builder")
 	fs.IntVar(&f.jobs, "jobs", 0, "compilers at once (default: what the builder's cores and memory allow)")
-	fs.StringArrayVar(&f.cacheFrom, "cache-from", nil, "layer `cache` to look in: an image's name, or type=local,src=DIR and the like (repeatable)")
-	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, "layer `cache` to keep every step in: a name, or type=local,dest=DIR and the like (repeatable)")
 	fs.StringVar(&f.caCert, "ca-cert", "", "`file` with the certificates of your network's own authority, which get into no layer; up trusts them for the model too (default what SSL_CERT_FILE names)")
-	fs.StringSliceVar(&f.request.Programs, "programs", nil, "`list` of llama.cpp's programs in the image beside the server (llama-cli,llama-bench), or all")
-	fs.BoolVar(&f.request.NoUI, "no-ui", false, "leave the server's web UI out")
-	fs.BoolVar(&f.noCache, "no-cache", false, "compile again whatever is cached")
 }
 
 func (f *buildFlags) options(cmd *cobra.Command) app.BuildOptions {

@@ -61,12 +61,12 @@ type Containers interface {
 // openContainer connects to the managed builder's container, which is made or
 // started as far as it has to be. One that was made in vain is removed.
 func (m Manager) openContainer(ctx context.Context) (*Builder, error) {
-	c, err := m.Containers.ContainerInspect(ctx, managedName)
+	c, err := m.Containers.ContainerInspect(ctx, m.name())
 	made := errdefs.IsNotFound(err)
 	// One that an earlier version made: what it has compiled is in its volume.
 	if err == nil && c.Config.Labels[LabelBuilder] != "" && c.Config.Labels[LabelBuilder] != madeLike {
 		m.notice("make the builder's container anew; its cache is kept")
-		if err := m.Containers.ContainerRemove(ctx, managedName, container.RemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
+		if err := m.Containers.ContainerRemove(ctx, m.name(), container.RemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
 			return nil, fault.New(fault.Machine, noContainer, err, "look at the engine's log")
 		}
 		if err := m.createContainer(ctx); err != nil {
@@ -82,7 +82,7 @@ func (m Manager) openContainer(ctx context.Context) (*Builder, error) {
 	case err != nil:
 		return nil, fault.New(fault.Machine, noContainer, err, "look at the engine's log")
 	case c.Config.Labels[LabelBuilder] == "":
-		return nil, fault.New(fault.Machine, noContainer, errors.New("a container that is not ours is called "+managedName), "rename or remove it")
+		return nil, fault.New(fault.Machine, noContainer, errors.New("a container that is not ours is called "+m.name()), "rename or remove it")
 	}
 	b, err := m.startContainer(ctx, err == nil && c.ContainerJSONBase != nil && c.State != nil && c.State.Running)
 	if err != nil && made {
@@ -96,30 +96,30 @@ func (m Manager) openContainer(ctx context.Context) (*Builder, error) {
 // startContainer starts the container, if it does not run, and waits until the
 // daemon inside answers.
 func (m Manager) startContainer(ctx context.Context, running bool) (*Builder, error) {
-	const do = "look at docker logs " + managedName
+	do := "look at docker logs " + m.name()
 	if !running {
 		file, err := m.environment()
 		if err == nil {
-			err = m.Containers.CopyToContainer(ctx, managedName, path.Dir(environment), file, container.CopyToContainerOptions{})
+			err = m.Containers.CopyToContainer(ctx, m.name(), path.Dir(environment), file, container.CopyToContainerOptions{})
 		}
 		if err != nil {
 			return nil, fault.New(fault.Machine, noContainer, err, do)
 		}
 	}
 	// Starting one that runs does nothing.
-	if err := m.Containers.ContainerStart(ctx, managedName, container.StartOptions{}); err != nil {
+	if err := m.Containers.ContainerStart(ctx, m.name(), container.StartOptions{}); err != nil {
 		return nil, fault.New(fault.Machine, noContainer, err, do)
 	}
 	var b *Builder
 	err := backoff.Retry(func() error {
-		if c, err := m.Containers.ContainerInspect(ctx, managedName); err != nil || !c.State.Running {
+		if c, err := m.Containers.ContainerInspect(ctx, m.name()); err != nil || !c.State.Running {
 			return backoff.Permanent(errors.New("it ended at once"))
 		}
 		// A call to a daemon that does not listen yet fails by itself, and late.
 		answer, cancel := context.WithTimeout(ctx, dialTimeout)
 		defer cancel()
 		var err error
-		b, err = dialWith(answer, "docker-container://"+managedName, m.exec)
+		b, err = dialWith(answer, "docker-container://"+m.name(), m.exec)
 		return err
 	}, backoff.WithContext(backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(time.Second), backoff.WithMaxElapsedTime(managedPatience)), ctx))
@@ -168,18 +168,18 @@ func (m Manager) createContainer(ctx context.Context) error {
 	} else if err != nil {
 		return fault.New(fault.Machine, what, err, "look at the engine's log")
 	}
-	m.notice("start a builder in the container " + managedName)
+	m.notice("start a builder in the container " + m.name())
 	_, err := m.Containers.ContainerCreate(ctx, &container.Config{
 		Image: ref, Entrypoint: []string{"/bin/sh", "-c", start, "buildkitd"}, Cmd: []string{"--oci-worker-gc=true", budget()},
 		Labels: map[string]string{LabelBuilder: madeLike},
 	}, &container.HostConfig{
 		Privileged: true,
 		Mounts: []mount.Mount{{
-			Type: mount.TypeVolume, Source: managedName, Target: "/var/lib/buildkit",
+			Type: mount.TypeVolume, Source: m.name(), Target: "/var/lib/buildkit",
 			VolumeOptions: &mount.VolumeOptions{Labels: map[string]string{LabelBuilder: madeLike}},
 		}},
 		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m", "max-file": "3"}},
-	}, nil, nil, managedName)
+	}, nil, nil, m.name())
 	// Two commands at once: the other's will do.
 	if err != nil && !errdefs.IsConflict(err) {
 		return fault.New(fault.Machine, noContainer, err, "look at the engine's log")
@@ -190,7 +190,7 @@ func (m Manager) createContainer(ctx context.Context) error {
 // exec is a connection to the daemon in the container, through the engine: the
 // daemon listens nowhere else.
 func (m Manager) exec(ctx context.Context) (net.Conn, error) {
-	ex, err := m.Containers.ContainerExecCreate(ctx, managedName, container.ExecOptions{
+	ex, err := m.Containers.ContainerExecCreate(ctx, m.name(), container.ExecOptions{
 		AttachStdin: true, AttachStdout: true, AttachStderr: true, Cmd: []string{"buildctl", "dial-stdio"},
 	})
 	if err != nil {
@@ -236,7 +236,7 @@ func (c execConn) Close() error {
 }
 
 func (m Manager) containerLog(ctx context.Context) []string {
-	r, err := m.Containers.ContainerLogs(ctx, managedName, container.LogsOptions{ShowStdout: true, ShowStderr: true, Tail: "20"})
+	r, err := m.Containers.ContainerLogs(ctx, m.name(), container.LogsOptions{ShowStdout: true, ShowStderr: true, Tail: "20"})
 	if err != nil {
 		return nil
 	}
@@ -249,18 +249,18 @@ func (m Manager) containerLog(ctx context.Context) []string {
 }
 
 func (m Manager) containerState(ctx context.Context) (ManagedState, bool, error) {
-	c, err := m.Containers.ContainerInspect(ctx, managedName)
+	c, err := m.Containers.ContainerInspect(ctx, m.name())
 	if errdefs.IsNotFound(err) || err == nil && c.Config.Labels[LabelBuilder] == "" {
 		return ManagedState{}, false, nil
 	}
 	if err != nil {
 		return ManagedState{}, false, fault.New(fault.Machine, "the engine does not tell of the builder", err, "look at its log")
 	}
-	s := ManagedState{Kind: "container", Where: managedName, Running: c.State.Running}
+	s := ManagedState{Kind: "container", Where: m.name(), Running: c.State.Running}
 	if s.Running {
 		answer, cancel := context.WithTimeout(ctx, dialTimeout)
 		defer cancel()
-		if b, err := dialWith(answer, managedName, m.exec); err == nil {
+		if b, err := dialWith(answer, m.name(), m.exec); err == nil {
 			b.describe(answer, &s)
 			b.Close()
 		}
@@ -269,9 +269,9 @@ func (m Manager) containerState(ctx context.Context) (ManagedState, bool, error)
 }
 
 func (m Manager) removeContainer(ctx context.Context) error {
-	err := m.Containers.ContainerRemove(ctx, managedName, container.RemoveOptions{Force: true})
+	err := m.Containers.ContainerRemove(ctx, m.name(), container.RemoveOptions{Force: true})
 	if err == nil || errdefs.IsNotFound(err) {
-		err = m.Containers.VolumeRemove(ctx, managedName, false)
+		err = m.Containers.VolumeRemove(ctx, m.name(), false)
 	}
 	if err != nil && !errdefs.IsNotFound(err) {
 		return fault.New(fault.Machine, "the builder cannot be removed", err, "look at the engine's log")

@@ -1,6 +1,7 @@
 package buildkit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,6 +58,10 @@ type Manager struct {
 	Containers Containers
 	// Image replaces the builder's image, for a mirror of it.
 	Image string
+	// Name is that of its container and volume; empty for the one that is kept.
+	Name string
+	// bin is where a daemon that was compiled is kept; empty for Dir's own folder.
+	bin string
 	// Program is a buildkitd to run instead of the one that is found.
 	Program string
 	// Env is for the builder, which fetches images itself: the proxy variables.
@@ -102,6 +107,20 @@ func (m Manager) Open(ctx context.Context) (*Builder, error) {
 	// The process was the last resort: its log and its remedy are shown.
 	return nil, fault.New(fault.Machine, "no builder could be started", fmt.Errorf("as a process: %w; in a container: %w", err, why),
 		"start a buildkitd and name it with --builder ADDR")
+}
+
+func (m Manager) bins() string { return cmp.Or(m.bin, filepath.Join(m.Dir, "bin")) }
+
+func (m Manager) name() string { return cmp.Or(m.Name, managedName) }
+
+// Fresh keeps a builder of its own beside the one that is kept, with nothing in it. It
+// is for its caller to remove.
+func (m Manager) Fresh(id string) Manager {
+	fresh := m
+	fresh.Name = managedName + "-" + id
+	fresh.Dir = m.Dir + "-" + id
+	fresh.bin = m.bins()
+	return fresh
 }
 
 func (m Manager) socket() string { return filepath.Join(m.Dir, "sock") }
@@ -190,7 +209,7 @@ func (m Manager) program(ctx context.Context) (string, error) {
 	if found, err := exec.LookPath("buildkitd"); err == nil {
 		places = append(places, found)
 	}
-	own := filepath.Join(m.Dir, "bin", "buildkitd")
+	own := filepath.Join(m.bins(), "buildkitd")
 	for _, p := range append(places, own) {
 		if info, err := os.Stat(p); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
 			return p, nil
@@ -294,6 +313,15 @@ func (b *Builder) describe(ctx context.Context, s *ManagedState) {
 			s.Bytes += u.Size
 		}
 	}
+}
+
+// Drop removes the builders that a manager keeps, if there are any.
+func (m Manager) Drop(ctx context.Context) error {
+	states, err := m.States(ctx)
+	for _, s := range states {
+		err = errors.Join(err, m.Remove(ctx, s))
+	}
+	return errors.Join(err, os.RemoveAll(m.Dir+".lock"))
 }
 
 // Remove ends a managed builder and removes all that it kept.

@@ -49,6 +49,8 @@ type Job struct {
 	// Jobs is how many compilers run at once; 0 lets the builder decide by its
 	// cores and memory.
 	Jobs int
+	// Lock is the lock that the plan was made of, which the image is to have.
+	Lock []byte
 	// Fresh compiles again whatever the cache has; the cache mounts are kept.
 	Fresh bool
 	// Engine takes the image from a builder that is not its own.
@@ -130,7 +132,7 @@ type Result struct {
 // Build solves a plan into an image and puts it where the job says. A compile
 // that fails is a fault.Build with the last lines of its log.
 func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
-	opt := llb.Options{Proxy: j.Proxy}
+	opt := llb.Options{Proxy: j.Proxy, Lock: j.Lock}
 	if j.Fresh {
 		opt.Fresh = identity.NewID()
 	}

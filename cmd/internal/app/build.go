@@ -201,6 +201,9 @@ type wanted struct {
 	caCert []byte
 	// locked are the facts of a lock; nil for what is to be looked up.
 	locked *images.Facts
+	lock   []byte
+	// fresh is a builder of this build alone, which its caller removes; nil for the usual.
+	fresh *buildkit.Manager
 	// replace lets another toolkit be taken for one whose registry cannot be reached.
 	replace bool
 }
@@ -222,7 +225,7 @@ func (a *App) resolve(ctx context.Context, d *Display, local bool, opt BuildOpti
 	w := wanted{BuildOptions: opt}
 	var err error
 	if opt.Locked != "" {
-		if w.BuildOptions, w.locked, err = fromLock(opt); err != nil {
+		if w.BuildOptions, w.locked, w.lock, err = fromLock(opt); err != nil {
 			return w, err
 		}
 		opt = w.BuildOptions
@@ -308,8 +311,8 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 		}
 	}
 	job := buildkit.Job{
-		Output: w.Output,
-		Plan:   plan, Capabilities: facts.Capabilities, Source: w.checkout.Content, Local: local,
+		Output: w.Output, Lock: w.lock,
+		Plan: plan, Capabilities: facts.Capabilities, Source: w.checkout.Content, Local: local,
 		Jobs: w.Jobs, Fresh: w.NoCache, Caches: w.caches, Proxy: a.proxy(), CACert: w.caCert, Status: d.Update,
 	}
 	if docker != nil {

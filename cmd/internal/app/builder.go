@@ -46,6 +46,9 @@ func (a *App) builder(ctx context.Context, d *Display, docker *client.Client, w 
 	if err != nil {
 		return nil, err
 	}
+	if w.fresh != nil {
+		return w.fresh.Open(ctx)
+	}
 	if w.Builder == buildkit.Managed {
 		return m.Open(ctx)
 	}

@@ -195,20 +195,22 @@ func snapshots(distribution string, now time.Time) []string {
 }
 
 // fromLock is what a lock asks for, in place of a request and what would be looked up.
-func fromLock(opt BuildOptions) (BuildOptions, *images.Facts, error) {
+func fromLock(opt BuildOptions) (BuildOptions, *images.Facts, []byte, error) {
 	lock, err := readLock(opt.Locked)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fault.New(fault.Usage, "there is no lock "+opt.Locked, nil, "write one first: llorch-bk lock")
 	}
 	if err != nil {
-		return opt, nil, err
+		return opt, nil, nil, err
 	}
 	r, f, err := lock.Locked(opt.Request.Platform, opt.Request.Tags, llb.ScriptsDigest())
 	if err != nil {
-		return opt, nil, err
+		return opt, nil, nil, err
 	}
 	opt.Request = r
-	return opt, &f, nil
+	// In its one form, whatever the file's.
+	data, err := lock.Encode()
+	return opt, &f, data, err
 }
 
 // keepTo completes facts by those of a lock, and refuses what the lock has otherwise.
