@@ -16,6 +16,9 @@ type PlanUI struct {
 	Dist string `json:"dist"`
 }
 
+// UILockFile pins the web UI's packages in a tree.
+const UILockFile = uiLock
+
 // uiLock and uiCMake are what a web UI that can be built apart consists of: its
 // packages, and a script of CMake's that takes a UI which was built before.
 const (

@@ -74,6 +74,8 @@ type Graph struct {
 	Image bkllb.State
 	// Config is the image's config, as JSON of Docker's image spec.
 	Config []byte
+	// Source is the tree that is compiled.
+	Source bkllb.State
 	// Epoch is the one time that the image's own files and its history are of; zero where
 	// the commit's is not known.
 	Epoch time.Time
@@ -139,7 +141,7 @@ func Build(p images.Plan, caps Capabilities, opt Options) (Graph, error) {
 	root, layers := b.root()
 	stages = append(stages, root)
 	image, layers := b.image(root, layers, tree, accelerator, compiled, probe)
-	return Graph{Image: image, Epoch: epoch(p), Config: config, Layers: layers, Checks: b.checks(toolchain, image), Stages: stages}, nil
+	return Graph{Image: image, Source: b.source(), Epoch: epoch(p), Config: config, Layers: layers, Checks: b.checks(toolchain, image), Stages: stages}, nil
 }
 
 // epoch is the commit's time. It is in no key of a step: what is compiled has no time.

@@ -42,8 +42,12 @@ next build compiles only what changed.`,
 			}
 			opt := flags.options(cmd)
 			opt.Output = output
+			opt.Output.Attest = output.Attest && (output.Push || archive != "")
 			if output.Push && len(opt.Request.Tags) == 0 {
 				return fault.New(fault.Usage, "--push needs to know where to", nil, "name the image: --tag registry.example.com/llama:edge")
+			}
+			if cmd.Flags().Changed("attest") && output.Attest && !output.Push && archive == "" {
+				return fault.New(fault.Usage, "an engine keeps no statements about an image", nil, "use --attest with --push or --output")
 			}
 			file, err := outputFile(archive, "--output")
 			if err != nil {
@@ -97,6 +101,7 @@ next build compiles only what changed.`,
 	flags.addLocked(cmd)
 	cmd.Flags().BoolVar(&output.Push, "push", false, "push the image to its tags' registries, with the login of docker login, instead of loading it into the engine")
 	cmd.Flags().StringSliceVar(&output.Insecure, "insecure-registry", nil, "`registry` that --push may speak to without TLS (repeatable)")
+	cmd.Flags().BoolVar(&output.Attest, "attest", true, "with --push or --output: add an SPDX document, a manifest of device code, and how it was built (SLSA provenance)")
 	cmd.Flags().StringVar(&archive, "output", "", "`file` for the image as an archive of an OCI layout, instead of loading it into the engine")
 	cmd.MarkFlagsMutuallyExclusive("push", "output")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")

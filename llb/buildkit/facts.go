@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -250,59 +249,21 @@ func capabilities(gw gateway.Client) llb.Capabilities {
 
 // readTree has the builder fetch a tree and recognises llama.cpp in it.
 func readTree(ctx context.Context, gw gateway.Client, tree bkllb.State) (*images.Tree, error) {
-	def, err := tree.Marshal(ctx)
-	if err != nil {
-		return nil, err
-	}
-	res, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
-	if err != nil {
-		return nil, err
-	}
-	ref, err := res.SingleRef()
+	r, err := solved(ctx, gw, tree)
 	if err != nil {
 		return nil, err
 	}
 	files := map[string][]byte{}
-	folders := map[string][]string{}
 	for _, name := range images.TreeFiles {
-		// An error for a file that is missing has no type that survives the wire, so
-		// folders are listed from the top down: every error is one.
-		there, err := listed(ctx, ref, folders, name)
+		data, ok, err := r.read(ctx, name)
 		if err != nil {
-			return nil, fmt.Errorf("looking for %s: %w", name, err)
+			return nil, err
 		}
-		if !there {
-			continue
+		if ok {
+			files[name] = data
 		}
-		data, err := ref.ReadFile(ctx, gateway.ReadRequest{Filename: name})
-		if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", name, err)
-		}
-		files[name] = data
 	}
 	return images.ReadTree(files)
-}
-
-// listed says whether a path is in a tree. folders are what was listed before.
-func listed(ctx context.Context, ref gateway.Reference, folders map[string][]string, name string) (bool, error) {
-	dir, base := path.Split(name)
-	if dir = path.Clean("/" + dir); dir != "/" {
-		if there, err := listed(ctx, ref, folders, strings.TrimPrefix(dir, "/")); !there || err != nil {
-			return false, err
-		}
-	}
-	names, ok := folders[dir]
-	if !ok {
-		stats, err := ref.ReadDir(ctx, gateway.ReadDirRequest{Path: dir})
-		if err != nil {
-			return false, err
-		}
-		for _, s := range stats {
-			names = append(names, path.Base(s.Path))
-		}
-		folders[dir] = names
-	}
-	return slices.Contains(names, base), nil
 }
 
 // base finds out what a base's name stands for: in its registry, else in the

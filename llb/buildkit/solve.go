@@ -73,6 +73,9 @@ type Output struct {
 	// Insecure are registries, as tags name them, that may be spoken to without TLS or
 	// with a certificate that nobody vouches for.
 	Insecure []string
+	// Attest adds an SPDX document, a manifest of device code and BuildKit's provenance,
+	// each as a statement about the image.
+	Attest bool
 	// Archive, where it is not nil, is given the image as a tar archive of an OCI layout.
 	Archive io.WriteCloser
 }
@@ -155,6 +158,9 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 	if err := b.Takes(ctx, j.Caches, j.Output); err != nil {
 		return Result{}, err
 	}
+	if j.Output.Attest {
+		solve.FrontendAttrs["attest:provenance"] = "mode=max,version=v1"
+	}
 	solve.CacheImports, solve.CacheExports = j.Caches.Imports, j.Caches.Exports
 	result, tail, err := b.attempt(ctx, j, solve, opt)
 	if err != nil && ctx.Err() == nil && b.lostMessage(j.Capabilities, err) {
@@ -208,6 +214,9 @@ func (b *Builder) attempt(ctx context.Context, j Job, solve client.SolveOpt, opt
 		res, err := solveGraph(ctx, gw, graph, j.Caches.requests(), tail.knows)
 		if err == nil {
 			notes, err = readNotes(ctx, res)
+		}
+		if err == nil && j.Output.Attest {
+			err = statements(ctx, gw, j, graph, res)
 		}
 		return res, err
 	})

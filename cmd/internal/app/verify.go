@@ -229,11 +229,47 @@ func openArchive(file, dir string) (v1.Image, error) {
 	if err != nil {
 		return nil, fault.New(fault.Usage, file+" "+what, err, "")
 	}
-	manifest, err := index.IndexManifest()
-	if err != nil || len(manifest.Manifests) != 1 {
+	img, err := onlyImage(index)
+	if err != nil {
 		return nil, fault.New(fault.Usage, file+" "+what, err, "")
 	}
-	return index.Image(manifest.Manifests[0].Digest)
+	return img, nil
+}
+
+// onlyImage is the one image of an index, beside statements about it, or of an index in it.
+func onlyImage(index v1.ImageIndex) (v1.Image, error) {
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	var found v1.Image
+	for _, m := range manifest.Manifests {
+		// Statements are kept as images of no platform.
+		if m.Platform != nil && m.Platform.OS == "unknown" {
+			continue
+		}
+		var img v1.Image
+		if m.MediaType.IsIndex() {
+			inner, err := index.ImageIndex(m.Digest)
+			if err != nil {
+				return nil, err
+			}
+			img, err = onlyImage(inner)
+			if err != nil {
+				return nil, err
+			}
+		} else if img, err = index.Image(m.Digest); err != nil {
+			return nil, err
+		}
+		if found != nil {
+			return nil, errors.New("it has several images")
+		}
+		found = img
+	}
+	if found == nil {
+		return nil, errors.New("it has none")
+	}
+	return found, nil
 }
 
 // fileIn reads a file of an image.

@@ -1,0 +1,257 @@
+package buildkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/llb"
+	"github.com/llorch/llorch-bk/llb/attest"
+	bkllb "github.com/moby/buildkit/client/llb"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/result"
+)
+
+// Predicate types of the statements that go with an image, beside BuildKit's provenance.
+const (
+	// PredicateSPDX is in-toto's for an SPDX document.
+	PredicateSPDX = "https://spdx.dev/Document"
+	// PredicateDeviceCode is ours for attest.DeviceCode.
+	PredicateDeviceCode = "https://github.com/llorch/llorch-bk/predicates/device-code/v1"
+)
+
+// statements add to an image what is known of its content: an SPDX document and a
+// manifest of its device code. Everything is read from the image and from the tree that
+// was compiled, by the builder that has both.
+func statements(ctx context.Context, gw gateway.Client, j Job, g llb.Graph, image *gateway.Result) error {
+	ref, err := image.SingleRef()
+	if err != nil {
+		return err
+	}
+	img, err := newReader(ctx, ref)
+	if err != nil {
+		return err
+	}
+	tree, err := solved(ctx, gw, g.Source)
+	if err != nil {
+		return err
+	}
+	sbom, err := document(ctx, img, tree, j.Plan, g)
+	if err != nil {
+		return fmt.Errorf("the SBOM: %w", err)
+	}
+	code, err := deviceCode(ctx, img, j.Plan)
+	if err != nil {
+		return fmt.Errorf("the manifest of device code: %w", err)
+	}
+	for _, s := range []struct {
+		predicate, file string
+		data            []byte
+	}{{PredicateSPDX, "sbom.spdx.json", sbom}, {PredicateDeviceCode, "device-code.json", code}} {
+		made, err := solved(ctx, gw, bkllb.Scratch().File(bkllb.Mkfile("/"+s.file, 0o644, s.data), bkllb.WithCustomName("[attest] "+s.file)))
+		if err != nil {
+			return err
+		}
+		image.AddAttestation(j.Plan.Platform, gateway.Attestation{
+			Kind: gatewaypb.AttestationKind_InToto, Ref: made.ref, Path: "/" + s.file,
+			InToto: result.InTotoAttestation{PredicateType: s.predicate},
+		})
+	}
+	return nil
+}
+
+// document is the SPDX document of an image.
+func document(ctx context.Context, img, tree *reader, p images.Plan, g llb.Graph) ([]byte, error) {
+	packages, err := installed(ctx, img)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{}
+	for _, name := range attest.VendorFiles {
+		data, ok, err := tree.read(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			files[name] = data
+		}
+	}
+	packages = append(packages, attest.Vendored(files)...)
+	if p.UI != nil {
+		_, arch, _ := strings.Cut(p.Platform, "/")
+		lock, _, err := tree.read(ctx, images.UILockFile)
+		if err != nil {
+			return nil, err
+		}
+		npm, err := attest.NPMPackages(lock, arch)
+		if err != nil {
+			return nil, err
+		}
+		packages = append(packages, npm...)
+	}
+	version := p.Source.Version
+	if version == "" {
+		version = p.Source.Commit
+	}
+	llama := attest.Package{
+		Kind: attest.KindSource, Name: "llama.cpp", Version: version, Licence: "MIT", Supplier: "Organization: ggml.org",
+		PURL: "pkg:github/ggml-org/llama.cpp@" + p.Source.Commit,
+	}
+	return attest.Document{
+		Name:      "llama.cpp server, " + p.Variant + " for " + p.Platform,
+		Namespace: "https://github.com/llorch/llorch-bk/spdx/" + strings.TrimPrefix(p.Recipe, "sha256:"),
+		Created:   g.Epoch,
+		Root:      attest.Package{Kind: attest.KindImage, Name: "llama.cpp-server", Version: version, Licence: "MIT"},
+		Packages:  append(packages, llama),
+		Tool:      "llorch-bk",
+	}.SPDX()
+}
+
+// installed are the distribution's packages in an image: of a root that is made of
+// packages' files, each in a file of its own; else of a base, all in one.
+func installed(ctx context.Context, img *reader) ([]attest.Package, error) {
+	const apart, together = "/var/lib/dpkg/status.d", "/var/lib/dpkg/status"
+	status := map[string][]byte{}
+	names, err := img.list(ctx, apart)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, ".md5sums") {
+			continue
+		}
+		if status[name], _, err = img.read(ctx, path.Join(apart, name)); err != nil {
+			return nil, err
+		}
+	}
+	all, _, err := img.read(ctx, together)
+	if err != nil {
+		return nil, err
+	}
+	for stanza := range strings.SplitSeq(string(all), "\n\n") {
+		name, _, _ := strings.Cut(strings.TrimPrefix(stanza, "Package: "), "\n")
+		if strings.Contains(stanza, "\nStatus: install ok installed\n") {
+			status[name] = []byte(stanza + "\n")
+		}
+	}
+	if len(status) == 0 {
+		return nil, nil // No distribution that is known here.
+	}
+	copyrights := map[string][]byte{}
+	for name := range status {
+		data, ok, err := img.read(ctx, "/usr/share/doc/"+name+"/copyright")
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			copyrights[name] = data
+		}
+	}
+	release, _, err := img.read(ctx, "/usr/lib/os-release")
+	if err != nil {
+		return nil, err
+	}
+	field := func(name string) string {
+		for line := range strings.Lines(string(release)) {
+			if v, ok := strings.CutPrefix(strings.TrimSpace(line), name+"="); ok {
+				return strings.Trim(v, `"'`)
+			}
+		}
+		return ""
+	}
+	return attest.DebianPackages(status, copyrights, field("ID"), field("VERSION_ID"))
+}
+
+func deviceCode(ctx context.Context, img *reader, p images.Plan) ([]byte, error) {
+	libraries, err := img.list(ctx, images.AppDir)
+	if err != nil {
+		return nil, err
+	}
+	var archs string
+	if p.CUDA != nil {
+		archs = strings.Join(p.CUDA.Archs, ";")
+	}
+	code, err := attest.ParseDeviceCode(libraries, p.CPU.Level, archs)
+	if err != nil {
+		return nil, err
+	}
+	return code.JSON()
+}
+
+// reader reads files that a builder has, and knows which are there: an error for one
+// that is missing has no type that survives the wire.
+type reader struct {
+	ref     gateway.Reference
+	folders map[string][]string
+}
+
+func newReader(_ context.Context, ref gateway.Reference) (*reader, error) {
+	if ref == nil {
+		return nil, errors.New("the builder gave nothing")
+	}
+	return &reader{ref, map[string][]string{}}, nil
+}
+
+// solved is what a state gives.
+func solved(ctx context.Context, gw gateway.Client, st bkllb.State) (*reader, error) {
+	def, err := st.Marshal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
+	if err != nil {
+		return nil, err
+	}
+	ref, err := res.SingleRef()
+	if err != nil {
+		return nil, err
+	}
+	return newReader(ctx, ref)
+}
+
+// read reads a file, if it is there. A link on the way is followed by the builder.
+func (r *reader) read(ctx context.Context, name string) ([]byte, bool, error) {
+	there, err := r.has(ctx, name)
+	if err != nil || !there {
+		return nil, false, err
+	}
+	data, err := r.ref.ReadFile(ctx, gateway.ReadRequest{Filename: name})
+	if err != nil {
+		return nil, false, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return data, true, nil
+}
+
+func (r *reader) has(ctx context.Context, name string) (bool, error) {
+	dir, base := path.Split(path.Clean("/" + name))
+	names, err := r.list(ctx, dir)
+	return slices.Contains(names, base), err
+}
+
+// list are the names in a folder; none for one that is not there.
+func (r *reader) list(ctx context.Context, dir string) ([]string, error) {
+	dir = path.Clean("/" + dir)
+	if names, ok := r.folders[dir]; ok {
+		return names, nil
+	}
+	if dir != "/" {
+		if there, err := r.has(ctx, dir); err != nil || !there {
+			return nil, err
+		}
+	}
+	stats, err := r.ref.ReadDir(ctx, gateway.ReadDirRequest{Path: dir})
+	if err != nil {
+		return nil, fmt.Errorf("listing %s: %w", dir, err)
+	}
+	var names []string
+	for _, s := range stats {
+		names = append(names, path.Base(s.Path))
+	}
+	r.folders[dir] = names
+	return names, nil
+}
