@@ -1,0 +1,311 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/llorch/llorch-bk/fixtures/gitrepo"
+	"github.com/llorch/llorch-bk/fixtures/tinyengine"
+	"github.com/llorch/llorch-bk/images"
+)
+
+// archived builds a lock into an archive, under whatever conditions, and gives the
+// digest of the platform's manifest.
+func (p *project) archived(builder, lock string, change func(*exec.Cmd), flags ...string) string {
+	p.t.Helper()
+	file := filepath.Join(p.t.TempDir(), "image.tar")
+	args := append([]string{"build", "--builder", builder, "--locked=" + lock, "--output", file, "--attest=false", "--progress", "plain"}, flags...)
+	cmd := exec.CommandContext(p.t.Context(), binary, args...)
+	var said bytes.Buffer
+	cmd.Dir, cmd.Env, cmd.Stderr = p.dir, p.env, &said
+	if change != nil {
+		change(cmd)
+	}
+	out, err := cmd.Output()
+	if err != nil {
+		p.t.Fatalf("%v: %v\n%s", args, err, tail(said.String(), 40))
+	}
+	_, digest, ok := strings.Cut(strings.SplitN(string(out), "\n", 2)[0], ", ")
+	if !ok || !strings.HasPrefix(digest, "sha256:") {
+		p.t.Fatalf("no digest in %q", out)
+	}
+	return digest
+}
+
+// TestFixtureLocked holds that a lock gives one image: from two builders with nothing
+// in them, at other times, in other folders, with other settings of the machine and
+// other times of the files. What differs is named.
+func TestFixtureLocked(t *testing.T) {
+	p := fixture(t)
+	repo := gitrepo.New(t, tinyengine.Tree())
+	lock := filepath.Join(p.dir, images.LockFile)
+	first := standalone(t)
+	p.must("lock", "--builder", first.Addr, "--source", repo.Dir, "--ref", "HEAD", "--cpu", "x86-64-v3", "--no-ui")
+	one := p.archived(first.Addr, lock, nil)
+	again := p.archived(first.Addr, lock, nil, "--no-cache")
+
+	second := standalone(t)
+	elsewhere := filepath.Join(t.TempDir(), "another folder")
+	if err := os.MkdirAll(elsewhere, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// The checkout that is sent is made anew, with today's times.
+	caches := t.TempDir()
+	other := p.archived(second.Addr, lock, func(cmd *exec.Cmd) {
+		cmd.Dir = elsewhere
+		cmd.Env = append(cmd.Env, "TZ=Asia/Kathmandu", "LANG=de_DE.UTF-8", "LC_ALL=C.UTF-8", "SOURCE_DATE_EPOCH=1", "CFLAGS=-O0", "HOME="+elsewhere, "LLORCH_CACHE_DIR="+caches, "USER=somebody")
+		wrapped := append([]string{"-c", `umask 027; exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+		cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh"}, wrapped...)
+	}, "--jobs", "1")
+	t.Logf("%s, %s, %s", one, again, other)
+	if one != again || one != other {
+		t.Error("one lock gave several images")
+	}
+
+	t.Run("nothing to do", func(t *testing.T) {
+		if got := p.archived(first.Addr, lock, nil); got != one {
+			t.Errorf("%s, want %s", got, one)
+		}
+	})
+
+	// One byte of a source file, in a commit of its own.
+	file := filepath.Join(p.dir, "image.tar")
+	p.must("build", "--builder", first.Addr, "--locked", "--output", file)
+	kept := filepath.Join(p.dir, "kept")
+	p.must("verify", "--builder", second.Addr, "--keep", kept, file)
+	if _, err := os.Stat(kept); err == nil {
+		t.Error("equal images were kept")
+	}
+	repo.Commit("one byte", map[string]string{"common/log.c": edited(t, "common/log.c", "") + "int e2e_one_byte(void) { return 1; }\n"})
+	p.must("lock", "--builder", first.Addr, "--source", repo.Dir, "--ref", "HEAD", "--cpu", "x86-64-v3", "--no-ui", "--file", "changed.lock")
+	r := p.run("verify", "--builder", first.Addr, "--locked=changed.lock", "--keep", kept, "--json", file)
+	r.wants(t, 4, "not what its lock gives")
+	var found struct{ Differences []struct{ Layer, File, Kind string } }
+	if err := json.Unmarshal([]byte(r.stdout), &found); err != nil {
+		t.Fatalf("%v: %s", err, r)
+	}
+	var files []string
+	for _, d := range found.Differences {
+		if d.Layer != "" {
+			files = append(files, d.Layer+" "+d.File+" "+d.Kind)
+		}
+	}
+	slices.Sort(files)
+	// The library that the file is in, the lock, and the server, which names the commit.
+	want := []string{"common app/libllama-common.so.0 content", "llama-server app/libllama-server-impl.so content", "lock usr/share/llorch/llorch.lock content"}
+	if !slices.Equal(files, want) {
+		t.Errorf("it names %q, want %q", files, want)
+	}
+	for _, which := range []string{"image", "rebuilt"} {
+		if _, err := os.Stat(filepath.Join(kept, which, "index.json")); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestFixtureLockRefused holds that a build keeps to its lock or fails, naming the part.
+func TestFixtureLockRefused(t *testing.T) {
+	p := fixture(t)
+	repo := gitrepo.New(t, tinyengine.Tree())
+	d := standalone(t)
+	p.must("lock", "--builder", d.Addr, "--source", repo.Dir, "--ref", "HEAD", "--cpu", "x86-64-v3", "--no-ui")
+	data, err := os.ReadFile(filepath.Join(p.dir, images.LockFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := images.DecodeLock(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const platform = "linux/amd64"
+	libc := slices.IndexFunc(lock.Platforms[platform].Packages.Runtime, func(p images.Package) bool { return p.Name == "libc6" })
+	for name, c := range map[string]struct {
+		change func(*images.Lock, *images.LockPlatform)
+		code   int
+		says   []string
+	}{
+		"another base": {
+			func(_ *images.Lock, p *images.LockPlatform) { p.Build.Digest = "sha256:" + strings.Repeat("1", 64) },
+			3, []string{"build_base", strings.Repeat("1", 64)},
+		},
+		"a commit that is not there": {
+			func(l *images.Lock, _ *images.LockPlatform) { l.Source.Commit = strings.Repeat("1", 40) },
+			2, []string{strings.Repeat("1", 40)},
+		},
+		"other files in the commit": {
+			func(l *images.Lock, _ *images.LockPlatform) { l.Source.Tree = strings.Repeat("2", 40) },
+			2, []string{"source.tree"},
+		},
+		"another time": {
+			func(l *images.Lock, _ *images.LockPlatform) { l.Source.Time = l.Source.Time.Add(time.Hour) },
+			2, []string{"source.time"},
+		},
+		"a package with another hash": {
+			func(_ *images.Lock, p *images.LockPlatform) { p.Packages.Runtime[libc].SHA256 = strings.Repeat("3", 64) },
+			4, []string{"libc6_", strings.Repeat("3", 64), "cannot be had"},
+		},
+		"a package that no archive has": {
+			func(_ *images.Lock, p *images.LockPlatform) {
+				p.Packages.Runtime[libc].Path = "pool/main/g/glibc/libc6_0.0-1_amd64.deb"
+				p.Packages.Runtime[libc].SHA256 = strings.Repeat("4", 64)
+			},
+			4, []string{"libc6_0.0-1_amd64.deb", "cannot be had"},
+		},
+		"scripts of another program": {
+			func(l *images.Lock, _ *images.LockPlatform) { l.Recipe.Scripts = "sha256:" + strings.Repeat("5", 64) },
+			2, []string{"recipe.scripts"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changed, err := images.DecodeLock(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			on := changed.Platforms[platform]
+			// Nothing waits for services that keep old packages and cannot be reached here.
+			on.Snapshots = nil
+			c.change(&changed, &on)
+			changed.Platforms[platform] = on
+			text, err := changed.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(t.TempDir(), "changed.lock")
+			if err := os.WriteFile(file, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out := filepath.Join(t.TempDir(), "image.tar")
+			p.run("build", "--builder", d.Addr, "--locked="+file, "--output", out).wants(t, c.code, c.says...)
+			if _, err := os.Stat(out); err == nil {
+				t.Error("an image was written")
+			}
+		})
+	}
+}
+
+// TestFixturePush holds that a builder pushes an image and what is stated about it to a
+// registry, that another client finds both there, and that verify takes it from there.
+func TestFixturePush(t *testing.T) {
+	p := fixture(t)
+	reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(reg.Close)
+	repo := gitrepo.New(t, tinyengine.Tree())
+	d := standalone(t)
+	host := strings.TrimPrefix(reg.URL, "http://")
+	tag := host + "/llama:locked"
+	// Without an engine: the builder alone does it.
+	p.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+	p.must("lock", "--builder", d.Addr, "--source", repo.Dir, "--ref", "HEAD", "--cpu", "x86-64-v3", "--no-ui")
+	r := p.must("build", "--builder", d.Addr, "--locked", "--push", "--tag", tag, "--tag", host+"/llama:second")
+	ref, err := name.ParseReference(tag, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	desc, err := remote.Get(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(r.stdout, "pushed "+tag+"@"+desc.Digest.String()) {
+		t.Errorf("the registry has %s, and the program says:\n%s", desc.Digest, r.stdout)
+	}
+	index, err := desc.ImageIndex()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stated := statements(t, index)
+	for _, predicate := range []string{"https://spdx.dev/Document", "https://slsa.dev/provenance/v1", "https://github.com/llorch/llorch-bk/predicates/device-code/v1"} {
+		if stated[predicate] == nil {
+			t.Errorf("nothing is stated as %s", predicate)
+		}
+	}
+	var sbom struct {
+		Packages []struct{ Name, VersionInfo string }
+	}
+	if err := json.Unmarshal(stated["https://spdx.dev/Document"], &sbom); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(p.dir, images.LockFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := images.DecodeLock(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pkg := range lock.Platforms["linux/amd64"].Packages.Runtime {
+		if !slices.ContainsFunc(sbom.Packages, func(s struct{ Name, VersionInfo string }) bool {
+			return s.Name == pkg.Name && s.VersionInfo == pkg.Version
+		}) {
+			t.Errorf("the SBOM lacks %s %s", pkg.Name, pkg.Version)
+		}
+	}
+	p.must("verify", "--builder", d.Addr, tag)
+
+	// Somebody else's image under the name, with the lock of ours.
+	r = p.run("build", "--builder", d.Addr, "--push", "--tag", "127.0.0.1:1/llama:x", "--source", repo.Dir, "--cpu", "x86-64-v3", "--no-ui")
+	r.wants(t, 4, "cannot be pushed")
+	p.run("build", "--push").wants(t, 2, "--tag")
+}
+
+// statements are the predicates of an index by their type.
+func statements(t *testing.T, index v1.ImageIndex) map[string]json.RawMessage {
+	t.Helper()
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]json.RawMessage{}
+	for _, m := range manifest.Manifests {
+		if m.Platform == nil || m.Platform.OS != "unknown" {
+			continue
+		}
+		img, err := index.Image(m.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		layers, err := img.Layers()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range layers {
+			r, err := l.Uncompressed()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var s struct {
+				PredicateType string          `json:"predicateType"`
+				Predicate     json.RawMessage `json:"predicate"`
+				Subject       []struct{ Digest map[string]string }
+			}
+			err = json.NewDecoder(r).Decode(&s)
+			r.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[s.PredicateType] = s.Predicate
+			var about []string
+			for _, of := range s.Subject {
+				about = append(about, of.Digest["sha256"])
+			}
+			if !slices.ContainsFunc(manifest.Manifests, func(m v1.Descriptor) bool { return slices.Contains(about, m.Digest.Hex) }) {
+				t.Errorf("%s is about %s, which is not here", s.PredicateType, fmt.Sprint(about))
+			}
+		}
+	}
+	return out
+}
