@@ -30,7 +30,7 @@ func TestReadTree(t *testing.T) {
 				"CMakeLists.txt": v050, "ggml/CMakeLists.txt": "", "tools/server/CMakeLists.txt": "",
 				"tools/ui/package-lock.json": "{}", "scripts/ui-assets.cmake": `set(SRC_DIST_DIR "${UI_SOURCE_DIR}/dist")`,
 			},
-			want: &images.Tree{Version: "0.5.0", ServerDir: "tools/server", UI: true},
+			want: &images.Tree{Version: "0.5.0", ServerDir: "tools/server", UI: true, UILock: "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"},
 		},
 		"a web UI that is downloaded only": {
 			files: map[string]string{

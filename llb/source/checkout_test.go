@@ -44,7 +44,7 @@ func TestLocalCommit(t *testing.T) {
 			if c.tag == "old" && got.Facts.Tag == "both" {
 				got.Facts.Tag = "old"
 			}
-			want := images.SourceFacts{Kind: images.SourceCommit, Commit: c.commit, Tag: c.tag, Depth: c.depth, Time: committed, Tree: llamaTree}
+			want := images.SourceFacts{Kind: images.SourceCommit, Commit: c.commit, Tag: c.tag, Depth: c.depth, Time: committed, TreeID: r.git("rev-parse", c.commit+"^{tree}"), Tree: llamaTree}
 			if diff := cmp.Diff(want, got.Facts); diff != "" {
 				t.Error(diff)
 			}

@@ -211,7 +211,7 @@ func TestWorkingTree(t *testing.T) {
 			c.change(r)
 			want := source.Checkout{
 				Location: r.dir, Dir: r.dir,
-				Facts: images.SourceFacts{Kind: images.SourceDir, Commit: r.main, Dirty: c.dirty, Tag: "v0.5.0", Depth: 2, Time: committed, Tree: llamaTree},
+				Facts: images.SourceFacts{Kind: images.SourceDir, Commit: r.main, Dirty: c.dirty, Tag: "v0.5.0", Depth: 2, Time: committed, TreeID: r.git("--no-replace-objects", "rev-parse", "HEAD^{tree}"), Tree: llamaTree},
 			}
 			got := resolve(t, r.resolver(), r.dir, "")
 			content := got.Content
