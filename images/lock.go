@@ -2,13 +2,16 @@ package images
 
 import (
 	"bytes"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
+	"path"
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +23,11 @@ const LockSchema = 1
 
 // LockFile is the usual name of a lock.
 const LockFile = "llorch.lock"
+
+// LockJSONSchema describes a lock to other programs (JSON Schema, draft 2020-12).
+//
+//go:embed llorch.lock.schema.json
+var LockJSONSchema []byte
 
 // Lock is everything that an image is made of, by content: with it, the same image is
 // built next year, or the build says what can no longer be had. It is a file that
@@ -118,12 +126,19 @@ func MakeLock(r Request, f Facts, p Plan, sets PackageSets) (Lock, error) {
 		l.Source.UILock = f.Source.Tree.UILock
 	}
 	if p.CUDA != nil {
-		l.Request.CUDA, l.Request.CUDAArch = p.CUDA.Version, r.CUDAArch
+		l.Request.CUDA = p.CUDA.Version
+		// What "auto" and "all" stand for is another machine's or another program's matter.
+		for _, arch := range p.CUDA.Archs {
+			l.Request.CUDAArch = append(l.Request.CUDAArch, strings.TrimSuffix(arch, "-real"))
+		}
 	}
 	if a := p.Accelerator; a != nil && a.Base.Ref != p.Build.Ref {
 		lp := l.Platforms[p.Platform]
 		lp.Accelerator = a.Base
 		l.Platforms[p.Platform] = lp
+	}
+	if part, err := l.check(); err != nil {
+		return Lock{}, fault.New(fault.Usage, "this cannot be locked: "+part, err, "")
 	}
 	return l, nil
 }
@@ -148,8 +163,11 @@ func DecodeLock(data []byte) (Lock, error) {
 	var about struct {
 		Schema int `json:"schema"`
 	}
-	if err := json.Unmarshal(data, &about); err != nil {
+	var syntax *json.SyntaxError
+	if err := json.Unmarshal(data, &about); errors.As(err, &syntax) {
 		return l, wrong("it is no JSON", err)
+	} else if err != nil {
+		return l, wrong("schema", err)
 	}
 	if about.Schema != LockSchema {
 		return l, wrong("schema", fmt.Errorf("it is %d, and this program reads %d", about.Schema, LockSchema))
@@ -159,13 +177,29 @@ func DecodeLock(data []byte) (Lock, error) {
 	if err := dec.Decode(&l); err != nil {
 		return l, wrong("a field", err)
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return l, wrong("its end", errors.New("something follows the lock"))
-	}
 	if part, err := l.check(); err != nil {
 		return l, wrong(part, err)
 	}
+	// Of two fields with one name the decoder takes the last, and it does not mind the
+	// case of letters: others may read something else.
+	var has, want bytes.Buffer
+	form, err := l.Encode()
+	if err := errors.Join(err, json.Compact(&has, data), json.Compact(&want, form)); err != nil {
+		return l, err
+	}
+	if !bytes.Equal(has.Bytes(), want.Bytes()) {
+		return l, wrong("its form", fmt.Errorf("it is other than llorch-bk writes it, at %q", differing(has.Bytes(), want.Bytes())))
+	}
 	return l, nil
+}
+
+// differing is a piece of has from about where it is no longer as want is.
+func differing(has, want []byte) []byte {
+	at := 0
+	for at < min(len(has), len(want)) && has[at] == want[at] {
+		at++
+	}
+	return has[max(0, at-30):min(len(has), at+30)]
 }
 
 var (
@@ -175,11 +209,13 @@ var (
 	debName      = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]*$`)
 	debVersion   = regexp.MustCompile(`^[A-Za-z0-9.+:~-]+$`)
 	debArch      = regexp.MustCompile(`^[a-z0-9-]+$`)
+	snapshotURL  = regexp.MustCompile(`^https?://[^\s'"]+$`)
 	poolPath     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+._%~/-]*\.deb$`)
 )
 
 // check names the part of a lock that cannot be right.
 func (l Lock) check() (string, error) {
+	_, offset := l.Source.Time.Zone()
 	switch s := l.Source; {
 	case s.Repository == "":
 		return "source.repository", errors.New("it is empty")
@@ -189,6 +225,10 @@ func (l Lock) check() (string, error) {
 		return "source.tree", fmt.Errorf("%q is no id of git's", s.Tree)
 	case s.Time.IsZero():
 		return "source.time", errors.New("there is none")
+	case offset != 0 || s.Time.Nanosecond() != 0:
+		return "source.time", fmt.Errorf("%s is not in UTC and whole seconds", s.Time.Format(time.RFC3339Nano))
+	case s.Depth < 0:
+		return "source.depth", fmt.Errorf("%d is no number of commits", s.Depth)
 	case s.UILock != "" && !sha256Digest.MatchString(s.UILock):
 		return "source.ui_lock", fmt.Errorf("%q is no digest", s.UILock)
 	case !sha256Digest.MatchString(l.Recipe.Scripts):
@@ -196,32 +236,107 @@ func (l Lock) check() (string, error) {
 	case len(l.Platforms) == 0:
 		return "platforms", errors.New("there is none")
 	}
-	for name, p := range l.Platforms {
+	if part, err := l.Request.check(); err != nil {
+		return "request." + part, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.Platforms)) {
 		at := "platforms." + name
 		if !slices.Contains(Platforms, name) {
 			return at, fmt.Errorf("it is not one of %s", strings.Join(Platforms, ", "))
 		}
-		if p.Build.Ref == "" {
-			return at + ".build_base", errors.New("it is empty")
+		if part, err := l.Platforms[name].check(); err != nil {
+			return at + "." + part, err
 		}
-		for base, f := range map[string]BaseFacts{"build_base": p.Build, "runtime_base": p.Runtime, "accelerator_base": p.Accelerator} {
-			if f.Ref != "" && !sha256Digest.MatchString(f.Digest) {
-				return at + "." + base, fmt.Errorf("%q is no digest, without which it is not pinned", f.Digest)
-			}
-		}
-		for set, all := range p.Packages.named() {
-			for _, pkg := range all {
-				if err := pkg.check(); err != nil {
-					return at + ".packages." + set, err
-				}
-			}
+		if _, err := l.request(name).Normalise(); err != nil {
+			return "request", errors.Unwrap(err)
 		}
 	}
 	return "", nil
 }
 
-func (s PackageSets) named() map[string][]Package {
-	return map[string][]Package{"toolchain": s.Toolchain, "accelerator": s.Accelerator, "ui": s.UI, "runtime": s.Runtime}
+// check refuses what another machine, or another day, would understand otherwise.
+func (r LockRequest) check() (string, error) {
+	members, err := findVariants(r.Variant)
+	switch {
+	case err != nil:
+		return "variant", err
+	case len(members) > 1:
+		return "variant", fmt.Errorf("%q is one of several, which are not pinned", r.Variant)
+	case r.CPU == CPUNative:
+		return "cpu", fmt.Errorf("%q is another level on each machine", r.CPU)
+	case slices.Contains(r.CUDAArch, CUDAAuto) || slices.Contains(r.CUDAArch, CUDAAll):
+		return "cuda_arch", fmt.Errorf("%q names no architecture", r.CUDAArch)
+	}
+	toolkit := ""
+	if a := members[0].Accelerator; a != nil && a.CUDA != nil {
+		toolkit = a.CUDA.Version
+	}
+	if r.CUDA != toolkit {
+		return "cuda", fmt.Errorf("%q is not what the variant %s has, %q", r.CUDA, r.Variant, toolkit)
+	}
+	if toolkit != "" && len(r.CUDAArch) == 0 {
+		return "cuda_arch", errors.New("there is none")
+	}
+	return "", nil
+}
+
+func (p LockPlatform) check() (string, error) {
+	for _, base := range []struct {
+		name string
+		BaseFacts
+	}{{"build_base", p.Build}, {"runtime_base", p.Runtime}, {"accelerator_base", p.Accelerator}} {
+		switch {
+		case base.name != "build_base" && reflect.ValueOf(base.BaseFacts).IsZero():
+		case base.Ref == "":
+			return base.name, errors.New("it has no name")
+		case !sha256Digest.MatchString(base.Digest):
+			return base.name, fmt.Errorf("%q is no digest, without which it is not pinned", base.Digest)
+		}
+	}
+	for _, s := range p.Snapshots {
+		if !snapshotURL.MatchString(s) {
+			return "snapshots", fmt.Errorf("%q is no address of an archive", s)
+		}
+	}
+	switch {
+	case len(p.Packages.Toolchain) == 0:
+		return "packages.toolchain", errors.New("there is none, so nothing says what compiles")
+	case len(p.Packages.Runtime) == 0 && p.Runtime.Ref == "":
+		return "packages.runtime", errors.New("there is none, and no base to run on either")
+	}
+	for _, set := range []struct {
+		name string
+		all  []Package
+	}{{"toolchain", p.Packages.Toolchain}, {"accelerator", p.Packages.Accelerator}, {"ui", p.Packages.UI}, {"runtime", p.Packages.Runtime}} {
+		if err := checkPackages(set.all); err != nil {
+			return "packages." + set.name, err
+		}
+	}
+	return "", nil
+}
+
+// checkPackages looks at the packages of one set: each is there once, in the order of
+// their names, and has a file of its own.
+func checkPackages(all []Package) error {
+	files := map[string]string{}
+	for i, p := range all {
+		if err := p.check(); err != nil {
+			return err
+		}
+		if i > 0 && all[i-1].Name >= p.Name {
+			if all[i-1].Name == p.Name {
+				return fmt.Errorf("%s is there twice", p.Name)
+			}
+			return fmt.Errorf("%s comes after %s: they are not sorted by name", p.Name, all[i-1].Name)
+		}
+		// A step has all files of a set in one folder.
+		file := path.Base(p.Path)
+		if other, ok := files[file]; ok {
+			return fmt.Errorf("%s and %s are both %s", other, p.Name, file)
+		}
+		files[file] = p.Name
+	}
+	return nil
 }
 
 // check says what cannot be right about a package that is pinned.
@@ -235,12 +350,22 @@ func (p Package) check() error {
 		return fmt.Errorf("%s: %q is no architecture", p.Name, p.Architecture)
 	case !sha256Hex.MatchString(p.SHA256):
 		return fmt.Errorf("%s: %q is no sha256", p.Name, p.SHA256)
-	case !poolPath.MatchString(p.Path) || strings.Contains(p.Path, ".."):
+	case !poolPath.MatchString(p.Path) || path.Clean(p.Path) != p.Path:
 		return fmt.Errorf("%s: %q is no path in an archive", p.Name, p.Path)
 	case p.Size <= 0:
 		return fmt.Errorf("%s: a size of %d", p.Name, p.Size)
 	}
 	return nil
+}
+
+// request is what a lock asks for on one of its platforms.
+func (l Lock) request(platform string) Request {
+	p := l.Platforms[platform]
+	return Request{
+		Source: l.Source.Repository, Ref: l.Source.Commit, Variant: l.Request.Variant, Platform: platform, CPU: l.Request.CPU, CUDAArch: l.Request.CUDAArch,
+		CMakeFlags: l.Request.CMake, Programs: l.Request.Programs, NoUI: l.Request.NoUI,
+		RuntimeBase: p.Runtime.Ref, AcceleratorBase: p.Accelerator.Ref,
+	}
 }
 
 // Locked is the request and the facts that a lock stands for, on one platform. tags
@@ -260,11 +385,8 @@ func (l Lock) Locked(platform string, tags []string, scripts string) (Request, F
 	if !ok {
 		return Request{}, Facts{}, fault.New(fault.Usage, "the lock cannot be kept to: platforms", fmt.Errorf("it has no %s", platform), "lock that one too: llorch-bk lock --platform "+platform)
 	}
-	r := Request{
-		Source: l.Source.Repository, Ref: l.Source.Commit, Variant: l.Request.Variant, Platform: platform, CPU: l.Request.CPU, CUDAArch: l.Request.CUDAArch,
-		CMakeFlags: l.Request.CMake, Programs: l.Request.Programs, NoUI: l.Request.NoUI, Tags: tags,
-		RuntimeBase: p.Runtime.Ref, AcceleratorBase: p.Accelerator.Ref,
-	}
+	r := l.request(platform)
+	r.Tags = tags
 	f := Facts{
 		Source: SourceFacts{Commit: l.Source.Commit, TreeID: l.Source.Tree, Tag: l.Source.Tag, Depth: l.Source.Depth, Time: l.Source.Time},
 		Build:  p.Build, Runtime: p.Runtime, Accelerator: p.Accelerator, Packages: &p.Packages, Snapshots: p.Snapshots, Scripts: scripts,
@@ -311,7 +433,19 @@ func (l Lock) Differences(other Lock) []Difference {
 	return out
 }
 
-// flat is every value of a lock by its path. A package is one value.
+// words are strings in one, so that others are not the same.
+func words(all []string) string {
+	out := make([]string, len(all))
+	for i, s := range all {
+		if out[i] = s; s == "" || strings.ContainsAny(s, " \"") {
+			out[i] = strconv.Quote(s)
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// flat is every value of a lock by its path. A package is one value: its version and
+// its hash, wherever an archive has it.
 func (l Lock) flat() map[string]string {
 	out := map[string]string{}
 	var walk func(at string, v reflect.Value)
@@ -327,7 +461,7 @@ func (l Lock) flat() map[string]string {
 			return
 		case []string:
 			if len(value) > 0 {
-				out[at] = strings.Join(value, " ")
+				out[at] = words(value)
 			}
 			return
 		}

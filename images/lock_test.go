@@ -1,0 +1,714 @@
+package images_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// tree is git's id of the files of commit.
+const tree = "1111222233334444555566667777888899990000"
+
+var scripts = sha("5")
+
+// deb is a package that is pinned; digit tells it from others.
+func deb(name, version, digit string) images.Package {
+	// Names of files have no epoch.
+	_, bare, ok := strings.Cut(version, ":")
+	if !ok {
+		bare = version
+	}
+	return images.Package{
+		Name: name, Version: version, Architecture: "amd64", SHA256: strings.Repeat(digit, 64), Size: 100,
+		Path: "pool/main/" + name[:1] + "/" + name + "/" + name + "_" + bare + "_amd64.deb",
+	}
+}
+
+// sets are packages for every part of a plan.
+func sets() images.PackageSets {
+	return images.PackageSets{
+		Toolchain:   []images.Package{deb("cmake", "3.31.6-2", "1"), deb("g++", "4:14.2.0-1", "2")},
+		Accelerator: []images.Package{deb("cmake", "3.28.3-1", "3")},
+		UI:          []images.Package{deb("npm", "9.2.0~ds1-3", "4")},
+		Runtime:     []images.Package{deb("base-files", "13.8", "5"), deb("libc6", "2.41-12", "6")},
+	}
+}
+
+// lockable are facts that say all that a lock needs.
+func lockable(f *images.Facts) {
+	f.Source.TreeID, f.Source.Depth, f.Source.Tree.UILock, f.Scripts = tree, 9000, sha("7"), scripts
+}
+
+func lockOf(t *testing.T, r func(*images.Request), f func(*images.Facts), s images.PackageSets) (images.Lock, error) {
+	t.Helper()
+	known := facts(lockable)
+	if f != nil {
+		f(&known)
+	}
+	p, err := images.MakePlan(normal(t, r), known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return images.MakeLock(normal(t, r), known, p, s)
+}
+
+// wholeLock has every field of a lock that can be there at once.
+func wholeLock(t *testing.T) images.Lock {
+	t.Helper()
+	l, err := lockOf(t, func(r *images.Request) {
+		r.Variant, r.CUDAArch = "cuda", []string{"86", "89"}
+		r.CMakeFlags, r.Programs, r.RuntimeBase = []string{"-DGGML_LTO=ON"}, []string{"llama-bench", "llama-cli"}, "docker.io/library/debian:trixie-slim"
+	}, cudaFacts, sets())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := l.Platforms["linux/amd64"]
+	p.Snapshots = []string{"https://snapshot.debian.org/archive/debian/20261001T100000Z", "https://snapshot.debian.org/archive/debian-security/20261001T100000Z"}
+	l.Platforms["linux/amd64"] = p
+	return l
+}
+
+// cpuLock is a lock of an image whose root is made of packages' files.
+func cpuLock(t *testing.T) images.Lock {
+	t.Helper()
+	s := sets()
+	s.Accelerator = nil
+	l, err := lockOf(t, nil, nil, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func encode(t *testing.T, l images.Lock) []byte {
+	t.Helper()
+	data, err := l.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestMakeLock(t *testing.T) {
+	t.Parallel()
+	got := wholeLock(t)
+	base := images.BaseFacts{Ref: "docker.io/library/debian:trixie-slim", Digest: sha("b"), Env: []string{"PATH=/usr/bin:/bin"}}
+	want := images.Lock{
+		Schema: 1,
+		Recipe: images.LockRecipe{Number: 1, Scripts: scripts},
+		Source: images.LockSource{
+			Repository: images.DefaultRepository, Ref: images.DefaultRef, Commit: commit, Tree: tree,
+			// In UTC, wherever the commit was made.
+			Time: time.Date(2026, 10, 1, 10, 0, 0, 0, time.UTC), Tag: "v0.5.0", Depth: 9000, UILock: sha("7"),
+		},
+		Request: images.LockRequest{
+			// The toolkit that was chosen, not the family that was asked for.
+			Variant: "cuda12", CPU: images.CPUPortable, CUDA: "12.8", CUDAArch: []string{"86", "89"},
+			CMake: []string{"-DGGML_LTO=ON"}, Programs: []string{"llama-bench", "llama-cli"},
+		},
+		Platforms: map[string]images.LockPlatform{"linux/amd64": {
+			Build: base, Runtime: base,
+			Accelerator: images.BaseFacts{Ref: nvidia128, Digest: sha("d"), Env: []string{"PATH=/usr/local/cuda/bin:/usr/bin:/bin"}},
+			Snapshots:   got.Platforms["linux/amd64"].Snapshots, Packages: sets(),
+		}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What a request leaves to the machine or to the program is in the lock as it was decided.
+func TestMakeLockDecides(t *testing.T) {
+	t.Parallel()
+	gpus := func(f *images.Facts) {
+		cudaFacts(f)
+		f.GPU = &images.GPUFacts{Driver: "570.26", Devices: []images.GPU{{Capability: "8.6"}, {Capability: "12.0"}}}
+		f.CPULevel = "x86-64-v3"
+	}
+	for name, c := range map[string]struct {
+		r       func(*images.Request)
+		f       func(*images.Facts)
+		variant string
+		cpu     string
+		archs   []string
+	}{
+		"the machine's CPU":       {func(r *images.Request) { r.CPU = images.CPUNative }, func(f *images.Facts) { f.CPULevel = "x86-64-v3" }, "cpu", "x86-64-v3", nil},
+		"the machine's GPUs":      {func(r *images.Request) { r.Variant, r.CUDAArch = "cuda", []string{images.CUDAAuto} }, gpus, "cuda12", images.CPUPortable, []string{"86", "120"}},
+		"every GPU":               {cuda, cudaFacts, "cuda12", images.CPUPortable, []string{"61", "70", "75", "80", "86", "89", "90", "100", "120"}},
+		"every GPU, by that word": {func(r *images.Request) { r.Variant, r.CUDAArch = "cuda", []string{images.CUDAAll} }, cudaFacts, "cuda12", images.CPUPortable, []string{"61", "70", "75", "80", "86", "89", "90", "100", "120"}},
+		"a toolkit that is there": {cuda, func(f *images.Facts) {
+			f.Accelerator = images.BaseFacts{Ref: "docker.io/nvidia/cuda:13.0.1-devel-ubuntu24.04@sha256:7d2f6a8c2071d911524f95061a0db363e24d27aa51ec831fcccf9e76eb72bc92", Digest: sha("e")}
+			f.Unreachable = []string{nvidia128}
+		}, "cuda13", images.CPUPortable, []string{"75", "80", "86", "89", "90", "100", "103", "120", "121"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, err := lockOf(t, c.r, c.f, sets())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if l.Request.Variant != c.variant || l.Request.CPU != c.cpu || !slices.Equal(l.Request.CUDAArch, c.archs) {
+				t.Errorf("got %+v", l.Request)
+			}
+		})
+	}
+}
+
+func TestMakeLockRefuses(t *testing.T) {
+	t.Parallel()
+	twice := sets()
+	twice.Toolchain = []images.Package{deb("cmake", "1", "1"), deb("cmake", "2", "2")}
+	none, rootless := sets(), sets()
+	none.Toolchain, rootless.Runtime = nil, nil
+	for name, c := range map[string]struct {
+		f     func(*images.Facts)
+		sets  images.PackageSets
+		class fault.Class
+		why   string
+	}{
+		"a tree that nobody has read": {func(f *images.Facts) { f.Source.Tree = nil }, sets(), fault.Unexpected, "waits for source.tree"},
+		"two facts to look up":        {func(f *images.Facts) { f.Source.Commit, f.Build = "", images.BaseFacts{} }, sets(), fault.Unexpected, "source.commit, build_base.digest"},
+		"changes":                     {func(f *images.Facts) { f.Source.Dirty, f.Source.Content = true, sha("8") }, sets(), fault.Usage, "nobody else has them"},
+		"a folder of a larger tree":   {func(f *images.Facts) { f.Source.Content = sha("8") }, sets(), fault.Usage, "nobody else has them"},
+		"no time":                     {func(f *images.Facts) { f.Source.Time = time.Time{} }, sets(), fault.Machine, "the commit's time is not known"},
+		"a base of one engine":        {func(f *images.Facts) { f.Build.Digest, f.Build.ID = "", sha("9") }, sets(), fault.Usage, "platforms.linux/amd64.build_base"},
+		"scripts that nobody knows":   {func(f *images.Facts) { f.Scripts = "" }, sets(), fault.Usage, "recipe.scripts"},
+		"a package in two versions":   {nil, twice, fault.Usage, "packages.toolchain: cmake is there twice"},
+		"no toolchain":                {nil, none, fault.Usage, "packages.toolchain"},
+		"an image of nothing":         {nil, rootless, fault.Usage, "packages.runtime"},
+		"packages that are not found": {nil, images.PackageSets{Toolchain: []images.Package{{Name: "cmake"}}, Runtime: sets().Runtime}, fault.Usage, "packages.toolchain: cmake"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, err := lockOf(t, nil, c.f, c.sets)
+			if fault.ClassOf(err) != c.class || err == nil || !strings.Contains(err.Error(), c.why) {
+				t.Errorf("class %d, %v: want %d with %q", fault.ClassOf(err), err, c.class, c.why)
+			}
+			if diff := cmp.Diff(images.Lock{}, l); diff != "" {
+				t.Errorf("a lock beside the error: %s", diff)
+			}
+		})
+	}
+}
+
+func TestLockHasOneForm(t *testing.T) {
+	t.Parallel()
+	for name, make := range map[string]func(*testing.T) images.Lock{"whole": wholeLock, "cpu": cpuLock} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			first := encode(t, make(t))
+			for range 25 {
+				if again := encode(t, make(t)); !bytes.Equal(first, again) {
+					t.Fatal(cmp.Diff(string(first), string(again)))
+				}
+			}
+			l, err := images.DecodeLock(first)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(make(t), l, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("decoded (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(string(first), string(encode(t, l))); diff != "" {
+				t.Errorf("encoded again (-want +got):\n%s", diff)
+			}
+			// Space is nobody's meaning: a lock that an editor has indented otherwise is the same.
+			var other bytes.Buffer
+			if err := json.Indent(&other, first, "", "\t"); err != nil {
+				t.Fatal(err)
+			}
+			if l, err = images.DecodeLock(other.Bytes()); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(first), string(encode(t, l))); diff != "" {
+				t.Errorf("from other space (-want +got):\n%s", diff)
+			}
+		})
+	}
+	// People read it: names are as they are, and the end is a line's.
+	text := string(encode(t, wholeLock(t)))
+	if !strings.Contains(text, `"name": "g++"`) || strings.Contains(text, `\u00`) || !strings.HasSuffix(text, "}\n") {
+		t.Errorf("got %s", text)
+	}
+}
+
+// broken is a lock that cannot be right.
+type broken struct {
+	name string
+	// old is replaced by new in the text of wholeLock, or, with cpu, of cpuLock.
+	old, new string
+	// change is for what is more than a word.
+	change func(*images.Lock)
+	cpu    bool
+	// part is what the error has to name.
+	part string
+	// beyond the schema: only the program tells.
+	beyond bool
+}
+
+// text is the lock's, as somebody has left it.
+func (b broken) text(t *testing.T) string {
+	t.Helper()
+	l := wholeLock(t)
+	if b.cpu {
+		l = cpuLock(t)
+	}
+	if b.change != nil {
+		b.change(&l)
+	}
+	text := string(encode(t, l))
+	if b.old != "" {
+		if !strings.Contains(text, b.old) {
+			t.Fatalf("the lock has no %q:\n%s", b.old, text)
+		}
+		text = strings.Replace(text, b.old, b.new, 1)
+	}
+	return text
+}
+
+// onPlatform changes the one platform that the tests' locks have.
+func onPlatform(change func(*images.LockPlatform)) func(*images.Lock) {
+	return func(l *images.Lock) {
+		p := l.Platforms["linux/amd64"]
+		p.Packages.Toolchain = slices.Clone(p.Packages.Toolchain)
+		change(&p)
+		l.Platforms["linux/amd64"] = p
+	}
+}
+
+// inPackage changes the first package of a toolchain.
+func inPackage(change func(*images.Package)) func(*images.Lock) {
+	return onPlatform(func(p *images.LockPlatform) { change(&p.Packages.Toolchain[0]) })
+}
+
+const (
+	inToolchain = "platforms.linux/amd64.packages.toolchain"
+	hex64       = "1111111111111111111111111111111111111111111111111111111111111111"
+)
+
+var brokenLocks = []broken{
+	{name: "another schema", old: `"schema": 1`, new: `"schema": 2`, part: "schema"},
+	{name: "a schema in words", old: `"schema": 1`, new: `"schema": "1"`, part: "schema"},
+	{name: "no schema", old: "  \"schema\": 1,\n", part: "schema"},
+	{name: "half of it", old: "  \"platforms\": {\n", new: "\x00", part: "no JSON"},
+	{name: "a merge that was not finished", old: `  "source"`, new: "<<<<<<< HEAD\n  \"source\"", part: "no JSON"},
+	{name: "a second lock after it", change: nil, old: "\n}\n", new: "\n}\n{}\n", part: "no JSON"},
+	{name: "an unknown field", old: `"recipe": {`, new: `"recipes": {`, part: `"recipes"`},
+	{name: "an unknown field within", old: `"layout"`, new: `"layouts"`, part: `"layouts"`, change: onPlatform(func(p *images.LockPlatform) { p.Build.Layout = true })},
+	{name: "a number in words", old: `"depth": 9000`, new: `"depth": "9000"`, part: "depth"},
+	{name: "one field twice", old: `    "commit": `, new: `    "commit": "` + strings.Repeat("0", 40) + "\",\n    \"commit\": ", part: "its form", beyond: true},
+	{name: "one platform twice", old: `  "platforms": {`, new: `  "platforms": {"linux/amd64": {},`, part: "its form", beyond: true},
+	{name: "a field in capitals", old: `"commit"`, new: `"Commit"`, part: "its form"},
+	{name: "fields in another order", old: "\"number\": 1,\n    \"scripts\": \"" + sha("5") + "\"", new: `"scripts": "` + sha("5") + `", "number": 1`, part: "its form", beyond: true},
+	{name: "a value that says nothing", old: `"ref": "v0.5.0"`, new: `"ref": ""`, part: "its form"},
+	{name: "null", old: `"ref": "v0.5.0"`, new: `"ref": null`, part: "its form"},
+
+	{name: "another recipe", change: func(l *images.Lock) { l.Recipe.Number = 7 }, part: "recipe.number", beyond: true},
+	{name: "no recipe", change: func(l *images.Lock) { l.Recipe.Number = 0 }, part: "recipe.number"},
+	{name: "other scripts", change: func(l *images.Lock) { l.Recipe.Scripts = sha("0") }, part: "recipe.scripts", beyond: true},
+	{name: "no scripts", change: func(l *images.Lock) { l.Recipe.Scripts = "" }, part: "recipe.scripts"},
+
+	{name: "no repository", change: func(l *images.Lock) { l.Source.Repository = "" }, part: "source.repository"},
+	{name: "a short commit", change: func(l *images.Lock) { l.Source.Commit = commit[:12] }, part: "source.commit"},
+	{name: "a branch for a commit", change: func(l *images.Lock) { l.Source.Commit = "master" }, part: "source.commit"},
+	{name: "a commit and more", change: func(l *images.Lock) { l.Source.Commit = commit + "\n" }, part: "source.commit"},
+	{name: "a tree that is none", change: func(l *images.Lock) { l.Source.Tree = strings.ToUpper(strings.Repeat("a", 40)) }, part: "source.tree"},
+	{name: "no time", change: func(l *images.Lock) { l.Source.Time = time.Time{} }, part: "source.time", beyond: true},
+	{name: "a time elsewhere", old: "2026-10-01T10:00:00Z", new: "2026-10-01T12:00:00+02:00", part: "source.time"},
+	{name: "parts of a second", old: "2026-10-01T10:00:00Z", new: "2026-10-01T10:00:00.5Z", part: "source.time"},
+	{name: "a time in words", old: "2026-10-01T10:00:00Z", new: "yesterday", part: "yesterday"},
+	{name: "less than no history", change: func(l *images.Lock) { l.Source.Depth = -1 }, part: "source.depth"},
+	{name: "a bad digest of the UI's lock", change: func(l *images.Lock) { l.Source.UILock = "sha256:7" }, part: "source.ui_lock"},
+
+	{name: "an unknown variant", change: func(l *images.Lock) { l.Request.Variant = "rocm" }, part: "request.variant", beyond: true},
+	{name: "a family", change: func(l *images.Lock) { l.Request.Variant = "cuda" }, part: "request.variant", beyond: true},
+	{name: "this machine's CPU", change: func(l *images.Lock) { l.Request.CPU = images.CPUNative }, part: "request.cpu"},
+	{name: "a CPU of elsewhere", change: func(l *images.Lock) { l.Request.CPU = "armv8.2-a" }, part: "request", beyond: true},
+	{name: "another toolkit", change: func(l *images.Lock) { l.Request.CUDA = "13.0" }, part: "request.cuda", beyond: true},
+	{name: "a toolkit for nothing", cpu: true, change: func(l *images.Lock) { l.Request.CUDA = "12.8" }, part: "request.cuda", beyond: true},
+	{name: "this machine's GPUs", change: func(l *images.Lock) { l.Request.CUDAArch = []string{images.CUDAAuto} }, part: "request.cuda_arch"},
+	{name: "every GPU", change: func(l *images.Lock) { l.Request.CUDAArch = []string{images.CUDAAll} }, part: "request.cuda_arch"},
+	{name: "no GPU", change: func(l *images.Lock) { l.Request.CUDAArch = nil }, part: "request.cuda_arch", beyond: true},
+	{name: "GPUs for nothing", cpu: true, change: func(l *images.Lock) { l.Request.CUDAArch = []string{"86"} }, part: "request", beyond: true},
+	{name: "a flag that is none", change: func(l *images.Lock) { l.Request.CMake = []string{"--trace"} }, part: "request"},
+	{name: "a program of others", change: func(l *images.Lock) { l.Request.Programs = []string{"bash"} }, part: "request"},
+
+	{name: "no platform", change: func(l *images.Lock) { l.Platforms = map[string]images.LockPlatform{} }, part: "platforms"},
+	{name: "an unknown platform", old: `"linux/amd64": {`, new: `"linux/mips": {`, part: "platforms.linux/mips"},
+	{name: "another platform", old: `"linux/amd64": {`, new: `"linux/arm64": {`, part: "platforms", beyond: true},
+	{name: "no base", change: onPlatform(func(p *images.LockPlatform) { p.Build = images.BaseFacts{} }), part: "platforms.linux/amd64.build_base"},
+	{name: "a base without a digest", change: onPlatform(func(p *images.LockPlatform) { p.Build.Digest = "" }), part: "platforms.linux/amd64.build_base"},
+	{name: "a base by another digest", change: onPlatform(func(p *images.LockPlatform) { p.Build.Digest = "sha512:" + strings.Repeat("b", 128) }), part: "platforms.linux/amd64.build_base"},
+	{name: "a base by half a digest", change: onPlatform(func(p *images.LockPlatform) { p.Runtime.Digest = sha("b")[:40] }), part: "platforms.linux/amd64.runtime_base"},
+	{name: "a base without a name", change: onPlatform(func(p *images.LockPlatform) { p.Accelerator.Ref = "" }), part: "platforms.linux/amd64.accelerator_base"},
+	{name: "a base whose name is none", change: onPlatform(func(p *images.LockPlatform) { p.Runtime.Ref = "Not A Name" }), part: "request", beyond: true},
+	{name: "a base for no GPU", cpu: true, change: onPlatform(func(p *images.LockPlatform) { p.Accelerator = p.Build }), part: "request", beyond: true},
+	{name: "an archive that is a file", change: onPlatform(func(p *images.LockPlatform) { p.Snapshots = []string{"file:///etc"} }), part: "platforms.linux/amd64.snapshots"},
+	{name: "two archives in one", change: onPlatform(func(p *images.LockPlatform) { p.Snapshots = []string{"https://a.example https://b.example"} }), part: "platforms.linux/amd64.snapshots"},
+
+	{name: "no toolchain", change: onPlatform(func(p *images.LockPlatform) { p.Packages.Toolchain = nil }), part: inToolchain},
+	{name: "an image of nothing", cpu: true, change: onPlatform(func(p *images.LockPlatform) { p.Packages.Runtime = nil }), part: "platforms.linux/amd64.packages.runtime"},
+	{name: "a package without a name", change: inPackage(func(p *images.Package) { p.Name = "" }), part: inToolchain},
+	{name: "a package that is an option", change: inPackage(func(p *images.Package) { p.Name = "-oAPT::x" }), part: inToolchain},
+	{name: "a package of any version", change: inPackage(func(p *images.Package) { p.Version = "" }), part: inToolchain},
+	{name: "a version that is none", change: inPackage(func(p *images.Package) { p.Version = "1 2" }), part: inToolchain},
+	{name: "no architecture", change: inPackage(func(p *images.Package) { p.Architecture = "" }), part: inToolchain},
+	{name: "no hash", change: inPackage(func(p *images.Package) { p.SHA256 = "" }), part: inToolchain},
+	{name: "a hash in capitals", change: inPackage(func(p *images.Package) { p.SHA256 = strings.Repeat("A", 64) }), part: inToolchain},
+	{name: "a short hash", change: inPackage(func(p *images.Package) { p.SHA256 = hex64[:63] }), part: inToolchain},
+	{name: "a digest for a hash", change: inPackage(func(p *images.Package) { p.SHA256 = "sha256:" + hex64 }), part: inToolchain},
+	{name: "no path", change: inPackage(func(p *images.Package) { p.Path = "" }), part: inToolchain},
+	{name: "an absolute path", change: inPackage(func(p *images.Package) { p.Path = "/" + p.Path }), part: inToolchain},
+	{name: "a path upwards", change: inPackage(func(p *images.Package) { p.Path = "pool/../../x_1_all.deb" }), part: inToolchain},
+	{name: "a path that stands still", change: inPackage(func(p *images.Package) { p.Path = "pool/./x_1_all.deb" }), part: inToolchain},
+	{name: "a path with an empty folder", change: inPackage(func(p *images.Package) { p.Path = "pool//x_1_all.deb" }), part: inToolchain},
+	{name: "a path of two words", change: inPackage(func(p *images.Package) { p.Path = "pool/a b_1_all.deb" }), part: inToolchain},
+	{name: "a path to something else", change: inPackage(func(p *images.Package) { p.Path = "pool/x.tar" }), part: inToolchain},
+	{name: "an address for a path", change: inPackage(func(p *images.Package) { p.Path = "https://x.example/x_1_all.deb" }), part: inToolchain},
+	{name: "an empty package", change: inPackage(func(p *images.Package) { p.Size = 0 }), part: inToolchain},
+	{name: "less than empty", change: inPackage(func(p *images.Package) { p.Size = -1 }), part: inToolchain},
+	{name: "a package twice", change: onPlatform(func(p *images.LockPlatform) {
+		p.Packages.Toolchain = append(p.Packages.Toolchain, p.Packages.Toolchain[1])
+	}), part: inToolchain, beyond: true},
+	{name: "a package in two versions", change: onPlatform(func(p *images.LockPlatform) {
+		p.Packages.Toolchain[1] = deb("cmake", "3.31.6-3", "9")
+	}), part: inToolchain, beyond: true},
+	{name: "two packages with one path", change: inPackage(func(p *images.Package) { p.Path = deb("g++", "4:14.2.0-1", "2").Path }), part: inToolchain, beyond: true},
+	{name: "two packages with one file name", change: inPackage(func(p *images.Package) { p.Path = "pool/other/g++_14.2.0-1_amd64.deb" }), part: inToolchain, beyond: true},
+	{name: "packages in another order", change: onPlatform(func(p *images.LockPlatform) { slices.Reverse(p.Packages.Toolchain) }), part: inToolchain, beyond: true},
+	{name: "the GPU's compiler unpinned", change: onPlatform(func(p *images.LockPlatform) { p.Packages.Accelerator = []images.Package{{Name: "cmake"}} }), part: "platforms.linux/amd64.packages.accelerator"},
+	{name: "the UI's compiler unpinned", change: onPlatform(func(p *images.LockPlatform) { p.Packages.UI = []images.Package{{Name: "npm"}} }), part: "platforms.linux/amd64.packages.ui"},
+	{name: "the image's packages unpinned", change: onPlatform(func(p *images.LockPlatform) {
+		p.Packages.Runtime = slices.Clone(p.Packages.Runtime)
+		p.Packages.Runtime[1].SHA256 = ""
+	}), part: "platforms.linux/amd64.packages.runtime"},
+}
+
+func TestBrokenLocks(t *testing.T) {
+	t.Parallel()
+	names := map[string]bool{}
+	for _, b := range brokenLocks {
+		if names[b.name] {
+			t.Errorf("two are called %q", b.name)
+		}
+		names[b.name] = true
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			text := b.text(t)
+			if b.name == "half of it" {
+				text, _, _ = strings.Cut(text, "\x00")
+			}
+			l, err := images.DecodeLock([]byte(text))
+			if err == nil {
+				_, _, err = l.Locked("linux/amd64", nil, scripts)
+			}
+			if fault.ClassOf(err) != fault.Usage || !strings.Contains(err.Error(), b.part) {
+				t.Fatalf("class %d, %v: want a usage fault that names %s", fault.ClassOf(err), err, b.part)
+			}
+			if !strings.Contains(fault.Report(err), "llorch-bk lock") {
+				t.Errorf("no way out: %s", fault.Report(err))
+			}
+		})
+	}
+	for name, data := range map[string]string{"nothing": "", "another kind of JSON": "[]", "a word": `"lock"`} {
+		if _, err := images.DecodeLock([]byte(data)); fault.ClassOf(err) != fault.Usage {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A lock leads back to the plan that it was made of.
+func TestLocked(t *testing.T) {
+	t.Parallel()
+	gpus := func(f *images.Facts) {
+		cudaFacts(f)
+		f.GPU = &images.GPUFacts{Driver: "570.26", Devices: []images.GPU{{Capability: "8.6"}, {Capability: "12.0"}}}
+	}
+	for name, c := range map[string]struct {
+		r func(*images.Request)
+		f func(*images.Facts)
+	}{
+		"cpu":                {nil, nil},
+		"cpu, this machine":  {func(r *images.Request) { r.CPU = images.CPUNative }, func(f *images.Facts) { f.CPULevel = "x86-64-v3" }},
+		"no UI":              {func(r *images.Request) { r.NoUI = true }, nil},
+		"flags and programs": {func(r *images.Request) { r.CMakeFlags, r.Programs = []string{"-DX=a b"}, []string{"llama-cli"} }, nil},
+		"cuda":               {func(r *images.Request) { r.Variant, r.CUDAArch = "cuda", []string{"8.6", "89"} }, cudaFacts},
+		"cuda, every GPU":    {cuda, cudaFacts},
+		"cuda, this machine": {func(r *images.Request) { r.Variant, r.CUDAArch = "cuda", []string{images.CUDAAuto} }, gpus},
+		"cuda, another base": {func(r *images.Request) { r.Variant, r.AcceleratorBase = "cuda", "mirror.example/cuda:12.8" }, func(f *images.Facts) {
+			f.Accelerator = images.BaseFacts{Ref: "mirror.example/cuda:12.8", Digest: sha("d")}
+		}},
+		"cuda-debian":    {func(r *images.Request) { r.Variant = "cuda-debian" }, nil},
+		"a runtime base": {runtimeBase, func(f *images.Facts) { f.Runtime.Ref = "docker.io/me/run:latest" }},
+		"a base": {func(r *images.Request) { r.Base = "me/base" }, func(f *images.Facts) {
+			f.Build.Ref, f.Runtime.Ref = "docker.io/me/base:latest", "docker.io/me/base:latest"
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			known := facts(lockable)
+			if c.f != nil {
+				c.f(&known)
+			}
+			r := normal(t, c.r)
+			s := sets()
+			if r.NoUI {
+				s.UI = nil
+			}
+			if r.RuntimeBase == "" && r.Base == "" {
+				known.Runtime = images.BaseFacts{}
+			}
+			made, err := images.MakePlan(r, known)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := images.MakeLock(r, known, made, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if l, err = images.DecodeLock(encode(t, l)); err != nil {
+				t.Fatal(err)
+			}
+			lr, lf, err := l.Locked("linux/amd64", []string{"docker.io/me/image:1"}, scripts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if lr, err = lr.Normalise(); err != nil {
+				t.Fatal(err)
+			}
+			if (lf.Source.Tree == nil) != r.NoUI || lf.Packages == nil || !slices.Equal(lr.Tags, []string{"docker.io/me/image:1"}) || lr.Ref != commit {
+				t.Errorf("request %+v\nfacts %+v", lr, lf)
+			}
+			// What a lock does not say, whoever builds reads in the tree.
+			lf.Source.Kind, lf.Source.Tree = known.Source.Kind, known.Source.Tree
+			locked, err := images.MakePlan(lr, lf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			known.Packages = &s
+			want, err := images.MakePlan(r, known)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if locked.Recipe == "" || locked.Recipe != want.Recipe {
+				t.Errorf("another recipe (-want +got):\n%s", cmp.Diff(want, locked, cmp.AllowUnexported(images.PlanSource{}, images.PlanCUDA{})))
+			}
+			if locked.Recipe == made.Recipe {
+				t.Error("packages of any version make the recipe of pinned ones")
+			}
+		})
+	}
+}
+
+func TestDifferences(t *testing.T) {
+	t.Parallel()
+	const at = "platforms.linux/amd64."
+	pkg := deb("cmake", "3.31.6-2", "1")
+	for name, c := range map[string]struct {
+		change func(*images.Lock)
+		want   []string
+	}{
+		"nothing":     {func(*images.Lock) {}, nil},
+		"the schema":  {func(l *images.Lock) { l.Schema = 2 }, []string{"schema: 1 → 2"}},
+		"the scripts": {func(l *images.Lock) { l.Recipe.Scripts = sha("0") }, []string{"recipe.scripts: " + scripts + " → " + sha("0")}},
+		"the commit":  {func(l *images.Lock) { l.Source.Commit = strings.Repeat("0", 40) }, []string{"source.commit: " + commit + " → " + strings.Repeat("0", 40)}},
+		"the time":    {func(l *images.Lock) { l.Source.Time = l.Source.Time.Add(time.Hour) }, []string{"source.time: 2026-10-01T10:00:00Z → 2026-10-01T11:00:00Z"}},
+		"less of the source": {func(l *images.Lock) {
+			l.Source.Ref, l.Source.Tree = "", ""
+		}, []string{"source.ref: v0.5.0 is gone", "source.tree: " + tree + " is gone"}},
+		"the depth":    {func(l *images.Lock) { l.Source.Depth = 9001 }, []string{"source.depth: 9000 → 9001"}},
+		"the UI":       {func(l *images.Lock) { l.Request.NoUI = true }, []string{"request.no_ui: true is new"}},
+		"a flag":       {func(l *images.Lock) { l.Request.CMake = []string{"-DGGML_LTO=ON", "-DX=Y"} }, []string{"request.cmake_flags: -DGGML_LTO=ON → -DGGML_LTO=ON -DX=Y"}},
+		"the programs": {func(l *images.Lock) { l.Request.Programs = []string{"llama-bench llama-cli"} }, []string{`request.programs: llama-bench llama-cli → "llama-bench llama-cli"`}},
+		"a base":       {onPlatform(func(p *images.LockPlatform) { p.Build.Digest = sha("c") }), []string{at + "build_base.digest: " + sha("b") + " → " + sha("c")}},
+		"a base's name": {onPlatform(func(p *images.LockPlatform) { p.Runtime.Ref = "docker.io/me/run:1" }), []string{
+			at + "runtime_base.ref: docker.io/library/debian:trixie-slim → docker.io/me/run:1",
+		}},
+		"no accelerator": {onPlatform(func(p *images.LockPlatform) { p.Accelerator.Env, p.Packages.Accelerator = nil, nil }), []string{
+			at + "accelerator_base.env: PATH=/usr/local/cuda/bin:/usr/bin:/bin is gone",
+			at + "packages.accelerator.cmake: 3.28.3-1 " + strings.Repeat("3", 64) + " is gone",
+		}},
+		"a package":            {inPackage(func(p *images.Package) { p.Version, p.SHA256 = "4", hex64 }), []string{at + "packages.toolchain.cmake: 3.31.6-2 " + hex64 + " → 4 " + hex64}},
+		"a package made again": {inPackage(func(p *images.Package) { p.SHA256 = strings.Repeat("f", 64) }), []string{at + "packages.toolchain.cmake: 3.31.6-2 " + hex64 + " → 3.31.6-2 " + strings.Repeat("f", 64)}},
+		// The same bytes, wherever they are.
+		"a package elsewhere": {inPackage(func(p *images.Package) { p.Path = "pool/main/c/cmake/other.deb" }), nil},
+		"a new package": {onPlatform(func(p *images.LockPlatform) {
+			p.Packages.Toolchain = append(p.Packages.Toolchain, deb("ninja-build", "1", "8"))
+		}), []string{
+			at + "packages.toolchain.ninja-build: 1 " + strings.Repeat("8", 64) + " is new",
+		}},
+		"a package in another set": {onPlatform(func(p *images.LockPlatform) {
+			p.Packages.Toolchain, p.Packages.UI = p.Packages.Toolchain[1:], []images.Package{pkg, p.Packages.UI[0]}
+		}), []string{
+			at + "packages.toolchain.cmake: 3.31.6-2 " + hex64 + " is gone",
+			at + "packages.ui.cmake: 3.31.6-2 " + hex64 + " is new",
+		}},
+		"archives": {onPlatform(func(p *images.LockPlatform) { p.Snapshots = p.Snapshots[:1] }), []string{
+			at + "snapshots: https://snapshot.debian.org/archive/debian/20261001T100000Z https://snapshot.debian.org/archive/debian-security/20261001T100000Z → https://snapshot.debian.org/archive/debian/20261001T100000Z",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			old, changed := wholeLock(t), wholeLock(t)
+			c.change(&changed)
+			var got []string
+			for _, d := range old.Differences(changed) {
+				got = append(got, d.String())
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
+			}
+			// The other way round it is the same parts.
+			back := changed.Differences(old)
+			for i, d := range old.Differences(changed) {
+				if back[i] != (images.Difference{Part: d.Part, Old: d.New, New: d.Old}) {
+					t.Errorf("there %+v, and back %+v", d, back[i])
+				}
+			}
+		})
+	}
+	// A platform more is all that is in it.
+	two := cpuLock(t)
+	two.Platforms = maps.Clone(two.Platforms)
+	two.Platforms["linux/arm64"] = images.LockPlatform{Build: images.BaseFacts{Ref: "docker.io/library/debian:trixie-slim", Digest: sha("e")}}
+	want := []images.Difference{
+		{Part: "platforms.linux/arm64.build_base.digest", New: sha("e")},
+		{Part: "platforms.linux/arm64.build_base.ref", New: "docker.io/library/debian:trixie-slim"},
+	}
+	if diff := cmp.Diff(want, cpuLock(t).Differences(two)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestLockSchema(t *testing.T) {
+	t.Parallel()
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(images.LockJSONSchema))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const id = "https://github.com/llorch/llorch-bk/schema/lock-1.json"
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	if err := c.AddResource(id, doc); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := c.Compile(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if schema.ID != id || schema.DraftVersion != 2020 {
+		t.Errorf("it is %s of draft %d", schema.ID, schema.DraftVersion)
+	}
+	validate := func(text string) error {
+		v, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+		if err != nil {
+			return err
+		}
+		return schema.Validate(v)
+	}
+	for name, l := range map[string]images.Lock{"whole": wholeLock(t), "cpu": cpuLock(t)} {
+		if err := validate(string(encode(t, l))); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, b := range brokenLocks {
+		if err := validate(b.text(t)); (err == nil) != b.beyond {
+			t.Errorf("%s: %v", b.name, err)
+		}
+	}
+}
+
+// The schema has the fields of a lock, no others, and says which must be there.
+func TestLockSchemaHasTheFields(t *testing.T) {
+	t.Parallel()
+	type object struct {
+		Ref                  string             `json:"$ref"`
+		Description          string             `json:"description"`
+		Type                 string             `json:"type"`
+		AdditionalProperties *bool              `json:"additionalProperties"`
+		Required             []string           `json:"required"`
+		Properties           map[string]*object `json:"properties"`
+		Items                *object            `json:"items"`
+		Defs                 map[string]*object `json:"$defs"`
+	}
+	var root object
+	if err := json.Unmarshal(images.LockJSONSchema, &root); err != nil {
+		t.Fatal(err)
+	}
+	follow := func(o *object) *object {
+		if name, ok := strings.CutPrefix(o.Ref, "#/$defs/"); ok {
+			return root.Defs[name]
+		}
+		return o
+	}
+	var compare func(at string, o *object, v reflect.Type)
+	compare = func(at string, o *object, v reflect.Type) {
+		if o = follow(o); o == nil {
+			t.Errorf("%s: there is no such definition", at)
+			return
+		}
+		switch {
+		case v.Kind() == reflect.Slice:
+			if o.Type != "array" || o.Items == nil {
+				t.Errorf("%s is a list", at)
+				return
+			}
+			compare(at+"[]", o.Items, v.Elem())
+			return
+		case v.Kind() == reflect.Map:
+			if diff := cmp.Diff(slices.Sorted(slices.Values(images.Platforms)), slices.Sorted(maps.Keys(o.Properties))); diff != "" {
+				t.Errorf("%s: %s", at, diff)
+			}
+			for name, p := range o.Properties {
+				compare(at+"."+name, p, v.Elem())
+			}
+		case v == reflect.TypeFor[time.Time]() || v.Kind() != reflect.Struct:
+			return
+		default:
+			var fields, required []string
+			for i := range v.NumField() {
+				name, options, _ := strings.Cut(v.Field(i).Tag.Get("json"), ",")
+				fields = append(fields, name)
+				// A package has all fields in a lock, and in a plan its name alone.
+				must := !strings.Contains(options, "omit") || v == reflect.TypeFor[images.Package]() ||
+					v == reflect.TypeFor[images.BaseFacts]() && (name == "ref" || name == "digest")
+				if must {
+					required = append(required, name)
+				}
+				p := o.Properties[name]
+				if p == nil {
+					continue
+				}
+				if p.Description == "" {
+					t.Errorf("%s.%s has no description", at, name)
+				}
+				compare(at+"."+name, p, v.Field(i).Type)
+			}
+			if diff := cmp.Diff(slices.Sorted(slices.Values(fields)), slices.Sorted(maps.Keys(o.Properties))); diff != "" {
+				t.Errorf("fields of %s (-lock +schema):\n%s", at, diff)
+			}
+			if diff := cmp.Diff(slices.Sorted(slices.Values(required)), slices.Sorted(slices.Values(o.Required))); diff != "" {
+				t.Errorf("what must be in %s (-lock +schema):\n%s", at, diff)
+			}
+		}
+		if o.AdditionalProperties == nil || *o.AdditionalProperties {
+			t.Errorf("%s takes fields that nobody knows", at)
+		}
+	}
+	compare("lock", &root, reflect.TypeFor[images.Lock]())
+	if want := fmt.Sprintf("schema/lock-%d.json", images.LockSchema); !bytes.Contains(images.LockJSONSchema, []byte(want)) {
+		t.Errorf("the schema is not called %s", want)
+	}
+}
