@@ -2,9 +2,11 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
@@ -27,6 +29,10 @@ func (r Resolver) Known(ctx context.Context, location string, f images.SourceFac
 	// A server that cannot leave files out sends them all.
 	fetch := []string{"fetch", "--quiet", "--depth=1", "--no-tags", "--filter=tree:0", "--", location, f.Commit}
 	if _, err := r.git(ctx, dir, fetch...); err != nil {
+		var g *gitError
+		if errors.As(err, &g) && strings.Contains(g.all, "not our ref") {
+			return f, fault.New(fault.Usage, fmt.Sprintf("there is no commit %s at %s", f.Commit, location), err, "check --source and --ref; a commit that no branch leads to may be gone for good")
+		}
 		return f, remoteFault(location, err)
 	}
 	got, err := r.describe(ctx, filepath.Clean(dir), f.Commit, "")
