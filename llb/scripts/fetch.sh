@@ -8,6 +8,7 @@ ca=
 helper=/usr/lib/apt/apt-helper
 archives=$(apt-get indextargets --no-release-info --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | sort -u)
 mkdir -p /out /tmp/got
+: >/tmp/said
 missing() { while read -r sha file path; do [ -s "/out/$file" ] || echo "$sha $file $path"; done </llorch/packages; }
 for archive in $archives ${SNAPSHOTS-}; do
   missing >/tmp/missing
