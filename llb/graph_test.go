@@ -88,6 +88,28 @@ func engineBase(s *subject) {
 	s.Facts.Runtime = s.Facts.Build
 }
 
+// deb is a package of a lock; digit tells it from others.
+func deb(name, version, digit string) images.Package {
+	return images.Package{
+		Name: name, Version: version, Architecture: "amd64", SHA256: strings.Repeat(digit, 64), Size: 100,
+		Path: "pool/main/" + name[:1] + "/" + name + "/" + name + "_" + version + "_amd64.deb",
+	}
+}
+
+// locked is a build of a lock: after whatever says what is built.
+func locked(s *subject) {
+	s.Facts.Source.TreeID = strings.Repeat("1", 40)
+	s.Facts.Snapshots = []string{"https://snapshot.debian.org/archive/debian/20261001T100000Z"}
+	s.Facts.Packages = &images.PackageSets{
+		Toolchain: []images.Package{deb("clang", "1:19.0-63", "1"), deb("cmake", "3.31.6-2", "2"), deb("g++", "4:14.2.0-1", "3")},
+		UI:        []images.Package{deb("nodejs", "20.19.2+dfsg-1", "4"), deb("npm", "9.2.0~ds1-3", "5")},
+		Runtime:   []images.Package{deb("base-files", "13.8", "6"), deb("libc6", "2.41-12", "7")},
+	}
+	if s.Facts.Accelerator.Ref != "" {
+		s.Facts.Packages.Accelerator = []images.Package{deb("cmake", "3.28.3-1build7", "8"), deb("ninja-build", "1.11.1-2", "9")}
+	}
+}
+
 func (s subject) with(changes ...change) subject {
 	for _, c := range changes {
 		c(&s)
@@ -188,16 +210,36 @@ func (s subject) ops(t *testing.T) []op {
 	return ops(t, def)
 }
 
+// fetch begins the names of the steps that fetch what is locked.
+const fetch = "[fetch]"
+
 // execs are the steps that run something, by name.
 func (s subject) execs(t *testing.T) map[string]op {
 	t.Helper()
 	out := map[string]op{}
+	fetches := 0
 	for _, o := range s.ops(t) {
-		if o.Op.GetExec() != nil {
-			out[o.name()] = o
+		if o.Op.GetExec() == nil {
+			continue
 		}
+		name := o.name()
+		if name == fetch {
+			fetches++
+			name = fmt.Sprint(fetch, " ", fetches)
+		}
+		out[name] = o
 	}
 	want := []string{"[probe]", "[source]"}
+	if p := s.Facts.Packages; p != nil {
+		// One for each set.
+		n := 0
+		for _, set := range [][]images.Package{p.Toolchain, p.Accelerator, p.UI, p.Runtime} {
+			if len(set) > 0 {
+				n++
+				want = append(want, fmt.Sprint(fetch, " ", n))
+			}
+		}
+	}
 	if slices.ContainsFunc(s.plan(t).Parts, func(p images.Part) bool { return !p.Accelerated }) {
 		want = append(want, "[toolchain]")
 	}
@@ -242,6 +284,8 @@ var subjects = map[string]subject{
 	"source-local":           cpu().with(local),
 	"base-layout":            cpu().with(layout),
 	"base-engine":            cpu().with(engineBase, func(s *subject) { s.caps = llb.Capabilities{} }),
+	"locked":                 cpu().with(locked),
+	"locked-cuda":            cpu().with(cuda, locked),
 }
 
 func TestGraphs(t *testing.T) {
@@ -301,8 +345,12 @@ func TestGraphIsDeterministic(t *testing.T) {
 	}
 }
 
-// hasNetwork says which steps may leave the builder: those that fetch packages.
-func hasNetwork(step string) bool {
+// hasNetwork says which steps may leave the builder: those that fetch packages. With a
+// lock these are steps of their own; npm's packages are pinned by the tree.
+func (s subject) hasNetwork(step string) bool {
+	if s.Facts.Packages != nil {
+		return strings.HasPrefix(step, fetch) || step == "[ui]"
+	}
 	return slices.Contains([]string{"[toolchain]", "[gpu-toolchain]", "[packages]", "[runtime]", "[npm]", "[ui]"}, step)
 }
 
@@ -311,7 +359,7 @@ func TestOnlyTheToolchainHasANetwork(t *testing.T) {
 	for name, s := range subjects {
 		for step, o := range s.execs(t) {
 			want := pb.NetMode_NONE
-			if hasNetwork(step) {
+			if s.hasNetwork(step) {
 				want = pb.NetMode_UNSET
 			}
 			if got := o.Op.GetExec().Network; got != want {

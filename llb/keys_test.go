@@ -103,7 +103,7 @@ func TestSecrets(t *testing.T) {
 				}
 			}
 			var want []string
-			if hasNetwork(step) {
+			if s.hasNetwork(step) {
 				want = []string{llb.CASecret}
 			}
 			if strings.HasPrefix(step, "[compile]") {
@@ -131,7 +131,7 @@ func TestProxy(t *testing.T) {
 		s := s.with(func(s *subject) { s.opt.Proxy = llb.Proxy{HTTP: secret, HTTPS: secret, No: "localhost"} })
 		for step, o := range s.execs(t) {
 			meta := o.Op.GetExec().Meta
-			if got := meta.ProxyEnv.GetHttpsProxy(); (got == secret) != hasNetwork(step) {
+			if got := meta.ProxyEnv.GetHttpsProxy(); (got == secret) != s.hasNetwork(step) {
 				t.Errorf("%s: %s has the proxy %q", name, step, got)
 			}
 			for _, v := range slices.Concat(meta.Args, meta.Env) {
@@ -234,6 +234,8 @@ func TestCacheMounts(t *testing.T) {
 			apt: "llorch-apt-arm64-debian-trixie-slim-archives", lists: "llorch-apt-arm64-debian-trixie-slim-lists",
 			ccache: "llorch-ccache-arm64-debian-trixie-slim", npm: "llorch-npm", slots: "llorch-slots",
 		},
+		// Packages that are locked come from nowhere else.
+		"locked": {ccache: "llorch-ccache-amd64-debian-trixie-slim", npm: "llorch-npm", slots: "llorch-slots"},
 		// What is not CUDA's is cached as for the CPU alone.
 		"cuda": {
 			apt: "llorch-apt-amd64-debian-trixie-slim-archives", lists: "llorch-apt-amd64-debian-trixie-slim-lists",
