@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"runtime"
 	"strings"
 	"time"
 
 	"github.com/llorch/llorch-bk/cmd/internal/app"
 	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/llb/buildkit"
 	"github.com/spf13/cobra"
 )
@@ -33,11 +35,23 @@ type buildFlags struct {
 func (f *buildFlags) addLocked(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.locked, "locked", "", "build exactly what a lock `file` says (default "+images.LockFile+"), without the compiler cache; fail where it cannot be had")
 	cmd.Flags().Lookup("locked").NoOptDefVal = images.LockFile
-	// A lock says all that these would.
-	for _, other := range []string{"source", "ref", "variant", "cuda", "cpu", "cuda-arch", "cmake-flag", "base", "runtime-base", "programs", "no-ui"} {
-		if cmd.Flags().Lookup(other) != nil {
-			cmd.MarkFlagsMutuallyExclusive("locked", other)
+	// A lock says all that these would. On the command line they contradict it; in the
+	// environment or the file of settings they are for builds that have no lock.
+	var given []string
+	args := cmd.Args
+	cmd.Args = func(cmd *cobra.Command, words []string) error {
+		for _, name := range []string{"source", "ref", "variant", "cuda", "cpu", "cuda-arch", "cmake-flag", "base", "runtime-base", "programs", "no-ui"} {
+			if cmd.Flags().Changed(name) {
+				given = append(given, name)
+			}
 		}
+		return args(cmd, words)
+	}
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if f.locked != "" && len(given) > 0 {
+			return fault.New(fault.Usage, "--locked and --"+given[0]+" exclude each other", errors.New("the lock says all of what is built"), "leave one of them out, or write another lock with llorch-bk lock --"+given[0])
+		}
+		return nil
 	}
 }
 

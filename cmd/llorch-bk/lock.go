@@ -12,7 +12,7 @@ import (
 func lockCommand(a *app.App) *cobra.Command {
 	var flags buildFlags
 	var opt app.LockOptions
-	var asJSON bool
+	var asJSON, schema bool
 	cmd := &cobra.Command{
 		Use:   "lock",
 		Short: "Write down everything that an image is made of, to build the same later",
@@ -26,6 +26,10 @@ had. A base and its packages move together.`,
   llorch-bk lock --check                             # fails where something has moved`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if schema {
+				_, err := a.Out.Write(images.LockJSONSchema)
+				return err
+			}
 			opt.BuildOptions = flags.options(cmd)
 			done, err := a.Lock(cmd.Context(), opt)
 			if err != nil {
@@ -53,5 +57,6 @@ had. A base and its packages move together.`,
 	cmd.Flags().StringVar(&opt.Update, "update", "", "`part` to move while the rest stays: "+strings.Join(app.LockParts, ", "))
 	cmd.Flags().BoolVar(&opt.Check, "check", false, "write nothing; fail where the lock is not what it would be now")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema of locks, and look nothing up")
 	return cmd
 }

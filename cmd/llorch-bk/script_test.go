@@ -11,6 +11,7 @@ import (
 	"testing/fstest"
 
 	"github.com/llorch/llorch-bk/fixtures/gitrepo"
+	"github.com/llorch/llorch-bk/llb"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -35,6 +36,7 @@ var llamaTree = fstest.MapFS{
 //	$HOME, $XDG_CACHE_HOME  empty folders
 //	$TREE                   a git repository that looks like llama.cpp
 //	$COMMIT                 its only commit, tagged b4242
+//	$SCRIPTS                the digest of this program's scripts, as locks have it
 //
 // Beside testscript's commands there are
 //
@@ -61,6 +63,7 @@ func TestScripts(t *testing.T) {
 				"GIT_CONFIG_NOSYSTEM": "1",
 				"TREE":                tree,
 				"COMMIT":              commit,
+				"SCRIPTS":             llb.ScriptsDigest(),
 			} {
 				env.Setenv(name, value)
 			}

@@ -32,7 +32,7 @@ var aliases = map[string]string{"builder": "BUILDKIT_HOST"}
 var synonyms = map[string]string{"cuda": "variant", "variant": "cuda"}
 
 // perCommand are flags that only make sense typed.
-var perCommand = []string{"help", "file", "yes", "all", "json", "follow", "format"}
+var perCommand = []string{"help", "file", "yes", "all", "json", "follow", "format", "schema"}
 
 // Apply sets every flag of cmd that the user did not type: from the
 // environment, else from the file. A file may name any flag of any command, so
