@@ -247,6 +247,13 @@ func (l Lock) check() (string, error) {
 		if part, err := l.Platforms[name].check(); err != nil {
 			return at + "." + part, err
 		}
+		// A set that is empty is no set that is pinned: its step would ask the archives.
+		switch sets := l.Platforms[name].Packages; {
+		case len(sets.UI) == 0 && l.Source.UILock != "":
+			return at + ".packages.ui", errors.New("there is none, so nothing says what builds the web UI")
+		case len(sets.Accelerator) == 0 && DeviceOf(l.Request.Variant) != "":
+			return at + ".packages.accelerator", fmt.Errorf("there is none, so nothing says what compiles for %s", l.Request.Variant)
+		}
 		if _, err := l.request(name).Normalise(); err != nil {
 			return "request", errors.Unwrap(err)
 		}

@@ -359,6 +359,8 @@ var brokenLocks = []broken{
 	{name: "two archives in one", change: onPlatform(func(p *images.LockPlatform) { p.Snapshots = []string{"https://a.example https://b.example"} }), part: "platforms.linux/amd64.snapshots"},
 
 	{name: "no toolchain", change: onPlatform(func(p *images.LockPlatform) { p.Packages.Toolchain = nil }), part: inToolchain},
+	{name: "no toolchain for GPUs", change: onPlatform(func(p *images.LockPlatform) { p.Packages.Accelerator = nil }), part: "platforms.linux/amd64.packages.accelerator", beyond: true},
+	{name: "no toolchain for the UI", change: onPlatform(func(p *images.LockPlatform) { p.Packages.UI = nil }), part: "platforms.linux/amd64.packages.ui", beyond: true},
 	{name: "an image of nothing", cpu: true, change: onPlatform(func(p *images.LockPlatform) { p.Packages.Runtime = nil }), part: "platforms.linux/amd64.packages.runtime"},
 	{name: "a package without a name", change: inPackage(func(p *images.Package) { p.Name = "" }), part: inToolchain},
 	{name: "a package that is an option", change: inPackage(func(p *images.Package) { p.Name = "-oAPT::x" }), part: inToolchain},
