@@ -77,6 +77,27 @@ func TestFixtureLocked(t *testing.T) {
 		t.Error("one lock gave several images")
 	}
 
+	data, err := os.ReadFile(lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoded, err := images.DecodeLock(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Another way in: no engine, since the builder alone does it.
+	bare := *p
+	bare.env = append(slices.Clone(p.env), "DOCKER_HOST=unix:///nonexistent/docker.sock")
+	for name, f := range map[string]func(*testing.T, *project){
+		"refused": func(t *testing.T, p *project) { lockRefused(t, p, second.Addr, data) },
+		"pushed":  func(t *testing.T, p *project) { pushed(t, p, second.Addr, decoded) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			without := bare
+			without.t = t
+			f(t, &without)
+		})
+	}
 	t.Run("nothing to do", func(t *testing.T) {
 		if got := p.archived(first.Addr, lock, nil); got != one {
 			t.Errorf("%s, want %s", got, one)
@@ -92,10 +113,12 @@ func TestFixtureLocked(t *testing.T) {
 		t.Error("equal images were kept")
 	}
 	repo.Commit("one byte", map[string]string{"common/log.c": edited(t, "common/log.c", "") + "int e2e_one_byte(void) { return 1; }\n"})
-	p.must("lock", "--builder", first.Addr, "--source", repo.Dir, "--ref", "HEAD", "--cpu", "x86-64-v3", "--no-ui", "--file", "changed.lock")
+	p.must("lock", "--builder", first.Addr, "--source", repo.Dir, "--ref", "HEAD", "--cpu", "x86-64-v3", "--no-ui", "--lock", "changed.lock")
 	r := p.run("verify", "--builder", first.Addr, "--locked=changed.lock", "--keep", kept, "--json", file)
 	r.wants(t, 4, "not what its lock gives")
-	var found struct{ Differences []struct{ Layer, File, Kind string } }
+	var found struct {
+		Differences []struct{ Layer, File, Kind string }
+	}
 	if err := json.Unmarshal([]byte(r.stdout), &found); err != nil {
 		t.Fatalf("%v: %s", err, r)
 	}
@@ -118,16 +141,9 @@ func TestFixtureLocked(t *testing.T) {
 	}
 }
 
-// TestFixtureLockRefused holds that a build keeps to its lock or fails, naming the part.
-func TestFixtureLockRefused(t *testing.T) {
-	p := fixture(t)
-	repo := gitrepo.New(t, tinyengine.Tree())
-	d := standalone(t)
-	p.must("lock", "--builder", d.Addr, "--source", repo.Dir, "--ref", "HEAD", "--cpu", "x86-64-v3", "--no-ui")
-	data, err := os.ReadFile(filepath.Join(p.dir, images.LockFile))
-	if err != nil {
-		t.Fatal(err)
-	}
+// lockRefused holds that a build keeps to its lock or fails, naming the part.
+func lockRefused(t *testing.T, p *project, builder string, data []byte) {
+	t.Helper()
 	lock, err := images.DecodeLock(data)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +172,9 @@ func TestFixtureLockRefused(t *testing.T) {
 			2, []string{"source.time"},
 		},
 		"a package with another hash": {
-			func(_ *images.Lock, p *images.LockPlatform) { p.Packages.Runtime[libc].SHA256 = strings.Repeat("3", 64) },
+			func(_ *images.Lock, p *images.LockPlatform) {
+				p.Packages.Runtime[libc].SHA256 = strings.Repeat("3", 64)
+			},
 			4, []string{"libc6_", strings.Repeat("3", 64), "cannot be had"},
 		},
 		"a package that no archive has": {
@@ -190,7 +208,7 @@ func TestFixtureLockRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			out := filepath.Join(t.TempDir(), "image.tar")
-			p.run("build", "--builder", d.Addr, "--locked="+file, "--output", out).wants(t, c.code, c.says...)
+			p.run("build", "--builder", builder, "--locked="+file, "--output", out).wants(t, c.code, c.says...)
 			if _, err := os.Stat(out); err == nil {
 				t.Error("an image was written")
 			}
@@ -198,20 +216,15 @@ func TestFixtureLockRefused(t *testing.T) {
 	}
 }
 
-// TestFixturePush holds that a builder pushes an image and what is stated about it to a
+// pushed holds that a builder pushes an image and what is stated about it to a
 // registry, that another client finds both there, and that verify takes it from there.
-func TestFixturePush(t *testing.T) {
-	p := fixture(t)
+func pushed(t *testing.T, p *project, builder string, lock images.Lock) {
+	t.Helper()
 	reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(reg.Close)
-	repo := gitrepo.New(t, tinyengine.Tree())
-	d := standalone(t)
 	host := strings.TrimPrefix(reg.URL, "http://")
 	tag := host + "/llama:locked"
-	// Without an engine: the builder alone does it.
-	p.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
-	p.must("lock", "--builder", d.Addr, "--source", repo.Dir, "--ref", "HEAD", "--cpu", "x86-64-v3", "--no-ui")
-	r := p.must("build", "--builder", d.Addr, "--locked", "--push", "--tag", tag, "--tag", host+"/llama:second")
+	r := p.must("build", "--builder", builder, "--locked", "--push", "--tag", tag, "--tag", host+"/llama:second")
 	ref, err := name.ParseReference(tag, name.Insecure)
 	if err != nil {
 		t.Fatal(err)
@@ -239,14 +252,6 @@ func TestFixturePush(t *testing.T) {
 	if err := json.Unmarshal(stated["https://spdx.dev/Document"], &sbom); err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(filepath.Join(p.dir, images.LockFile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	lock, err := images.DecodeLock(data)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, pkg := range lock.Platforms["linux/amd64"].Packages.Runtime {
 		if !slices.ContainsFunc(sbom.Packages, func(s struct{ Name, VersionInfo string }) bool {
 			return s.Name == pkg.Name && s.VersionInfo == pkg.Version
@@ -254,11 +259,8 @@ func TestFixturePush(t *testing.T) {
 			t.Errorf("the SBOM lacks %s %s", pkg.Name, pkg.Version)
 		}
 	}
-	p.must("verify", "--builder", d.Addr, tag)
-
-	// Somebody else's image under the name, with the lock of ours.
-	r = p.run("build", "--builder", d.Addr, "--push", "--tag", "127.0.0.1:1/llama:x", "--source", repo.Dir, "--cpu", "x86-64-v3", "--no-ui")
-	r.wants(t, 4, "cannot be pushed")
+	p.must("verify", "--builder", builder, tag)
+	p.run("build", "--builder", builder, "--push", "--tag", "127.0.0.1:1/llama:x", "--locked").wants(t, 4, "cannot be pushed")
 	p.run("build", "--push").wants(t, 2, "--tag")
 }
 

@@ -422,6 +422,16 @@ func (d Difference) String() string {
 	return d.Part + ": " + d.Old + " → " + d.New
 }
 
+// Asks is the request that a lock stands for on one platform, which it must have.
+func (l Lock) Asks(platform string) Request {
+	r := l.request(platform)
+	r.Ref = l.Source.Ref
+	return r
+}
+
+// Recipe is the part of this program in an image, with these scripts.
+func Recipe(scripts string) LockRecipe { return LockRecipe{Number: recipeVersion, Scripts: scripts} }
+
 // Differences are what two locks do not have in common, by part.
 func (l Lock) Differences(other Lock) []Difference {
 	old, changed := l.flat(), other.flat()

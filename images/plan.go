@@ -223,6 +223,9 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 		libraries = nil
 	} else {
 		p.Runtime = PlanRuntime{Base: f.Runtime, Packages: packages(v.RuntimePackages)}
+		if f.Packages != nil {
+			p.Runtime.Packages = f.Packages.Runtime
+		}
 		p.Pending = append(p.Pending, fillBase(&p.Runtime.Base, runtimeRef, "runtime_base")...)
 	}
 	if a := v.Accelerator; a != nil {

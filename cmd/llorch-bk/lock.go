@@ -30,7 +30,7 @@ had. A base and its packages move together.`,
 				_, err := a.Out.Write(images.LockJSONSchema)
 				return err
 			}
-			opt.BuildOptions = flags.options(cmd)
+			opt.BuildOptions, opt.SourceChosen = flags.options(cmd), cmd.Flags().Changed("source")
 			done, err := a.Lock(cmd.Context(), opt)
 			if err != nil {
 				return err
@@ -53,7 +53,7 @@ had. A base and its packages move together.`,
 		},
 	}
 	flags.add(cmd, images.CPUPortable, images.CUDAAll)
-	cmd.Flags().StringVar(&opt.File, "file", images.LockFile, "`file` of the lock")
+	cmd.Flags().StringVar(&opt.File, "lock", images.LockFile, "`file` of the lock")
 	cmd.Flags().StringVar(&opt.Update, "update", "", "`part` to move while the rest stays: "+strings.Join(app.LockParts, ", "))
 	cmd.Flags().BoolVar(&opt.Check, "check", false, "write nothing; fail where the lock is not what it would be now")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")

@@ -42,11 +42,13 @@ while read -r set how names; do
     while read -r archive; do
       case $uri in "$archive"*) path=${uri#"$archive"} ;; esac
     done </tmp/archives
+    path=${path#/}
+    path=${path#./}
     name=${file%%_*}
     rest=${file#*_}
     version=$(printf %s "${rest%_*}" | sed 's/%3a/:/g')
     arch=${rest##*_}
-    echo "$set ${hash#SHA256:} $size $name $version ${arch%.deb} ${path#/}" >>/out/packages
+    echo "$set ${hash#SHA256:} $size $name $version ${arch%.deb} $path" >>/out/packages
   done </tmp/uris
 done <<END
 $SETS

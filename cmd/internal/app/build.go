@@ -202,6 +202,8 @@ type wanted struct {
 	// locked are the facts of a lock; nil for what is to be looked up.
 	locked *images.Facts
 	lock   []byte
+	// bases are those of a lock alone.
+	bases *images.Facts
 	// fresh is a builder of this build alone, which its caller removes; nil for the usual.
 	fresh *buildkit.Manager
 	// replace lets another toolkit be taken for one whose registry cannot be reached.
@@ -228,7 +230,7 @@ func (a *App) resolve(ctx context.Context, d *Display, local bool, opt BuildOpti
 		if w.BuildOptions, w.locked, w.lock, err = fromLock(opt); err != nil {
 			return w, err
 		}
-		opt = w.BuildOptions
+		opt, w.bases = w.BuildOptions, w.locked
 	}
 	if w.Request, err = opt.Request.Normalise(); err != nil {
 		return w, err
@@ -377,7 +379,7 @@ func (a *App) collect(ctx context.Context, d *Display, docker *client.Client, b 
 	}
 	facts, err := b.Collect(ctx, buildkit.Query{
 		Request: w.Request, Checkout: w.checkout, CPULevel: w.cpuLevel, GPU: w.gpu,
-		Local: local, Status: d.Update, Notice: d.notice, Replace: w.replace, Locked: w.locked,
+		Local: local, Status: d.Update, Notice: d.notice, Replace: w.replace, Locked: w.bases,
 	})
 	if err != nil {
 		return facts, nil, err

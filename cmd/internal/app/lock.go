@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -35,6 +36,8 @@ type LockOptions struct {
 	BuildOptions
 	// File is the lock.
 	File string
+	// SourceChosen is true where the user named a source, and does not mean the lock's.
+	SourceChosen bool
 	// Update is the part of a lock that is there to move; empty writes all of it anew.
 	Update string
 	// Check writes nothing, and fails where the lock is not what it would be.
@@ -89,7 +92,7 @@ func (a *App) Lock(ctx context.Context, opt LockOptions) (Locked, error) {
 		return out, err
 	}
 	if err := renameio.WriteFile(opt.File, data, 0o644, renameio.WithTempDir(filepath.Dir(opt.File))); err != nil {
-		return out, fault.New(fault.Machine, "the lock cannot be written", err, "check --file")
+		return out, fault.New(fault.Machine, "the lock cannot be written", err, "check --lock")
 	}
 	return out, nil
 }
@@ -104,15 +107,17 @@ func readLock(file string) (images.Lock, error) {
 
 // lock looks up what is to be new, and takes the rest from the old lock.
 func (a *App) lock(ctx context.Context, d *Display, docker *client.Client, opt LockOptions, old images.Lock) (images.Lock, error) {
-	build := opt.BuildOptions
-	build.Request.Tags = nil
-	if opt.Update != "" && opt.Update != LockSource {
-		// Another part moves, and the source stays.
-		build.Request.Source, build.Request.Ref = old.Source.Repository, old.Source.Commit
+	build, err := opt.request(old)
+	if err != nil {
+		return images.Lock{}, err
 	}
 	w, err := a.resolve(ctx, d, docker != nil, build)
 	if err != nil {
 		return images.Lock{}, err
+	}
+	if opt.Update == LockPackages {
+		on := old.Platforms[build.Request.Platform]
+		w.bases = &images.Facts{Build: on.Build, Runtime: on.Runtime, Accelerator: on.Accelerator}
 	}
 	b, err := a.builder(ctx, d, docker, w)
 	if err != nil {
@@ -147,8 +152,36 @@ func (a *App) lock(ctx context.Context, d *Display, docker *client.Client, opt L
 	return compose(opt.Update, old, fresh, snapshots(found.Distribution, time.Now())), nil
 }
 
+// request is what the new lock is asked for: by the flags where all of it is new, else
+// by the old one.
+func (o LockOptions) request(old images.Lock) (BuildOptions, error) {
+	b := o.BuildOptions
+	b.Request.Tags = nil
+	if o.Update == "" && !o.Check {
+		return b, nil
+	}
+	platform := b.Request.Platform
+	if _, ok := old.Platforms[platform]; !ok {
+		return b, fault.New(fault.Usage, "the lock has no "+platform, nil, "lock that one too: llorch-bk lock --platform "+platform)
+	}
+	if ours := images.Recipe(llb.ScriptsDigest()); old.Recipe != ours && o.Update != "" {
+		return b, fault.New(fault.Usage, "no part of this lock can be moved alone", errors.New("another version of this program wrote it, and builds otherwise"), "write all of it anew: llorch-bk lock")
+	}
+	asked := o.Request
+	b.Request = old.Asks(platform)
+	switch {
+	case o.Update == LockSource:
+		if b.Request.Ref = asked.Ref; o.SourceChosen {
+			b.Request.Source = asked.Source
+		}
+	case o.Update != "":
+		b.Request.Ref = old.Source.Commit
+	}
+	return b, nil
+}
+
 // compose is a lock of which one part is new, or all of it. What is locked for other
-// platforms is kept where it is still of the same source.
+// platforms is kept where it is of the same source, request and program.
 func compose(part string, old, fresh images.Lock, snapshots []string) images.Lock {
 	for name, p := range fresh.Platforms {
 		was, had := old.Platforms[name]
@@ -168,7 +201,7 @@ func compose(part string, old, fresh images.Lock, snapshots []string) images.Loc
 	if part != "" && part != LockSource {
 		fresh.Source, fresh.Request, fresh.Recipe = old.Source, old.Request, old.Recipe
 	}
-	if old.Source.Commit == fresh.Source.Commit {
+	if reflect.DeepEqual([]any{old.Recipe, old.Source, old.Request}, []any{fresh.Recipe, fresh.Source, fresh.Request}) {
 		for name, p := range old.Platforms {
 			if _, ok := fresh.Platforms[name]; !ok {
 				fresh.Platforms[name] = p
@@ -182,14 +215,15 @@ func samePackages(x, y images.PackageSets) bool {
 	return slices.Equal(x.Toolchain, y.Toolchain) && slices.Equal(x.Accelerator, y.Accelerator) && slices.Equal(x.UI, y.UI) && slices.Equal(x.Runtime, y.Runtime)
 }
 
-// snapshots are the services that keep what a distribution's archives had at a time.
+// snapshots are the services that keep what a distribution's archives had at a time. A
+// slim base has no certificates to trust them by; what counts is each package's hash.
 func snapshots(distribution string, now time.Time) []string {
 	at := now.UTC().Format("20060102T150405Z")
 	switch distribution {
 	case "debian":
-		return []string{"https://snapshot.debian.org/archive/debian/" + at, "https://snapshot.debian.org/archive/debian-security/" + at}
+		return []string{"http://snapshot.debian.org/archive/debian/" + at, "http://snapshot.debian.org/archive/debian-security/" + at}
 	case "ubuntu":
-		return []string{"https://snapshot.ubuntu.com/ubuntu/" + at}
+		return []string{"http://snapshot.ubuntu.com/ubuntu/" + at}
 	}
 	return nil
 }

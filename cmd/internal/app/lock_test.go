@@ -45,7 +45,9 @@ func TestCompose(t *testing.T) {
 		change(&l)
 		return l
 	}
-	sameCommit := func(l *images.Lock) { l.Source.Commit = "old" }
+	same := func(l *images.Lock) {
+		l.Source, l.Request, l.Recipe = lockOf("old").Source, lockOf("old").Request, lockOf("old").Recipe
+	}
 	samePackages := func(l *images.Lock) { l.Platforms[amd64] = platform("new", "old", "new") }
 	for name, c := range map[string]struct {
 		part       string
@@ -81,10 +83,18 @@ func TestCompose(t *testing.T) {
 			LockPackages, lockOf("old", amd64), with(lockOf("new", amd64), samePackages), lockOf("old", amd64),
 		},
 		"another platform of the same source": {
-			"", lockOf("old", amd64), with(lockOf("new", arm64), sameCommit),
+			"", lockOf("old", amd64), with(lockOf("new", arm64), same),
 			with(lockOf("new"), func(l *images.Lock) {
-				sameCommit(l)
+				same(l)
 				l.Platforms[amd64], l.Platforms[arm64] = platform("old", "old", "old"), platform("new", "new", "now")
+			}),
+		},
+		"another platform, of another request": {
+			"", lockOf("old", amd64), with(lockOf("new", arm64), func(l *images.Lock) { same(l); l.Request = lockOf("new").Request }),
+			with(lockOf("new"), func(l *images.Lock) {
+				same(l)
+				l.Request = lockOf("new").Request
+				l.Platforms[arm64] = platform("new", "new", "now")
 			}),
 		},
 		"another platform of another source": {
@@ -122,8 +132,8 @@ func TestSnapshots(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 10, 1, 1, 2, 3, 999, time.FixedZone("", 2*60*60))
 	for distribution, want := range map[string][]string{
-		"debian": {"https://snapshot.debian.org/archive/debian/20260930T230203Z", "https://snapshot.debian.org/archive/debian-security/20260930T230203Z"},
-		"ubuntu": {"https://snapshot.ubuntu.com/ubuntu/20260930T230203Z"},
+		"debian": {"http://snapshot.debian.org/archive/debian/20260930T230203Z", "http://snapshot.debian.org/archive/debian-security/20260930T230203Z"},
+		"ubuntu": {"http://snapshot.ubuntu.com/ubuntu/20260930T230203Z"},
 		// Nobody is known to keep these.
 		"devuan": nil,
 		"":       nil,
@@ -142,7 +152,7 @@ func TestKeepTo(t *testing.T) {
 	locked := func() images.Facts {
 		return images.Facts{
 			Source:   images.SourceFacts{Commit: commit, TreeID: tree, Tag: "v0.5.0", Depth: 9000, Time: when, Tree: &images.Tree{UILock: "ui"}},
-			Packages: packages, Snapshots: []string{"https://snapshot.example"},
+			Packages: packages, Snapshots: []string{"http://snapshot.example"},
 		}
 	}
 	// A builder that fetched the commit has its files and nothing else of it.
@@ -158,7 +168,7 @@ func TestKeepTo(t *testing.T) {
 	}
 	want := seen(func(f *images.Facts) {
 		f.Source.TreeID, f.Source.Tag, f.Source.Depth, f.Source.Time = tree, "v0.5.0", 9000, when
-		f.Packages, f.Snapshots = packages, []string{"https://snapshot.example"}
+		f.Packages, f.Snapshots = packages, []string{"http://snapshot.example"}
 	})
 	for name, c := range map[string]struct {
 		seen   func(*images.Facts)
