@@ -362,19 +362,8 @@ func TestFixtureNewestImage(t *testing.T) {
 // steps whose files it touches.
 func TestFixtureStepsFollowWhatChanges(t *testing.T) {
 	p := fixture(t)
-	// Not the engine's own BuildKit, which may be too old for steps.
-	d := standalone(t)
-	repo := gitrepo.New(t, tinyengine.Tree())
-	const tag = "llorch-e2e:steps"
-	t.Cleanup(func() { removeImages(t, p.api, tag) })
-	build := func() []string {
-		metadata := filepath.Join(p.dir, "metadata.json")
-		p.must("build", "--builder", d.Addr, "--source", repo.Dir, "--ref", repo.Head(), "--tag", tag, "--metadata-file", metadata)
-		return compiled(t, metadata)
-	}
-	build()
 	server := "llama-server"
-	for _, c := range []struct {
+	changes := []struct {
 		file string
 		want []string
 	}{
@@ -388,12 +377,30 @@ func TestFixtureStepsFollowWhatChanges(t *testing.T) {
 		{"tools/mtmd/mtmd.c", []string{"mtmd", server}},
 		{"tools/server/server.c", []string{server}},
 		{"include/llama.h", []string{"common", "llama", server, "mtmd"}},
+	}
+	for name, builder := range map[string]func(t *testing.T) string{
+		"standalone": func(t *testing.T) string { return standalone(t).Addr },
+		// Of engines of the 20.10 line, the steps take turns.
+		"engine": func(*testing.T) string { return "auto" },
 	} {
-		repo.Commit("change "+c.file, map[string]string{c.file: edited(t, c.file, rand.Text())})
-		got := build()
-		if !slices.Equal(got, slices.Sorted(slices.Values(c.want))) {
-			t.Errorf("a change of %s compiled %v, want %v", c.file, got, c.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			addr := builder(t)
+			repo := gitrepo.New(t, tinyengine.Tree())
+			tag := "llorch-e2e:steps-" + name
+			t.Cleanup(func() { removeImages(t, p.api, tag) })
+			build := func() []string {
+				metadata := filepath.Join(t.TempDir(), "metadata.json")
+				p.must("build", "--builder", addr, "--source", repo.Dir, "--ref", repo.Head(), "--tag", tag, "--metadata-file", metadata)
+				return compiled(t, metadata)
+			}
+			build()
+			for _, c := range changes {
+				repo.Commit("change "+c.file, map[string]string{c.file: edited(t, c.file, rand.Text())})
+				if got := build(); !slices.Equal(got, slices.Sorted(slices.Values(c.want))) {
+					t.Errorf("a change of %s compiled %v, want %v", c.file, got, c.want)
+				}
+			}
+		})
 	}
 }
 
@@ -433,7 +440,7 @@ func compiled(t *testing.T, metadata string, first ...string) []string {
 			layers = append(layers, l.Name)
 		}
 	}
-	want := slices.Concat([]string{"base"}, first, []string{"ggml-cpu", "ggml", "llama", "common", "mtmd", "llama-server", "health probe", "licences", "program"})
+	want := slices.Concat([]string{"runtime", "health probe", "licences"}, first, []string{"ggml-cpu", "ggml", "llama", "common", "mtmd", "llama-server"})
 	if !slices.Equal(layers, want) {
 		t.Errorf("the image's layers are %v, want %v", built.Layers, want)
 	}

@@ -396,11 +396,11 @@ func (b builder) image(root bkllb.State, layers []string, tree bkllb.State, acce
 		st = onto.File(bkllb.Copy(from, src, "/", dir), bkllb.WithCustomName("[image] "+name))
 		layers, side = append(layers, name), append(side, st)
 	}
+	add("health probe", probe, "/image")
+	add("licences", tree, "/image")
 	if accelerator != nil && len(b.plan.Accelerator.Libraries) > 0 {
 		add(b.plan.Accelerator.Device+" libraries", b.libraries(*accelerator), "/")
 	}
-	add("health probe", probe, "/image")
-	add("licences", tree, "/image")
 	if len(b.opt.Lock) > 0 {
 		add("lock", b.placed(script{"llorch.lock", string(b.opt.Lock)}, LockPath), "/image")
 	}
