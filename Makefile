@@ -14,6 +14,7 @@ export LLAMA_REF MODEL_REPO MODEL_PATTERN LLORCH_E2E_MODEL_PATH
 
 GOFUMPT      := mvdan.cc/gofumpt@v0.12.0
 GOLANGCILINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+ACTIONLINT   := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -131,16 +132,18 @@ bench-model: ## Fetch models side by side with curl: a table of times, ratios, m
 
 .PHONY: golden
 golden: ## Write the golden files anew; read the difference before you commit it
-	$(GO) test ./images ./llb -update
+	$(GO) test ./images ./llb ./cmd/ci -update
 
 .PHONY: fmt
 fmt: ## Format
 	$(GO) run $(GOFUMPT) -w $$(git ls-files '*.go')
 
 .PHONY: lint
-lint: ## gofumpt and golangci-lint
+lint: ## gofumpt, golangci-lint, actionlint; shellcheck where it is installed
 	@bad=$$($(GO) run $(GOFUMPT) -l $$(git ls-files '*.go')); test -z "$$bad" || { echo "run make fmt:"; echo "$$bad"; exit 1; }
 	$(GO) run $(GOLANGCILINT) run ./...
+	$(GO) run $(ACTIONLINT) .github/workflows/*.yml e2e/ci/github-matrix.yml
+	if command -v shellcheck >/dev/null; then shellcheck cmd/ci/*.sh; fi
 
 .PHONY: clean
 clean: ## Remove what was built in this folder
