@@ -157,36 +157,43 @@ func lockRefused(t *testing.T, p *project, builder string, data []byte) {
 	}{
 		"another base": {
 			func(_ *images.Lock, p *images.LockPlatform) { p.Build.Digest = "sha256:" + strings.Repeat("1", 64) },
-			3, []string{"build_base", strings.Repeat("1", 64)},
+			3,
+			[]string{"build_base", strings.Repeat("1", 64)},
 		},
 		"a commit that is not there": {
 			func(l *images.Lock, _ *images.LockPlatform) { l.Source.Commit = strings.Repeat("1", 40) },
-			2, []string{strings.Repeat("1", 40)},
+			2,
+			[]string{strings.Repeat("1", 40)},
 		},
 		"other files in the commit": {
 			func(l *images.Lock, _ *images.LockPlatform) { l.Source.Tree = strings.Repeat("2", 40) },
-			2, []string{"source.tree"},
+			2,
+			[]string{"source.tree"},
 		},
 		"another time": {
 			func(l *images.Lock, _ *images.LockPlatform) { l.Source.Time = l.Source.Time.Add(time.Hour) },
-			2, []string{"source.time"},
+			2,
+			[]string{"source.time"},
 		},
 		"a package with another hash": {
 			func(_ *images.Lock, p *images.LockPlatform) {
 				p.Packages.Runtime[libc].SHA256 = strings.Repeat("3", 64)
 			},
-			4, []string{"libc6_", strings.Repeat("3", 64), "cannot be had"},
+			4,
+			[]string{"libc6_", strings.Repeat("3", 64), "cannot be had"},
 		},
 		"a package that no archive has": {
 			func(_ *images.Lock, p *images.LockPlatform) {
 				p.Packages.Runtime[libc].Path = "pool/main/g/glibc/libc6_0.0-1_amd64.deb"
 				p.Packages.Runtime[libc].SHA256 = strings.Repeat("4", 64)
 			},
-			4, []string{"libc6_0.0-1_amd64.deb", "cannot be had"},
+			4,
+			[]string{"libc6_0.0-1_amd64.deb", "cannot be had"},
 		},
 		"scripts of another program": {
 			func(l *images.Lock, _ *images.LockPlatform) { l.Recipe.Scripts = "sha256:" + strings.Repeat("5", 64) },
-			2, []string{"recipe.scripts"},
+			2,
+			[]string{"recipe.scripts"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

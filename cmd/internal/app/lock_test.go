@@ -55,7 +55,9 @@ func TestCompose(t *testing.T) {
 		want       images.Lock
 	}{
 		"a first lock": {
-			"", images.Lock{}, lockOf("new", amd64),
+			"",
+			images.Lock{},
+			lockOf("new", amd64),
 			with(lockOf("new"), func(l *images.Lock) { l.Platforms[amd64] = platform("new", "new", "now") }),
 		},
 		"all of it": {
