@@ -100,7 +100,7 @@ func NPMPackages(lock []byte, arch string) ([]Package, error) {
 func (l npmLock) leftOut(folder, cpu string) bool {
 	for {
 		e := l.Packages[folder]
-		if (e.Optional || e.DevOptional) && !(e.OS.has("linux") && e.CPU.has(cpu) && e.Libc.has("glibc")) {
+		if (e.Optional || e.DevOptional) && (!e.OS.has("linux") || !e.CPU.has(cpu) || !e.Libc.has("glibc")) {
 			return true
 		}
 		i := strings.LastIndex(folder, "/"+nodeModules)

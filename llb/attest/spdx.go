@@ -143,7 +143,7 @@ func (p Package) check() []error {
 		}
 	}
 	if kind, _, ok := strings.Cut(p.Supplier, ": "); p.Supplier != "" && (!ok || kind != "Organization" && kind != "Person") {
-		wrong = append(wrong, fmt.Errorf("supplier %q is neither an Organization: nor a Person:", p.Supplier))
+		wrong = append(wrong, fmt.Errorf("supplier %q begins neither with Organization: nor with Person: and a name", p.Supplier))
 	}
 	return wrong
 }

@@ -76,17 +76,15 @@ func Images(a, b v1.Image) ([]Difference, error) {
 	if da == db {
 		return nil, nil
 	}
-	var out []Difference
+	out, err := layers(a, b)
+	if err != nil {
+		return nil, err
+	}
 	configs, err := configs(a, b)
 	if err != nil {
 		return nil, err
 	}
-	layers, err := layers(a, b)
-	if err != nil {
-		return nil, err
-	}
-	out = append(layers, configs...)
-	if len(out) == 0 {
+	if out = append(out, configs...); len(out) == 0 {
 		return []Difference{{File: "manifest", Kind: Config, A: da.String(), B: db.String()}}, nil
 	}
 	return out, nil
