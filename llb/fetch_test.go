@@ -61,14 +61,15 @@ func (a archives) fetch(contents map[string]string, snapshots string) (said stri
 		}
 	}
 	a.write("packages", list.String())
+	a.write("snapshots", snapshots)
 	for _, dir := range []string{"tmp", "out"} {
 		if err := os.MkdirAll(filepath.Join(a.dir, dir), 0o755); err != nil {
 			a.t.Fatal(err)
 		}
 	}
 	// At once: the places themselves have such names in them.
-	script := strings.NewReplacer("/usr/lib/apt/apt-helper", a.dir+"/helper", "/llorch/packages", a.dir+"/packages", "/tmp/", a.dir+"/tmp/", "/out", a.dir+"/out").Replace(fetchScript)
-	said, err = shell(a.t, script, nil, []string{"PATH=" + a.dir + "/bin:" + os.Getenv("PATH"), "SNAPSHOTS=" + snapshots})
+	script := strings.NewReplacer("/usr/lib/apt/apt-helper", a.dir+"/helper", "/llorch/packages", a.dir+"/packages", "/tmp/", a.dir+"/tmp/", "/out", a.dir+"/out", "/run/llorch/snapshots", a.dir+"/snapshots").Replace(fetchScript)
+	said, err = shell(a.t, script, nil, []string{"PATH=" + a.dir + "/bin:" + os.Getenv("PATH")})
 	log, _ := os.ReadFile(filepath.Join(a.dir, "log"))
 	asked, out = strings.Fields(string(log)), map[string]string{}
 	files, readErr := os.ReadDir(filepath.Join(a.dir, "out"))

@@ -33,6 +33,9 @@ const (
 	// JobsSecret is the id of the secret that says how many compilers may run
 	// at once. A secret's content is in no cache key, and it must not be in one.
 	JobsSecret = "llorch-jobs"
+	// SnapshotsSecret is the id of the secret that names the archives which keep old
+	// packages, a line each.
+	SnapshotsSecret = "llorch-snapshots"
 	// CASecret is the id of the secret with the certificates of a network's own
 	// certificate authority.
 	CASecret = "llorch-ca"

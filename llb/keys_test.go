@@ -106,6 +106,9 @@ func TestSecrets(t *testing.T) {
 			if s.hasNetwork(step) {
 				want = []string{llb.CASecret}
 			}
+			if strings.HasPrefix(step, "[fetch]") {
+				want = []string{llb.SnapshotsSecret, llb.CASecret}
+			}
 			if strings.HasPrefix(step, "[compile]") {
 				want = []string{llb.JobsSecret}
 			}

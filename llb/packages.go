@@ -108,7 +108,8 @@ func (b builder) fetched(base images.BaseFacts, packages []images.Package) bkllb
 	run := b.base(base, "base").Run(
 		bkllb.Args([]string{"sh", "/llorch/fetch.sh"}),
 		b.scripts(script{"fetch.sh", fetchScript}, script{"packages", list.String()}),
-		bkllb.AddEnv("SNAPSHOTS", strings.Join(b.plan.Snapshots, " ")),
+		// Where a package comes from changes nothing of what it is.
+		bkllb.AddSecret("/run/llorch/snapshots", bkllb.SecretID(SnapshotsSecret), bkllb.SecretOptional),
 		b.caSecret(),
 		b.proxy(),
 		b.named(StepToolchain, "", fmt.Sprintf("[fetch] %d packages by their hash (%s)", len(packages), id)),

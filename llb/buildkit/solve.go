@@ -235,6 +235,9 @@ func (b *Builder) attempt(ctx context.Context, j Job, solve client.SolveOpt, opt
 // secrets are what steps are given that must be in no key and no layer.
 func (j Job) secrets() map[string][]byte {
 	m := map[string][]byte{llb.JobsSecret: []byte(strconv.Itoa(j.Jobs))}
+	if len(j.Plan.Snapshots) > 0 {
+		m[llb.SnapshotsSecret] = []byte(strings.Join(j.Plan.Snapshots, "\n"))
+	}
 	if len(j.CACert) > 0 {
 		m[llb.CASecret] = j.CACert
 	}

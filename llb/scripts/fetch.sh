@@ -1,6 +1,7 @@
 # Fetches packages by their hash into /out: /llorch/packages has a line for each, of
 # sha256, file name and path below an archive's top. They come from the archives that
-# the base knows, or else from those that keep every release (SNAPSHOTS).
+# the base knows, or else from those that keep every release, which are a secret only
+# so as to be in no key.
 set -eu
 retry='-o Acquire::Retries=3'
 ca=
@@ -10,7 +11,7 @@ archives=$(apt-get indextargets --no-release-info --format '$(REPO_URI)' 'Create
 mkdir -p /out /tmp/got
 : >/tmp/said
 missing() { while read -r sha file path; do [ -s "/out/$file" ] || echo "$sha $file $path"; done </llorch/packages; }
-for archive in $archives ${SNAPSHOTS-}; do
+for archive in $archives $(cat /run/llorch/snapshots 2>/dev/null); do
   missing >/tmp/missing
   [ -s /tmp/missing ] || break
   set --
