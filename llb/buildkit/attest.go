@@ -33,7 +33,7 @@ func statements(ctx context.Context, gw gateway.Client, j Job, g llb.Graph, imag
 	if err != nil {
 		return err
 	}
-	img, err := newReader(ctx, ref)
+	img, err := newReader(ref)
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ type reader struct {
 	folders map[string][]string
 }
 
-func newReader(_ context.Context, ref gateway.Reference) (*reader, error) {
+func newReader(ref gateway.Reference) (*reader, error) {
 	if ref == nil {
 		return nil, errors.New("the builder gave nothing")
 	}
@@ -211,7 +211,7 @@ func solved(ctx context.Context, gw gateway.Client, st bkllb.State) (*reader, er
 	if err != nil {
 		return nil, err
 	}
-	return newReader(ctx, ref)
+	return newReader(ref)
 }
 
 // read reads a file, if it is there. A link on the way is followed by the builder.
