@@ -7,7 +7,6 @@
 package llb
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -156,29 +155,6 @@ func epoch(p images.Plan) time.Time {
 	return t
 }
 
-// checks look at an image as whoever runs it will find it.
-func (b builder) checks(toolchain, image bkllb.State) []bkllb.State {
-	var driver []string
-	if a := b.plan.Accelerator; a != nil {
-		driver = a.Driver
-	}
-	whole := toolchain.Run(
-		bkllb.Args([]string{"sh", "/llorch/check.sh"}),
-		b.scripts(script{"check.sh", checkScript}),
-		bkllb.AddEnv("DRIVER", strings.Join(driver, " ")),
-		bkllb.AddMount("/image", image, bkllb.Readonly),
-		bkllb.Network(bkllb.NetModeNone),
-		b.named(StepCheck, "", "[check] every library that is needed is in the image"),
-	).AddMount("/out", bkllb.Scratch().Platform(b.platform))
-	starts := image.Run(
-		bkllb.Args([]string{"/llorch/starts", b.plan.CPU.Level, images.Server}),
-		bkllb.AddMount("/llorch", b.static(toolchain, script{"starts.c", startsSource}, "/starts", "[check] compile what starts the server"), bkllb.Readonly),
-		bkllb.Network(bkllb.NetModeNone),
-		b.named(StepCheck, "", "[check] the server starts in the image"),
-	).Root()
-	return []bkllb.State{whole, starts}
-}
-
 // SourceTree is the state of a plan's tree alone, for whoever has to read it
 // before there is a whole plan.
 func SourceTree(p images.PlanSource, caps Capabilities) bkllb.State {
@@ -298,31 +274,6 @@ func (b builder) install(title string, base images.BaseFacts, components []strin
 	return b.base(base, "base").Run(opts...).Root()
 }
 
-// root is what the image's own files are put on, with the layers that it is made of
-// beyond a base. Packages whose files it is made of are of the build base's
-// distribution, so that what is compiled there finds its libraries.
-func (b builder) root() (bkllb.State, []string) {
-	r := b.plan.Runtime
-	switch {
-	case !r.Made() && len(r.Packages) > 0:
-		return b.install("[packages] install ", r.Base, nil, r.Packages), []string{"packages"}
-	case !r.Made():
-		return b.base(r.Base, "runtime base"), nil
-	}
-	args, alone := packageNames(r.Packages), packageNames(r.Files)
-	if images.Pinned(r.Packages) {
-		args, alone = nil, nil // The step takes what is there.
-	}
-	opts := append([]bkllb.RunOption{
-		bkllb.Args(append([]string{"sh", "/llorch/runtime.sh"}, args...)),
-		bkllb.AddEnv("ALONE", strings.Join(alone, " ")),
-		b.scripts(script{"runtime.sh", runtimeScript}),
-		b.named(StepToolchain, "", "[runtime] files of "+titleOf(slices.Concat(r.Packages, r.Files))),
-	}, b.packagesFor(b.plan.Build, r.Packages)...)
-	run := b.base(b.plan.Build, "base").Run(opts...)
-	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform)), []string{"runtime"}
-}
-
 // titleOf is packages in a step's title.
 func titleOf(packages []images.Package) string {
 	if images.Pinned(packages) {
@@ -362,106 +313,6 @@ func (b builder) cacheScope(base images.BaseFacts) string {
 }
 
 var unsafeInID = regexp.MustCompile(`[^a-z0-9._-]+`)
-
-// probe is the static health probe. It depends on nothing of llama.cpp, so it is
-// compiled once per toolchain.
-func (b builder) probe(toolchain bkllb.State) bkllb.State {
-	return b.static(toolchain, script{"probe.c", probeSource}, "/image"+images.Probe, "[probe] compile the health probe")
-}
-
-// static is a program of ours that needs nothing of where it runs.
-func (b builder) static(toolchain bkllb.State, source script, out, title string) bkllb.State {
-	run := toolchain.Run(
-		bkllb.Args([]string{"sh", "/llorch/static.sh", "/llorch/" + source.name, "/out" + out}),
-		b.scripts(script{"static.sh", staticScript}, source),
-		bkllb.Network(bkllb.NetModeNone),
-		bkllb.WithCustomName(title),
-	)
-	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform))
-}
-
-// image assembles the runtime image on a root, one layer for each thing that changes
-// at its own pace: a GPU's libraries and the backends first, of which some weigh
-// hundreds of megabytes, and the server last. layers name the root's own.
-//
-// Each layer is a tree that its step has made as the image has it, times included, and
-// nothing else: put side by side, equal trees are equal layers whenever they are built.
-// A copy onto the layers below would add the folders that it touches, with the time of
-// the build. A builder that cannot put trees side by side has to copy them.
-func (b builder) image(root bkllb.State, layers []string, tree bkllb.State, accelerator *bkllb.State, compiled map[string]bkllb.State, probe bkllb.State) (bkllb.State, []string) {
-	dir := &bkllb.CopyInfo{CopyDirContentsOnly: true, CreateDestPath: true}
-	st, side := root, []bkllb.State{root}
-	add := func(name string, from bkllb.State, src string) {
-		onto := st
-		if b.caps.Merge {
-			onto = bkllb.Scratch().Platform(b.platform)
-		}
-		st = onto.File(bkllb.Copy(from, src, "/", dir), bkllb.WithCustomName("[image] "+name))
-		layers, side = append(layers, name), append(side, st)
-	}
-	add("health probe", probe, "/image")
-	add("licences", tree, "/image")
-	if accelerator != nil && len(b.plan.Accelerator.Libraries) > 0 {
-		add(b.plan.Accelerator.Device+" libraries", b.libraries(*accelerator), "/")
-	}
-	if len(b.opt.Lock) > 0 {
-		add("lock", b.placed(script{"llorch.lock", string(b.opt.Lock)}, LockPath), "/image")
-	}
-	for _, part := range b.byWeight() {
-		// Objects are inside another's library.
-		if len(part.Objects) == 0 {
-			add(part.Name, compiled[part.Name], "/image")
-		}
-	}
-	if b.caps.Merge {
-		st = bkllb.Merge(side, bkllb.WithCustomName("[image] put the layers together"))
-	}
-	return st, layers
-}
-
-// placed is a file of ours as the image will have it.
-func (b builder) placed(file script, to string) bkllb.State {
-	run := b.base(b.plan.Build, "base").Run(
-		bkllb.Args([]string{"sh", "/llorch/place.sh", "/llorch/" + file.name, "/out/image" + to}),
-		b.scripts(script{"place.sh", placeScript}, file),
-		bkllb.Network(bkllb.NetModeNone),
-		bkllb.WithCustomName("[place] "+to),
-	)
-	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform))
-}
-
-// libraries are those of the accelerator's toolchain that the image carries, and
-// their licences. They change with the toolchain alone.
-func (b builder) libraries(accelerator bkllb.State) bkllb.State {
-	a := b.plan.Accelerator
-	run := accelerator.Run(
-		bkllb.Args(append([]string{"sh", "/llorch/libraries.sh", images.AppDir}, a.Libraries...)),
-		b.scripts(script{"libraries.sh", librariesScript}),
-		bkllb.Network(bkllb.NetModeNone),
-		bkllb.WithCustomName("[libraries] "+strings.Join(a.Libraries, " ")),
-	)
-	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform))
-}
-
-// byWeight are the parts in the order of their layers: backends, then ggml's
-// core, then the rest as they are.
-func (b builder) byWeight() []images.Part {
-	parts := slices.Clone(b.plan.Parts)
-	slices.SortStableFunc(parts, func(x, y images.Part) int { return cmp.Compare(weight(x), weight(y)) })
-	return parts
-}
-
-func weight(p images.Part) int {
-	switch {
-	case p.Name == images.CPUBackend.Name:
-		return 1
-	case strings.HasPrefix(p.Name, "ggml-"):
-		return 0
-	case p.Name == "ggml":
-		return 2
-	}
-	return 3
-}
 
 // WriteDefinition writes a graph as BuildKit reads it, for buildctl. Unlike what
 // BuildKit's own function writes, equal graphs are equal bytes.

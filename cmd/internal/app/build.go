@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -49,86 +48,6 @@ type BuildOptions struct {
 	Locked string
 	// CACert is a file with certificates (PEM) that steps with a network trust.
 	CACert string
-}
-
-// Built is an image that is in the engine.
-type Built struct {
-	// ID is the engine's id of the image; empty where it went elsewhere.
-	ID string `json:"id,omitempty"`
-	// Tags are its names, as people type them.
-	Tags []string `json:"tags"`
-	// Reused is true where nothing was built because it was there.
-	Reused bool `json:"reused,omitempty"`
-	// Digest is what the builder calls the image: its manifest's digest, or on an
-	// engine with graphdrivers its id.
-	Digest string `json:"digest,omitempty"`
-	// Steps are what the build ran and what it found done, the slowest first.
-	Steps []buildkit.Step `json:"steps,omitempty"`
-	// Layers are the image's, the lowest first.
-	Layers []Layer `json:"layers,omitempty"`
-	// Notes are what the image says of how it was compiled, if anything.
-	Notes []string    `json:"notes,omitempty"`
-	Plan  images.Plan `json:"plan,omitzero"`
-}
-
-// Layer is a layer of an image, or what all layers of its base are together.
-type Layer struct {
-	Name string `json:"name"`
-	// Bytes is what it takes unpacked.
-	Bytes int64 `json:"bytes"`
-}
-
-// layers are an image's by the names of those that were added to its base; nil
-// where the engine's history does not tell.
-func layers(ctx context.Context, docker *client.Client, id string, added []string) []Layer {
-	history, err := docker.ImageHistory(ctx, id)
-	if err != nil {
-		return nil
-	}
-	var sizes []int64
-	// The newest comes first, with entries that made no layer in between.
-	for _, h := range slices.Backward(history) {
-		if h.Size > 0 {
-			sizes = append(sizes, h.Size)
-		}
-	}
-	at := len(sizes) - len(added)
-	if at < 0 {
-		return nil
-	}
-	var out []Layer
-	if at > 0 {
-		out = []Layer{{Name: "base"}}
-	}
-	for _, size := range sizes[:at] {
-		out[0].Bytes += size
-	}
-	for i, name := range added {
-		out = append(out, Layer{Name: name, Bytes: sizes[at+i]})
-	}
-	return out
-}
-
-// Compiled are the parts that were compiled, with their times, and those that
-// were there already.
-func (b Built) Compiled() (ran, cached []string) {
-	for _, s := range b.Steps {
-		switch part, ok := s.Compiles(); {
-		case ok && s.Cached:
-			cached = append(cached, part)
-		case ok:
-			ran = append(ran, fmt.Sprintf("%s %.1fs", part, s.Seconds))
-		}
-	}
-	return ran, cached
-}
-
-// String is the image as one would name it.
-func (b Built) String() string {
-	if len(b.Tags) > 0 {
-		return b.Tags[0]
-	}
-	return b.ID
 }
 
 // Build makes the image and leaves it in the engine.
@@ -389,44 +308,6 @@ func (a *App) collect(ctx context.Context, d *Display, docker *client.Client, b 
 		err = keepTo(&facts.Facts, *w.locked)
 	}
 	return facts, local, err
-}
-
-// secretMax is the most that BuildKit takes as a secret.
-const secretMax = 500 << 10
-
-// certificates reads a file of certificates. Without a name it is the one that the
-// environment tells OpenSSL's programs, and Go's, to trust; if that is none, it is
-// theirs to complain about.
-func (a *App) certificates(file string) ([]byte, error) {
-	if file == "" {
-		pem, err := os.ReadFile(a.Getenv("SSL_CERT_FILE"))
-		if err != nil || len(pem) > secretMax || !x509.NewCertPool().AppendCertsFromPEM(pem) {
-			return nil, nil //nolint:nilerr // See above.
-		}
-		return pem, nil
-	}
-	pem, err := os.ReadFile(file)
-	if err == nil && len(pem) > secretMax {
-		err = fmt.Errorf("it is larger than the %d bytes that BuildKit takes", secretMax)
-	}
-	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
-		err = errors.New("it has no certificate in PEM form")
-	}
-	if err != nil {
-		return nil, fault.New(fault.Usage, "--ca-cert "+file+" cannot be used", err, "give a file that begins with -----BEGIN CERTIFICATE-----")
-	}
-	return pem, nil
-}
-
-// proxy is what the environment says of the way out of this network.
-func (a *App) proxy() llb.Proxy {
-	get := func(name string) string {
-		if v := a.Getenv(strings.ToLower(name)); v != "" {
-			return v
-		}
-		return a.Getenv(name)
-	}
-	return llb.Proxy{HTTP: get("HTTP_PROXY"), HTTPS: get("HTTPS_PROXY"), FTP: get("FTP_PROXY"), No: get("NO_PROXY"), All: get("ALL_PROXY")}
 }
 
 // takeTurn waits until no other build of this user uses the engine.
