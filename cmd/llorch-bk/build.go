@@ -43,6 +43,9 @@ next build compiles only what changed.`,
 			opt := flags.options(cmd)
 			opt.Output = output
 			opt.Output.Attest = output.Attest && (output.Push || archive != "")
+			if output.Push && archive != "" {
+				return fault.New(fault.Usage, "--push and --output exclude each other", nil, "leave one of them out")
+			}
 			if output.Push && len(opt.Request.Tags) == 0 {
 				return fault.New(fault.Usage, "--push needs to know where to", nil, "name the image: --tag registry.example.com/llama:edge")
 			}
@@ -103,7 +106,6 @@ next build compiles only what changed.`,
 	cmd.Flags().StringSliceVar(&output.Insecure, "insecure-registry", nil, "`registry` that --push may speak to without TLS (repeatable)")
 	cmd.Flags().BoolVar(&output.Attest, "attest", true, "with --push or --output: add an SPDX document, a manifest of device code, and how it was built (SLSA provenance)")
 	cmd.Flags().StringVar(&archive, "output", "", "`file` for the image as an archive of an OCI layout, instead of loading it into the engine")
-	cmd.MarkFlagsMutuallyExclusive("push", "output")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	cmd.Flags().StringVar(&metadata, "metadata-file", "", "`file` for the result as JSON: digest, tags, steps with their times, plan")
 	return cmd

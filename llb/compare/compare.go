@@ -65,16 +65,9 @@ func (d Difference) String() string {
 
 // Images compares two images. It is empty for those whose manifests are equal.
 func Images(a, b v1.Image) ([]Difference, error) {
-	da, err := a.Digest()
-	if err != nil {
+	da, db, err := digests(a, b)
+	if err != nil || da == db {
 		return nil, err
-	}
-	db, err := b.Digest()
-	if err != nil {
-		return nil, err
-	}
-	if da == db {
-		return nil, nil
 	}
 	out, err := layers(a, b)
 	if err != nil {
@@ -88,6 +81,14 @@ func Images(a, b v1.Image) ([]Difference, error) {
 		return []Difference{{File: "manifest", Kind: Config, A: da.String(), B: db.String()}}, nil
 	}
 	return out, nil
+}
+
+// digests are those of two images, or of two layers.
+func digests(a, b interface{ Digest() (v1.Hash, error) }) (of, other v1.Hash, err error) {
+	if of, err = a.Digest(); err == nil {
+		other, err = b.Digest()
+	}
+	return of, other, err
 }
 
 // named are an image's layers, with the names that its history has for them.
@@ -141,16 +142,9 @@ func layers(a, b v1.Image) ([]Difference, error) {
 }
 
 func layer(name string, a, b v1.Layer) ([]Difference, error) {
-	da, err := a.Digest()
-	if err != nil {
+	da, db, err := digests(a, b)
+	if err != nil || da == db {
 		return nil, err
-	}
-	db, err := b.Digest()
-	if err != nil {
-		return nil, err
-	}
-	if da == db {
-		return nil, nil
 	}
 	fa, err := files(a)
 	if err != nil {

@@ -59,10 +59,10 @@ func (a *App) Build(ctx context.Context, opt BuildOptions) (Built, error) {
 	case err == nil:
 		defer eng.Close()
 		docker, local = eng.client, eng.local
+	// A builder that pushes needs no engine.
 	case !opt.Output.Elsewhere() || opt.Builder == buildkit.Auto:
 		return Built{}, err
 	}
-	// A builder that pushes needs no engine.
 	d, err := OpenDisplay(a.Err, a.Progress)
 	if err != nil {
 		return Built{}, err

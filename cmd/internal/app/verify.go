@@ -72,13 +72,12 @@ func (a *App) verify(ctx context.Context, d *Display, docker *client.Client, opt
 		return out, fault.New(fault.Machine, "there is no room to build in", err, "")
 	}
 	defer os.RemoveAll(dir)
-	original := filepath.Join(dir, "image.tar")
-	if opt.Image == "" {
-		if original, err = a.rebuild(ctx, d, docker, opt.BuildOptions, original); err != nil {
+	original := opt.Image
+	if original == "" {
+		original = filepath.Join(dir, "image.tar")
+		if err := a.rebuild(ctx, d, docker, opt.BuildOptions, original); err != nil {
 			return out, err
 		}
-	} else {
-		original = opt.Image
 	}
 	image, err := openImage(ctx, original, filepath.Join(dir, "image"), opt)
 	if err != nil {
@@ -95,8 +94,8 @@ func (a *App) verify(ctx context.Context, d *Display, docker *client.Client, opt
 			return out, err
 		}
 	}
-	again, err := a.rebuild(ctx, d, docker, opt.BuildOptions, filepath.Join(dir, "rebuilt.tar"))
-	if err != nil {
+	again := filepath.Join(dir, "rebuilt.tar")
+	if err := a.rebuild(ctx, d, docker, opt.BuildOptions, again); err != nil {
 		return out, err
 	}
 	rebuilt, err := openArchive(again, filepath.Join(dir, "rebuilt"))
@@ -125,21 +124,21 @@ func (a *App) verify(ctx context.Context, d *Display, docker *client.Client, opt
 
 // rebuild builds a lock into an archive, on a builder of its own with nothing in it
 // where no other is named.
-func (a *App) rebuild(ctx context.Context, d *Display, docker *client.Client, opt BuildOptions, file string) (string, error) {
+func (a *App) rebuild(ctx context.Context, d *Display, docker *client.Client, opt BuildOptions, file string) error {
 	out, err := os.Create(file)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer out.Close()
 	opt.Output, opt.NoCache = buildkit.Output{Archive: out}, true
 	w, err := a.resolve(ctx, d, docker != nil, opt)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if opt.Builder == buildkit.Auto || opt.Builder == buildkit.Managed {
 		m, err := a.manager(docker, d.notice)
 		if err != nil {
-			return "", err
+			return err
 		}
 		fresh := m.Fresh(identity.NewID()[:8])
 		w.fresh = &fresh
@@ -150,9 +149,9 @@ func (a *App) rebuild(ctx context.Context, d *Display, docker *client.Client, op
 		}()
 	}
 	if _, err := a.build(ctx, d, docker, w); err != nil {
-		return "", err
+		return err
 	}
-	return file, nil
+	return nil
 }
 
 // openImage opens an archive that is a file here, else an image in a registry.
@@ -295,11 +294,14 @@ func fileIn(img v1.Image, path string) ([]byte, error) {
 // keepBoth writes two images that differ as OCI layouts into a folder.
 func keepBoth(dir string, image, rebuilt v1.Image) ([]string, error) {
 	var kept []string
-	for which, img := range map[string]v1.Image{"image": image, "rebuilt": rebuilt} {
-		path := filepath.Join(dir, which)
+	for _, of := range []struct {
+		name string
+		img  v1.Image
+	}{{"image", image}, {"rebuilt", rebuilt}} {
+		path := filepath.Join(dir, of.name)
 		p, err := layout.Write(path, empty.Index)
 		if err == nil {
-			err = p.AppendImage(img)
+			err = p.AppendImage(of.img)
 		}
 		if err != nil {
 			return kept, fault.New(fault.Machine, "the images that differ cannot be kept in "+dir, err, "name another folder with --keep")
