@@ -171,7 +171,11 @@ func (o LockOptions) request(old images.Lock) (BuildOptions, error) {
 	b.Request = old.Asks(platform)
 	switch {
 	case o.Update == LockSource:
-		if b.Request.Ref = asked.Ref; o.SourceChosen {
+		// A branch of the lock's may have moved.
+		if asked.Ref != "" || o.SourceChosen {
+			b.Request.Ref = asked.Ref
+		}
+		if o.SourceChosen {
 			b.Request.Source = asked.Source
 		}
 	case o.Update != "":

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb"
 )
 
 // lockOf is a lock in which everything is of one kind: what comes from it can be told.
@@ -227,5 +228,41 @@ func TestKeepTo(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// What moves is asked for by the lock itself, but for what the user names.
+func TestLockRequest(t *testing.T) {
+	t.Parallel()
+	old := lockOf("old", "linux/amd64")
+	old.Recipe = images.Recipe(llb.ScriptsDigest())
+	old.Source = images.LockSource{Repository: "https://old.example.com/x", Ref: "main", Commit: "c0ffee"}
+	flags := images.Request{Source: "https://new.example.com/x", Platform: "linux/amd64", Variant: "cuda"}
+	for name, c := range map[string]struct {
+		opt                 LockOptions
+		ref                 string
+		source, at, variant string
+	}{
+		"all of it":                {LockOptions{}, "v1", "https://new.example.com/x", "v1", "cuda"},
+		"whether anything moved":   {LockOptions{Check: true}, "", "https://old.example.com/x", "main", "old"},
+		"the packages":             {LockOptions{Update: LockPackages}, "v1", "https://old.example.com/x", "c0ffee", "old"},
+		"the source, by its ref":   {LockOptions{Update: LockSource}, "", "https://old.example.com/x", "main", "old"},
+		"the source, by another":   {LockOptions{Update: LockSource}, "v1", "https://old.example.com/x", "v1", "old"},
+		"the source, to elsewhere": {LockOptions{Update: LockSource, SourceChosen: true}, "", "https://new.example.com/x", "", "old"},
+	} {
+		c.opt.Request = flags
+		c.opt.Request.Ref = c.ref
+		b, err := c.opt.request(old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := b.Request; r.Source != c.source || r.Ref != c.at || r.Variant != c.variant {
+			t.Errorf("%s: %s at %q, %s", name, r.Source, r.Ref, r.Variant)
+		}
+	}
+	other := old
+	other.Recipe.Number++
+	if _, err := (LockOptions{Update: LockPackages, BuildOptions: BuildOptions{Request: flags}}).request(other); fault.ClassOf(err) != fault.Usage {
+		t.Errorf("a part of another program's lock: %v", err)
 	}
 }
