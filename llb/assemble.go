@@ -50,7 +50,7 @@ func (b builder) root() (bkllb.State, []string) {
 	opts := append([]bkllb.RunOption{
 		bkllb.Args(append([]string{"sh", "/llorch/runtime.sh"}, args...)),
 		bkllb.AddEnv("ALONE", strings.Join(alone, " ")),
-		b.scripts(script{"runtime.sh", runtimeScript}),
+		b.scripts(script{"runtime.sh", runtimeScript}, script{"apt.sh", aptScript}),
 		b.named(StepToolchain, "", "[runtime] files of "+titleOf(slices.Concat(r.Packages, r.Files))),
 	}, b.packagesFor(b.plan.Build, r.Packages)...)
 	run := b.base(b.plan.Build, "base").Run(opts...)

@@ -61,6 +61,7 @@ func (a archives) fetch(contents map[string]string, snapshots string) (said stri
 		}
 	}
 	a.write("packages", list.String())
+	a.write("apt.sh", aptScript)
 	a.write("snapshots", snapshots)
 	for _, dir := range []string{"tmp", "out"} {
 		if err := os.MkdirAll(filepath.Join(a.dir, dir), 0o755); err != nil {
@@ -68,7 +69,7 @@ func (a archives) fetch(contents map[string]string, snapshots string) (said stri
 		}
 	}
 	// At once: the places themselves have such names in them.
-	script := strings.NewReplacer("/usr/lib/apt/apt-helper", a.dir+"/helper", "/llorch/packages", a.dir+"/packages", "/tmp/", a.dir+"/tmp/", "/out", a.dir+"/out", "/run/llorch/snapshots", a.dir+"/snapshots").Replace(fetchScript)
+	script := strings.NewReplacer("/usr/lib/apt/apt-helper", a.dir+"/helper", "/llorch/", a.dir+"/", "/tmp/", a.dir+"/tmp/", "/out", a.dir+"/out", "/run/llorch/snapshots", a.dir+"/snapshots").Replace(fetchScript)
 	said, err = shell(a.t, script, nil, []string{"PATH=" + a.dir + "/bin:" + os.Getenv("PATH")})
 	log, _ := os.ReadFile(filepath.Join(a.dir, "log"))
 	asked, out = strings.Fields(string(log)), map[string]string{}

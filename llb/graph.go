@@ -267,7 +267,7 @@ func (b builder) install(title string, base images.BaseFacts, components []strin
 	opts = append(opts,
 		bkllb.Args(append([]string{"sh", "/llorch/packages.sh"}, names...)),
 		more,
-		b.scripts(script{"packages.sh", packagesScript}),
+		b.scripts(script{"packages.sh", packagesScript}, script{"apt.sh", aptScript}),
 		b.named(StepToolchain, "", title+titleOf(packages)),
 	)
 	opts = append(opts, b.packagesFor(base, packages)...)

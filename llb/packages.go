@@ -60,7 +60,7 @@ func ResolvePackages(p images.Plan, caps Capabilities, opt Options, now string) 
 func (b builder) resolve(base images.BaseFacts, components, sets []string, now string) bkllb.State {
 	run := b.base(base, "base").Run(
 		bkllb.Args([]string{"sh", "/llorch/resolve.sh"}),
-		b.scripts(script{"resolve.sh", resolveScript}),
+		b.scripts(script{"resolve.sh", resolveScript}, script{"apt.sh", aptScript}),
 		bkllb.AddEnv("SETS", strings.Join(sets, "\n")),
 		bkllb.AddEnv("COMPONENTS", strings.Join(components, " ")),
 		bkllb.AddEnv("NOW", now),
@@ -107,7 +107,7 @@ func (b builder) fetched(base images.BaseFacts, packages []images.Package) bkllb
 	id := digest.FromString(list.String()).Encoded()[:12]
 	run := b.base(base, "base").Run(
 		bkllb.Args([]string{"sh", "/llorch/fetch.sh"}),
-		b.scripts(script{"fetch.sh", fetchScript}, script{"packages", list.String()}),
+		b.scripts(script{"fetch.sh", fetchScript}, script{"apt.sh", aptScript}, script{"packages", list.String()}),
 		// Where a package comes from changes nothing of what it is.
 		bkllb.AddSecret("/run/llorch/snapshots", bkllb.SecretID(SnapshotsSecret), bkllb.SecretOptional),
 		b.caSecret(),

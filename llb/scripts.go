@@ -8,6 +8,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+//go:embed scripts/apt.sh
+var aptScript string
+
 //go:embed scripts/packages.sh
 var packagesScript string
 
@@ -78,5 +81,5 @@ func (b builder) scripts(all ...script) bkllb.RunOption {
 
 // ScriptsDigest identifies the scripts that carry a plan out.
 func ScriptsDigest() string {
-	return digest.FromString(strings.Join([]string{packagesScript, selectScript, compileScript, launchScript, signalScript, lendScript, projectScript, librariesScript, runtimeScript, staticScript, placeScript, fetchScript, uiScript, probeSource}, "\x00")).String()
+	return digest.FromString(strings.Join([]string{aptScript, packagesScript, selectScript, compileScript, launchScript, signalScript, lendScript, projectScript, librariesScript, runtimeScript, staticScript, placeScript, fetchScript, uiScript, probeSource}, "\x00")).String()
 }

@@ -3,9 +3,7 @@
 # the base knows, or else from those that keep every release, which are a secret only
 # so as to be in no key.
 set -eu
-retry='-o Acquire::Retries=3'
-ca=
-[ ! -s /run/llorch/ca.crt ] || ca='-o Acquire::https::CAInfo=/run/llorch/ca.crt'
+. /llorch/apt.sh
 helper=/usr/lib/apt/apt-helper
 archives=$(apt-get indextargets --no-release-info --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | sort -u)
 mkdir -p /out /tmp/got
@@ -19,7 +17,7 @@ for archive in $archives $(cat /run/llorch/snapshots 2>/dev/null); do
     set -- "$@" "${archive%/}/$path" "/tmp/got/$file" "SHA256:$sha"
   done </tmp/missing
   # It fails if one of them does; the others are there.
-  "$helper" $retry $ca download-file "$@" >/tmp/said 2>&1 || true
+  "$helper" $acquire download-file "$@" >/tmp/said 2>&1 || true
   # Whoever fetched them, what counts is the hash.
   while read -r sha file path; do
     if [ -f "/tmp/got/$file" ] && echo "$sha  /tmp/got/$file" | sha256sum -c --status; then mv "/tmp/got/$file" "/out/$file"; else rm -f "/tmp/got/$file"; fi

@@ -4,17 +4,8 @@
 # set: its name, whether it is on top of the base, alone or from nothing, and packages.
 # The first line names the distribution.
 set -eu
-rm -f /etc/apt/apt.conf.d/docker-clean
-retry='-o Acquire::Retries=3'
-ca=
-[ ! -s /run/llorch/ca.crt ] || ca='-o Acquire::https::CAInfo=/run/llorch/ca.crt'
-for component in ${COMPONENTS-}; do
-  for f in /etc/apt/sources.list /etc/apt/sources.list.d/*; do
-    [ -f "$f" ] || continue
-    sed -i -E "/^Components:/{/(^| )$component( |\$)/!s/\$/ $component/}; /^deb /{/ $component( |\$)/!s/\$/ $component/}" "$f"
-  done
-done
-apt-get $retry $ca -qq update
+. /llorch/apt.sh
+update
 apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | sort -u >/tmp/archives
 : >/tmp/none
 . /etc/os-release

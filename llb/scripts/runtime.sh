@@ -3,21 +3,18 @@
 # what they depend on; ALONE are those of which only files are wanted. Scanners find
 # every package with its version in /var/lib/dpkg/status.d.
 set -eu
+. /llorch/apt.sh
 # What was locked is fetched already.
 debs=/debs
 if [ ! -d "$debs" ]; then
-  rm -f /etc/apt/apt.conf.d/docker-clean
-  retry='-o Acquire::Retries=3'
-  ca=
-  [ ! -s /run/llorch/ca.crt ] || ca='-o Acquire::https::CAInfo=/run/llorch/ca.crt'
-  apt-get $retry $ca -qq update
+  update
   debs=/tmp/debs
   mkdir -p "$debs/partial"
   # With no package installed, apt finds all that these need.
   : >/tmp/none
-  apt-get $retry $ca -o Dir::State::status=/tmp/none -o Dir::Cache::archives="$debs" -o Debug::NoLocking=true -qq --download-only --no-install-recommends -y install "$@"
+  apt-get $acquire -o Dir::State::status=/tmp/none -o Dir::Cache::archives="$debs" -o Debug::NoLocking=true -qq --download-only --no-install-recommends -y install "$@"
   # Unquoted, to be words.
-  (cd "$debs" && apt-get $retry $ca -qq download $ALONE)
+  (cd "$debs" && apt-get $acquire -qq download $ALONE)
 fi
 
 out=/out

@@ -4,6 +4,20 @@
 set -eu
 cp -R /src/tools/ui /tmp/ui
 cd /tmp/ui
+# SvelteKit calls a build by the time at which it ran, unless the tree names it. The
+# name here is the digest of the tree's files: the UI tells by it whether a browser has
+# an old one, and equal trees must give equal files.
+if [ -f svelte.config.js ]; then
+  LLORCH_UI_VERSION=$(find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16)
+  export LLORCH_UI_VERSION
+  mv svelte.config.js svelte.config.of-the-tree.js
+  cat >svelte.config.js <<'END'
+import config from './svelte.config.of-the-tree.js';
+
+const version = { name: process.env.LLORCH_UI_VERSION, ...config.kit?.version };
+export default { ...config, kit: { ...config.kit, version } };
+END
+fi
 # A network's own certificate authority comes as a secret: it is in no layer.
 [ ! -s /run/llorch/ca.crt ] || export NODE_EXTRA_CA_CERTS=/run/llorch/ca.crt
 export npm_config_cache=/npm npm_config_update_notifier=false
