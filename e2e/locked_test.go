@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -98,6 +97,11 @@ func TestFixtureLocked(t *testing.T) {
 			f(t, &without)
 		})
 	}
+	t.Run("a model", func(t *testing.T) {
+		with := *p
+		with.t = t
+		lockedModel(t, &with, first.Addr)
+	})
 	t.Run("nothing to do", func(t *testing.T) {
 		if got := p.archived(first.Addr, lock, nil); got != one {
 			t.Errorf("%s, want %s", got, one)
@@ -138,88 +142,6 @@ func TestFixtureLocked(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(kept, which, "index.json")); err != nil {
 			t.Error(err)
 		}
-	}
-}
-
-// lockRefused holds that a build keeps to its lock or fails, naming the part.
-func lockRefused(t *testing.T, p *project, builder string, data []byte) {
-	t.Helper()
-	lock, err := images.DecodeLock(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const platform = "linux/amd64"
-	libc := slices.IndexFunc(lock.Platforms[platform].Packages.Runtime, func(p images.Package) bool { return p.Name == "libc6" })
-	for name, c := range map[string]struct {
-		change func(*images.Lock, *images.LockPlatform)
-		code   int
-		says   []string
-	}{
-		"another base": {
-			func(_ *images.Lock, p *images.LockPlatform) { p.Build.Digest = "sha256:" + strings.Repeat("1", 64) },
-			3,
-			[]string{"build_base", strings.Repeat("1", 64)},
-		},
-		"a commit that is not there": {
-			func(l *images.Lock, _ *images.LockPlatform) { l.Source.Commit = strings.Repeat("1", 40) },
-			2,
-			[]string{strings.Repeat("1", 40)},
-		},
-		"other files in the commit": {
-			func(l *images.Lock, _ *images.LockPlatform) { l.Source.Tree = strings.Repeat("2", 40) },
-			2,
-			[]string{"source.tree"},
-		},
-		"another time": {
-			func(l *images.Lock, _ *images.LockPlatform) { l.Source.Time = l.Source.Time.Add(time.Hour) },
-			2,
-			[]string{"source.time"},
-		},
-		"a package with another hash": {
-			func(_ *images.Lock, p *images.LockPlatform) {
-				p.Packages.Runtime[libc].SHA256 = strings.Repeat("3", 64)
-			},
-			4,
-			[]string{"libc6_", strings.Repeat("3", 64), "cannot be had"},
-		},
-		"a package that no archive has": {
-			func(_ *images.Lock, p *images.LockPlatform) {
-				p.Packages.Runtime[libc].Path = "pool/main/g/glibc/libc6_0.0-1_amd64.deb"
-				p.Packages.Runtime[libc].SHA256 = strings.Repeat("4", 64)
-			},
-			4,
-			[]string{"libc6_0.0-1_amd64.deb", "cannot be had"},
-		},
-		"scripts of another program": {
-			func(l *images.Lock, _ *images.LockPlatform) { l.Recipe.Scripts = "sha256:" + strings.Repeat("5", 64) },
-			2,
-			[]string{"recipe.scripts"},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			changed, err := images.DecodeLock(data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			on := changed.Platforms[platform]
-			// Nothing waits for services that keep old packages and cannot be reached here.
-			on.Snapshots = nil
-			c.change(&changed, &on)
-			changed.Platforms[platform] = on
-			text, err := changed.Encode()
-			if err != nil {
-				t.Fatal(err)
-			}
-			file := filepath.Join(t.TempDir(), "changed.lock")
-			if err := os.WriteFile(file, text, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			out := filepath.Join(t.TempDir(), "image.tar")
-			p.run("build", "--builder", builder, "--locked="+file, "--output", out).wants(t, c.code, c.says...)
-			if _, err := os.Stat(out); err == nil {
-				t.Error("an image was written")
-			}
-		})
 	}
 }
 

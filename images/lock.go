@@ -35,6 +35,28 @@ type Lock struct {
 	Request LockRequest `json:"request"`
 	// Platforms are what differs from one platform to another, by its name.
 	Platforms map[string]LockPlatform `json:"platforms"`
+	// Model is what the server is to serve; the zero value where the lock is of an image
+	// alone.
+	Model LockModel `json:"model,omitzero"`
+}
+
+// LockModel is a model by its content. It is no part of the image.
+type LockModel struct {
+	// Ref is what was asked for, and is asked again to move the model.
+	Ref string `json:"ref"`
+	// Pinned is the ref that means these files alone.
+	Pinned string `json:"pinned"`
+	// Commit is the Hub's commit; empty for a model that is not of the Hub.
+	Commit string `json:"commit,omitempty"`
+	// Files are all files of the model, the one that the server is given first.
+	Files []LockFileHash `json:"files"`
+}
+
+// LockFileHash is one file of a model.
+type LockFileHash struct {
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
 }
 
 // LockRecipe is the part of this program in an image.

@@ -77,6 +77,13 @@ func wholeLock(t *testing.T) images.Lock {
 	p := l.Platforms["linux/amd64"]
 	p.Snapshots = []string{"https://snapshot.debian.org/archive/debian/20261001T100000Z", "https://snapshot.debian.org/archive/debian-security/20261001T100000Z"}
 	l.Platforms["linux/amd64"] = p
+	l.Model = images.LockModel{
+		Ref: "hf:org/repo:Q4_K_M", Pinned: "hf:org/repo@" + commit + "/q4/m-00001-of-00002.gguf", Commit: commit,
+		Files: []images.LockFileHash{
+			{Path: "q4/m-00001-of-00002.gguf", Size: 11, SHA256: strings.Repeat("1", 64)},
+			{Path: "q4/m-00002-of-00002.gguf", Size: 12, SHA256: strings.Repeat("2", 64)},
+		},
+	}
 	return l
 }
 
@@ -123,6 +130,7 @@ func TestMakeLock(t *testing.T) {
 			Accelerator: images.BaseFacts{Ref: nvidia128, Digest: sha("d"), Env: []string{"PATH=/usr/local/cuda/bin:/usr/bin:/bin"}},
 			Snapshots:   got.Platforms["linux/amd64"].Snapshots, Packages: sets(),
 		}},
+		Model: got.Model,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -278,6 +286,11 @@ func (b broken) text(t *testing.T) string {
 	return text
 }
 
+// onModel changes the model of a lock that has one.
+func onModel(f func(*images.LockModel)) func(*images.Lock) {
+	return func(l *images.Lock) { f(&l.Model) }
+}
+
 // onPlatform changes the one platform that the tests' locks have.
 func onPlatform(change func(*images.LockPlatform)) func(*images.Lock) {
 	return func(l *images.Lock) {
@@ -331,6 +344,16 @@ var brokenLocks = []broken{
 	{name: "a time in words", old: "2026-10-01T10:00:00Z", new: "yesterday", part: "yesterday"},
 	{name: "less than no history", change: func(l *images.Lock) { l.Source.Depth = -1 }, part: "source.depth"},
 	{name: "a bad digest of the UI's lock", change: func(l *images.Lock) { l.Source.UILock = "sha256:7" }, part: "source.ui_lock"},
+
+	{name: "a model of no name", change: onModel(func(m *images.LockModel) { m.Ref = "" }), part: "model.ref"},
+	{name: "a model that is not pinned", change: onModel(func(m *images.LockModel) { m.Pinned = "" }), part: "model.pinned"},
+	{name: "a branch of a model", change: onModel(func(m *images.LockModel) { m.Commit = "main" }), part: "model.commit"},
+	{name: "a model of no files", change: onModel(func(m *images.LockModel) { m.Files = nil }), part: "model.files"},
+	{name: "a model's file twice", change: onModel(func(m *images.LockModel) { m.Files[1].Path = m.Files[0].Path }), part: "model.files", beyond: true},
+	{name: "a model's file elsewhere", change: onModel(func(m *images.LockModel) { m.Files[1].Path = "../m.gguf" }), part: "model.files", beyond: true},
+	{name: "a model's file at the root", change: onModel(func(m *images.LockModel) { m.Files[1].Path = "/m.gguf" }), part: "model.files"},
+	{name: "a model's file that is empty", change: onModel(func(m *images.LockModel) { m.Files[1].Size = 0 }), part: "model.files"},
+	{name: "a model's file with half a hash", change: onModel(func(m *images.LockModel) { m.Files[1].SHA256 = "12" }), part: "model.files"},
 
 	{name: "an unknown variant", change: func(l *images.Lock) { l.Request.Variant = "rocm" }, part: "request.variant", beyond: true},
 	{name: "a family", change: func(l *images.Lock) { l.Request.Variant = "cuda" }, part: "request.variant", beyond: true},

@@ -3,6 +3,7 @@ package images
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"reflect"
@@ -76,6 +77,37 @@ func (l Lock) check() (string, error) {
 		if _, err := l.request(name).Normalise(); err != nil {
 			return "request", errors.Unwrap(err)
 		}
+	}
+	return l.Model.check()
+}
+
+// check names what cannot be right about a model, if there is one.
+func (m LockModel) check() (string, error) {
+	switch {
+	case reflect.ValueOf(m).IsZero():
+		return "", nil
+	case m.Ref == "":
+		return "model.ref", errors.New("it is empty")
+	case m.Pinned == "":
+		return "model.pinned", errors.New("it is empty")
+	case m.Commit != "" && !gitID.MatchString(m.Commit):
+		return "model.commit", fmt.Errorf("%q is no full commit id", m.Commit)
+	case len(m.Files) == 0:
+		return "model.files", errors.New("there is none")
+	}
+	seen := map[string]bool{}
+	for _, f := range m.Files {
+		switch {
+		case !fs.ValidPath(f.Path) || f.Path == ".":
+			return "model.files", fmt.Errorf("%q is no path in a repository", f.Path)
+		case seen[f.Path]:
+			return "model.files", fmt.Errorf("%s is there twice", f.Path)
+		case f.Size <= 0:
+			return "model.files", fmt.Errorf("%s: a size of %d", f.Path, f.Size)
+		case !sha256Hex.MatchString(f.SHA256):
+			return "model.files", fmt.Errorf("%s: %q is no sha256", f.Path, f.SHA256)
+		}
+		seen[f.Path] = true
 	}
 	return "", nil
 }

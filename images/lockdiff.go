@@ -71,6 +71,11 @@ func (l Lock) flat() map[string]string {
 				out[at+"."+p.Name] = p.Version + " " + p.SHA256
 			}
 			return
+		case []LockFileHash:
+			for _, f := range value {
+				out[at+"."+f.Path] = fmt.Sprintf("%d %s", f.Size, f.SHA256)
+			}
+			return
 		case []string:
 			if len(value) > 0 {
 				out[at] = words(value)

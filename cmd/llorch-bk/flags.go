@@ -11,6 +11,7 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/llb/buildkit"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // buildFlags are the flags of every command that plans or builds an image.
@@ -27,6 +28,8 @@ type buildFlags struct {
 	cacheFrom, cacheTo []string
 	caCert             string
 	locked             string
+	// given are the flags that the command line itself has.
+	given map[string]bool
 	// insecure are registries without TLS.
 	insecure []string
 }
@@ -37,19 +40,18 @@ func (f *buildFlags) addLocked(cmd *cobra.Command) {
 	cmd.Flags().Lookup("locked").NoOptDefVal = images.LockFile
 	// A lock says all that these would. On the command line they contradict it; in the
 	// environment or the file of settings they are for builds that have no lock.
-	var given []string
+	f.given = map[string]bool{}
+	contradict := []string{"source", "ref", "variant", "cuda", "cpu", "cuda-arch", "cmake-flag", "base", "runtime-base", "programs", "no-ui"}
 	args := cmd.Args
 	cmd.Args = func(cmd *cobra.Command, words []string) error {
-		for _, name := range []string{"source", "ref", "variant", "cuda", "cpu", "cuda-arch", "cmake-flag", "base", "runtime-base", "programs", "no-ui"} {
-			if cmd.Flags().Changed(name) {
-				given = append(given, name)
-			}
-		}
+		cmd.Flags().Visit(func(flag *pflag.Flag) { f.given[flag.Name] = true })
 		return args(cmd, words)
 	}
 	cmd.PreRunE = func(*cobra.Command, []string) error {
-		if f.locked != "" && len(given) > 0 {
-			return fault.New(fault.Usage, "--locked and --"+given[0]+" exclude each other", errors.New("the lock says all of what is built"), "leave one of them out, or write another lock with llorch-bk lock --"+given[0])
+		for _, name := range contradict {
+			if f.locked != "" && f.given[name] {
+				return fault.New(fault.Usage, "--locked and --"+name+" exclude each other", errors.New("the lock says all of what is built"), "leave one of them out, or write another lock with llorch-bk lock --"+name)
+			}
 		}
 		return nil
 	}

@@ -19,9 +19,11 @@ func lockCommand(a *app.App) *cobra.Command {
 		Long: `Lock looks up the source's commit, the digests of the bases and every package
 that a build would take, with its sha256, and writes them into a file. With
 build --locked exactly those are used, or the build says what can no longer be
-had. A base and its packages move together.`,
+had. A base and its packages move together. A model is locked by the commit of its
+repository and by the sha256 of each file.`,
 		Example: `  llorch-bk lock --ref v0.5.0                        # writes llorch.lock
   llorch-bk build --locked                           # builds exactly that
+  llorch-bk lock --model hf:org/repo:Q4_K_M          # what up --locked serves, too
   llorch-bk lock --update packages                   # newer packages, the same source
   llorch-bk lock --check                             # fails where something has moved`,
 		Args: cobra.NoArgs,
@@ -54,6 +56,7 @@ had. A base and its packages move together.`,
 	}
 	flags.add(cmd, images.CPUPortable, images.CUDAAll)
 	cmd.Flags().StringVar(&opt.File, "lock", images.LockFile, "`file` of the lock")
+	cmd.Flags().StringVar(&opt.Model, "model", "", "model `ref` to lock as well, which up --locked then serves")
 	cmd.Flags().StringVar(&opt.Update, "update", "", "`part` to move while the rest stays: "+strings.Join(app.LockParts, ", "))
 	cmd.Flags().BoolVar(&opt.Check, "check", false, "write nothing; fail where the lock is not what it would be now")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")

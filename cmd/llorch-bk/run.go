@@ -54,6 +54,7 @@ own CPU level, which compiles many times faster than all of them.`,
 			_, opt.Server = splitArgs(cmd, args)
 			bopt := build.options(cmd)
 			bopt.ThisGPU = true
+			opt.ModelGiven = build.given["model"]
 			running, err := a.Up(cmd.Context(), bopt, opt)
 			if err != nil {
 				return err

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +13,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/llorch/llorch-bk/fixtures/gguf"
 	"github.com/llorch/llorch-bk/fixtures/gitrepo"
 	"github.com/llorch/llorch-bk/llb"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -67,7 +71,12 @@ func TestScripts(t *testing.T) {
 			} {
 				env.Setenv(name, value)
 			}
-			return errors.Join(os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o755), os.CopyFS(tree, os.DirFS(repo.Dir)))
+			var tiny bytes.Buffer
+			if err := gguf.WriteTinyLlama(&tiny); err != nil {
+				return err
+			}
+			env.Setenv("SHA256", fmt.Sprintf("%x", sha256.Sum256(tiny.Bytes())))
+			return errors.Join(os.WriteFile(filepath.Join(env.WorkDir, "tiny.gguf"), tiny.Bytes(), 0o600), os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o755), os.CopyFS(tree, os.DirFS(repo.Dir)))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":   exits,

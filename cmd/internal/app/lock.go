@@ -26,10 +26,11 @@ const (
 	LockSource   = "source"
 	LockBase     = "base"
 	LockPackages = "packages"
+	LockModel    = "model"
 )
 
 // LockParts are what Update of LockOptions takes.
-var LockParts = []string{LockSource, LockBase, LockPackages}
+var LockParts = []string{LockSource, LockBase, LockPackages, LockModel}
 
 // LockOptions are what the user asked of a lock.
 type LockOptions struct {
@@ -38,6 +39,9 @@ type LockOptions struct {
 	File string
 	// SourceChosen is true where the user named a source, and does not mean the lock's.
 	SourceChosen bool
+	// Model is a model ref to lock as well, or to move to; empty for none, or for the
+	// ref of the lock.
+	Model string
 	// Update is the part of a lock that is there to move; empty writes all of it anew.
 	Update string
 	// Check writes nothing, and fails where the lock is not what it would be.
@@ -73,8 +77,13 @@ func (a *App) Lock(ctx context.Context, opt LockOptions) (Locked, error) {
 		return Locked{}, err
 	}
 	defer d.Close()
-	lock, err := a.lock(ctx, d, docker, opt, old)
-	if err != nil {
+	lock := old
+	if opt.Update != LockModel {
+		if lock, err = a.lock(ctx, d, docker, opt, old); err != nil {
+			return Locked{}, interrupted(ctx, err)
+		}
+	}
+	if lock.Model, err = a.lockModel(ctx, d, opt, old.Model); err != nil {
 		return Locked{}, interrupted(ctx, err)
 	}
 	out := Locked{File: opt.File, Lock: lock, New: old.Schema == 0}
@@ -232,12 +241,18 @@ func snapshots(distribution string, now time.Time) []string {
 	return nil
 }
 
+// openLock reads a lock that must be there.
+func openLock(file string) (images.Lock, error) {
+	lock, err := readLock(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fault.New(fault.Usage, "there is no lock "+file, nil, "write one first: llorch-bk lock")
+	}
+	return lock, err
+}
+
 // fromLock is what a lock asks for, in place of a request and what would be looked up.
 func fromLock(opt BuildOptions) (BuildOptions, *images.Facts, []byte, error) {
-	lock, err := readLock(opt.Locked)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fault.New(fault.Usage, "there is no lock "+opt.Locked, nil, "write one first: llorch-bk lock")
-	}
+	lock, err := openLock(opt.Locked)
 	if err != nil {
 		return opt, nil, nil, err
 	}
@@ -246,7 +261,8 @@ func fromLock(opt BuildOptions) (BuildOptions, *images.Facts, []byte, error) {
 		return opt, nil, nil, err
 	}
 	opt.Request = r
-	// In its one form, whatever the file's.
+	// In its one form, whatever the file's. An image is of any model.
+	lock.Model = images.LockModel{}
 	data, err := lock.Encode()
 	return opt, &f, data, err
 }

@@ -30,8 +30,10 @@ type RunOptions struct {
 	HandoffDir string
 	// Image is a name or id; empty takes the newest image that was built here.
 	Image string
-	// Model is a model ref.
-	Model string
+	// Model is a model ref. ModelGiven says that this command was given it, rather than
+	// a default or the settings.
+	Model      string
+	ModelGiven bool
 	// Server are the flags for llama-server.
 	Server []string
 	// Port is the host's port; 0 takes a free one and keeps it.

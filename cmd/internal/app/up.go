@@ -13,6 +13,13 @@ import (
 // Up builds what is missing and runs it. The model is fetched while the image
 // is built; whichever fails first ends the other.
 func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Running, error) {
+	locked, err := lockedModel(build, opt.ModelGiven)
+	if err != nil {
+		return Running{}, err
+	}
+	if locked.Pinned != "" {
+		opt.Model = locked.Pinned
+	}
 	req, err := check(opt)
 	if err != nil {
 		return Running{}, err
@@ -56,7 +63,9 @@ func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Runni
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		var err error
-		local, err = w.fetch(gctx)
+		if local, err = w.fetch(gctx); err == nil {
+			err = a.keepToModel(gctx, d, locked, local)
+		}
 		return err
 	})
 	g.Go(func() error {

@@ -1,0 +1,91 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/runtime/model"
+)
+
+// lockModel is the model of a new lock: looked up where it is new or is to move, else
+// that of the old one.
+func (a *App) lockModel(ctx context.Context, d *Display, opt LockOptions, old images.LockModel) (images.LockModel, error) {
+	raw := opt.Model
+	switch {
+	case opt.Update != "" && opt.Update != LockModel:
+		return old, nil
+	case raw == "" && (opt.Check || opt.Update == LockModel):
+		raw = old.Ref
+	}
+	if raw == "" {
+		if opt.Update == LockModel {
+			return old, fault.New(fault.Usage, "the lock has no model", nil, "name one: llorch-bk lock --update model --model REF")
+		}
+		return images.LockModel{}, nil
+	}
+	ref, err := model.Parse(raw)
+	if err != nil {
+		return images.LockModel{}, err
+	}
+	f, err := a.fetcher(modelProgress{d})
+	if err != nil {
+		return images.LockModel{}, err
+	}
+	id, err := f.Identify(ctx, ref)
+	if err != nil {
+		return images.LockModel{}, err
+	}
+	m := images.LockModel{Ref: ref.Raw, Pinned: ref.Pinned(id), Commit: id.Commit}
+	for _, file := range id.Files {
+		m.Files = append(m.Files, images.LockFileHash{Path: file.Path, Size: file.Size, SHA256: file.SHA256})
+	}
+	return m, nil
+}
+
+// lockedModel is the model of a lock that a build keeps to, where it has one; given says
+// that the user named a model on the command line.
+func lockedModel(build BuildOptions, given bool) (images.LockModel, error) {
+	if build.Locked == "" {
+		return images.LockModel{}, nil
+	}
+	lock, err := openLock(build.Locked)
+	if err != nil {
+		return images.LockModel{}, err
+	}
+	if lock.Model.Pinned != "" && given {
+		return images.LockModel{}, fault.New(fault.Usage, "--locked and --model exclude each other", errors.New("the lock says which model is served"),
+			"leave --model out, or move the lock's: llorch-bk lock --update model --model REF")
+	}
+	return lock.Model, nil
+}
+
+// keepToModel refuses a model that is on this host and is not the lock's. A ref with a
+// hash was held to it already; a model in several files has none.
+func (a *App) keepToModel(ctx context.Context, d *Display, locked images.LockModel, l model.Local) error {
+	if len(locked.Files) == 0 {
+		return nil
+	}
+	f, err := a.fetcher(modelProgress{d})
+	if err != nil {
+		return err
+	}
+	id, err := f.IdentityOf(ctx, l)
+	if err != nil {
+		return fault.New(fault.Model, "the model cannot be read", err, "")
+	}
+	differs := func(part string, has, want any) error {
+		return fault.New(fault.Model, "the lock cannot be kept to: model."+part, fmt.Errorf("it says %v, and there is %v", want, has), "take what there is now with llorch-bk lock --update model")
+	}
+	if len(id.Files) != len(locked.Files) {
+		return differs("files", len(id.Files), len(locked.Files))
+	}
+	for i, want := range locked.Files {
+		if has := id.Files[i]; has.SHA256 != want.SHA256 || has.Size != want.Size {
+			return differs("files."+want.Path, fmt.Sprintf("%s of %d bytes", has.SHA256, has.Size), fmt.Sprintf("%s of %d bytes", want.SHA256, want.Size))
+		}
+	}
+	return nil
+}
