@@ -15,7 +15,10 @@ import (
 // is still to be looked up; the plan says so instead of guessing.
 type Facts struct {
 	Source SourceFacts `json:"source"`
-	Build  BaseFacts   `json:"build_base"`
+	// Builder is the platform that steps run on, as linux/amd64; empty where it is not
+	// known, and is taken for the image's own.
+	Builder string    `json:"builder,omitempty"`
+	Build   BaseFacts `json:"build_base"`
 	// Runtime is what the user's own runtime base is; nothing where the root is made of
 	// packages' files.
 	Runtime BaseFacts `json:"runtime_base,omitzero"`

@@ -2,6 +2,7 @@ package images
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -96,7 +97,10 @@ type LockRequest struct {
 
 // LockPlatform is what an image of one platform is made of beside its source.
 type LockPlatform struct {
-	Build BaseFacts `json:"build_base"`
+	// Builder is the platform that the steps run on, where that is another one: its
+	// toolchain is of that platform, and the runtime packages are of the image's.
+	Builder string    `json:"builder,omitempty"`
+	Build   BaseFacts `json:"build_base"`
 	// Runtime is a base of the user's own to run on.
 	Runtime     BaseFacts `json:"runtime_base,omitzero"`
 	Accelerator BaseFacts `json:"accelerator_base,omitzero"`
@@ -126,6 +130,13 @@ func MakeLock(r Request, f Facts, p Plan, sets PackageSets) (Lock, error) {
 	case f.Source.Time.IsZero():
 		return Lock{}, fault.New(fault.Machine, "the source cannot be locked", errors.New("the commit's time is not known"), "")
 	}
+	on := LockPlatform{Build: p.Build, Runtime: p.Runtime.Base, Packages: sets}
+	if p.Cross != nil {
+		on.Builder = p.Cross.Builder
+	}
+	if a := p.Accelerator; a != nil && a.Base.Ref != p.Build.Ref {
+		on.Accelerator = a.Base
+	}
 	l := Lock{
 		Schema: LockSchema,
 		Recipe: LockRecipe{Number: recipeVersion, Scripts: p.Scripts},
@@ -133,10 +144,8 @@ func MakeLock(r Request, f Facts, p Plan, sets PackageSets) (Lock, error) {
 			Repository: p.Source.Location, Ref: p.Source.Ref, Commit: p.Source.Commit, Tree: f.Source.TreeID,
 			Time: f.Source.Time.UTC().Truncate(time.Second), Tag: f.Source.Tag, Depth: f.Source.Depth,
 		},
-		Request: LockRequest{Variant: p.Variant, CPU: p.CPU.Level, CMake: r.CMakeFlags, Programs: r.Programs, NoUI: r.NoUI},
-		Platforms: map[string]LockPlatform{p.Platform: {
-			Build: p.Build, Runtime: p.Runtime.Base, Packages: sets,
-		}},
+		Request:   LockRequest{Variant: p.Variant, CPU: p.CPU.Level, CMake: r.CMakeFlags, Programs: r.Programs, NoUI: r.NoUI},
+		Platforms: map[string]LockPlatform{p.Platform: on},
 	}
 	if p.UI != nil {
 		l.Source.UILock = f.Source.Tree.UILock
@@ -147,11 +156,6 @@ func MakeLock(r Request, f Facts, p Plan, sets PackageSets) (Lock, error) {
 		for _, arch := range p.CUDA.Archs {
 			l.Request.CUDAArch = append(l.Request.CUDAArch, strings.TrimSuffix(arch, "-real"))
 		}
-	}
-	if a := p.Accelerator; a != nil && a.Base.Ref != p.Build.Ref {
-		lp := l.Platforms[p.Platform]
-		lp.Accelerator = a.Base
-		l.Platforms[p.Platform] = lp
 	}
 	if part, err := l.check(); err != nil {
 		return Lock{}, fault.New(fault.Usage, "this cannot be locked: "+part, err, "")
@@ -239,8 +243,9 @@ func (l Lock) Locked(platform string, tags []string, scripts string) (Request, F
 	r := l.request(platform)
 	r.Tags = tags
 	f := Facts{
-		Source: SourceFacts{Commit: l.Source.Commit, TreeID: l.Source.Tree, Tag: l.Source.Tag, Depth: l.Source.Depth, Time: l.Source.Time},
-		Build:  p.Build, Runtime: p.Runtime, Accelerator: p.Accelerator, Packages: &p.Packages, Snapshots: p.Snapshots, Scripts: scripts,
+		Source:  SourceFacts{Commit: l.Source.Commit, TreeID: l.Source.Tree, Tag: l.Source.Tag, Depth: l.Source.Depth, Time: l.Source.Time},
+		Builder: cmp.Or(p.Builder, platform),
+		Build:   p.Build, Runtime: p.Runtime, Accelerator: p.Accelerator, Packages: &p.Packages, Snapshots: p.Snapshots, Scripts: scripts,
 	}
 	if l.Source.UILock != "" {
 		f.Source.Tree = &Tree{UILock: l.Source.UILock}

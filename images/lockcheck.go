@@ -64,6 +64,9 @@ func (l Lock) check() (string, error) {
 		if !slices.Contains(Platforms, name) {
 			return at, fmt.Errorf("it is not one of %s", strings.Join(Platforms, ", "))
 		}
+		if b := l.Platforms[name].Builder; b != "" && (b == name || !slices.Contains(Platforms, b)) {
+			return at + ".builder", fmt.Errorf("%q is no other one of %s", b, strings.Join(Platforms, ", "))
+		}
 		if part, err := l.Platforms[name].check(); err != nil {
 			return at + "." + part, err
 		}

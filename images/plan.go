@@ -33,11 +33,14 @@ const PlanSchema = 2
 // Plan is everything that an image is made of. It can be printed, hashed and
 // compared; building it makes no further decision.
 type Plan struct {
-	Schema   int        `json:"schema"`
-	Variant  string     `json:"variant"`
-	Platform string     `json:"platform"`
-	Source   PlanSource `json:"source"`
-	Build    BaseFacts  `json:"build_base"`
+	Schema   int    `json:"schema"`
+	Variant  string `json:"variant"`
+	Platform string `json:"platform"`
+	// Cross is how the image is compiled on another platform than its own; nil for one
+	// that compiles for itself.
+	Cross  *PlanCross `json:"cross,omitempty"`
+	Source PlanSource `json:"source"`
+	Build  BaseFacts  `json:"build_base"`
 	// Packages are what compiling takes on the build base.
 	Packages []Package   `json:"packages"`
 	Runtime  PlanRuntime `json:"runtime"`
@@ -179,10 +182,15 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 		return Plan{}, err
 	}
 	v := choice.Variant
+	cross, err := Cross(r, v, f.Builder)
+	if err != nil {
+		return Plan{}, err
+	}
 	p := Plan{
 		Schema:   PlanSchema,
 		Variant:  v.Name,
 		Platform: r.Platform,
+		Cross:    cross,
 		Source: PlanSource{
 			Kind: f.Source.Kind, Location: r.Source, Ref: r.Ref,
 			Commit: f.Source.Commit, Dirty: f.Source.Dirty, Content: f.Source.Content,
@@ -209,7 +217,7 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	}
 	buildRef, runtimeRef := BaseRefs(r, v)
 	p.Pending = append(p.Pending, fillBase(&p.Build, buildRef, "build_base")...)
-	p.Packages = packages(v.Packages)
+	p.Packages = packages(cross.packages(v.Packages, r.Arch()))
 	if f.Packages != nil {
 		p.Packages = f.Packages.Toolchain
 	}
@@ -251,7 +259,7 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	}
 	// What only the backend for GPUs reads must not make everything else another thing.
 	own, shared := split(r.CMakeFlags, isAccelerators)
-	p.CMake = PlanCMake{Generator: "Ninja", Flags: mergeFlags(baseFlags(p), shared), Rules: compileRules(r.Arch(), r.CMakeFlags), Libraries: libraries}
+	p.CMake = PlanCMake{Generator: "Ninja", Flags: mergeFlags(slices.Concat(baseFlags(p), cross.flags(r.Arch())), shared), Rules: compileRules(r.Arch(), r.CMakeFlags), Libraries: libraries}
 	backendFlags := map[string][]string{CPUBackend.Name: cpuFlags(p)}
 	if a := v.Accelerator; a != nil {
 		flags := slices.Clone(a.Flags)
@@ -262,6 +270,9 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	}
 	p.Parts = makeParts(p.Source.Layout, v.backends(), backendFlags, buildFlags(p), isDev(p), r.Programs)
 	p.Notes = notes
+	if cross != nil {
+		p.Notes = append(p.Notes, cross.note(r.Platform))
+	}
 	if r.NoUI && p.Source.uiInside {
 		p.Notes = append(p.Notes, "--no-ui does nothing here: this source's server has its web UI among its sources, and always compiles it in")
 	}

@@ -30,6 +30,9 @@ func (p Plan) WriteText(w io.Writer) error {
 	}
 	row("variant", "%s", p.Variant)
 	row("platform", "%s", p.Platform)
+	if p.Cross != nil {
+		row("", "cross-compiled on %s", p.Cross.Builder)
+	}
 	row("cpu", "%s", known(p.CPU.Level))
 	if p.CPU.RunsOn != "" {
 		row("", "%s", p.CPU.RunsOn)

@@ -21,6 +21,7 @@ func TestPlanText(t *testing.T) {
 		f func(*images.Facts)
 	}{
 		"cpu":     {nil, nil},
+		"cross":   {func(r *images.Request) { r.Platform = "linux/arm64" }, func(f *images.Facts) { f.Builder = "linux/amd64" }},
 		"pending": {func(r *images.Request) { r.CPU = images.CPUNative }, func(f *images.Facts) { *f = images.Facts{} }},
 		"cuda": {func(r *images.Request) {
 			cuda(r)

@@ -2,6 +2,7 @@ package llb
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -9,8 +10,9 @@ import (
 	bkllb "github.com/moby/buildkit/client/llb"
 )
 
-// checks look at an image as whoever runs it will find it.
-func (b builder) checks(toolchain, image bkllb.State) []bkllb.State {
+// checks look at an image as whoever runs it will find it. A builder that cannot run its
+// programs does not try the server, and the note says so.
+func (b builder) checks(toolchain, image bkllb.State) (checks []bkllb.State, notes []string) {
 	var driver []string
 	if a := b.plan.Accelerator; a != nil {
 		driver = a.Driver
@@ -19,17 +21,21 @@ func (b builder) checks(toolchain, image bkllb.State) []bkllb.State {
 		bkllb.Args([]string{"sh", "/llorch/check.sh"}),
 		b.scripts(script{"check.sh", checkScript}),
 		bkllb.AddEnv("DRIVER", strings.Join(driver, " ")),
+		b.tools(),
 		bkllb.AddMount("/image", image, bkllb.Readonly),
 		bkllb.Network(bkllb.NetModeNone),
-		b.named(StepCheck, "", "[check] every library that is needed is in the image"),
+		b.named(StepCheck, "", b.titled("[check] every library that is needed is in the image")),
 	).AddMount("/out", bkllb.Scratch().Platform(b.platform))
+	if !b.runs() {
+		return []bkllb.State{whole}, []string{fmt.Sprintf("the server's start was not checked, since the builder cannot run %s", b.plan.Platform)}
+	}
 	starts := image.Run(
 		bkllb.Args([]string{"/llorch/starts", b.plan.CPU.Level, images.Server}),
 		bkllb.AddMount("/llorch", b.static(toolchain, script{"starts.c", startsSource}, "/starts", "[check] compile what starts the server"), bkllb.Readonly),
 		bkllb.Network(bkllb.NetModeNone),
-		b.named(StepCheck, "", "[check] the server starts in the image"),
+		b.named(StepCheck, "", b.titled("[check] the server starts in the image")),
 	).Root()
-	return []bkllb.State{whole, starts}
+	return []bkllb.State{whole, starts}, nil
 }
 
 // root is what the image's own files are put on, with the layers that it is made of
@@ -41,7 +47,7 @@ func (b builder) root() (bkllb.State, []string) {
 	case !r.Made() && len(r.Packages) > 0:
 		return b.install("[packages] install ", r.Base, nil, r.Packages), []string{"packages"}
 	case !r.Made():
-		return b.base(r.Base, "runtime base"), nil
+		return b.baseOn(b.platform, r.Base, "runtime base"), nil
 	}
 	args, alone := packageNames(r.Packages), packageNames(r.Files)
 	if images.Pinned(r.Packages) {
@@ -51,8 +57,8 @@ func (b builder) root() (bkllb.State, []string) {
 		bkllb.Args(append([]string{"sh", "/llorch/runtime.sh"}, args...)),
 		bkllb.AddEnv("ALONE", strings.Join(alone, " ")),
 		b.scripts(script{"runtime.sh", runtimeScript}, script{"apt.sh", aptScript}),
-		b.named(StepToolchain, "", "[runtime] files of "+titleOf(slices.Concat(r.Packages, r.Files))),
-	}, b.packagesFor(b.plan.Build, r.Packages)...)
+		b.named(StepToolchain, "", b.titled("[runtime] files of "+titleOf(slices.Concat(r.Packages, r.Files)))),
+	}, b.forImage().packagesFor(b.plan.Build, r.Packages)...)
 	run := b.base(b.plan.Build, "base").Run(opts...)
 	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform)), []string{"runtime"}
 }
@@ -68,8 +74,9 @@ func (b builder) static(toolchain bkllb.State, source script, out, title string)
 	run := toolchain.Run(
 		bkllb.Args([]string{"sh", "/llorch/static.sh", "/llorch/" + source.name, "/out" + out}),
 		b.scripts(script{"static.sh", staticScript}, source),
+		b.tools(),
 		bkllb.Network(bkllb.NetModeNone),
-		bkllb.WithCustomName(title),
+		bkllb.WithCustomName(b.titled(title)),
 	)
 	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }

@@ -55,7 +55,7 @@ func (b builder) compile(toolchain, tree bkllb.State, ui *bkllb.State, part imag
 		b.scripts(script{"compile.sh", compileScript}, script{"launch.sh", launchScript}, script{"clang", signalScript}, script{"clang++", signalScript}, script{"lend.sh", lendScript}, script{"project.cmake", projectScript}),
 		b.partFiles(tree, part),
 		bkllb.AddMount("/build", bkllb.Scratch(), bkllb.ForceNoOutput),
-		bkllb.AddMount("/ccache", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-ccache-"+b.cacheScope(base), bkllb.CacheMountShared)),
+		bkllb.AddMount("/ccache", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-ccache-"+b.compilerScope(base), bkllb.CacheMountShared)),
 		// One set of slots for all toolchains: it is one machine's memory.
 		bkllb.AddMount("/slots", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-slots", bkllb.CacheMountShared)),
 		bkllb.AddSecret("/run/llorch/jobs", bkllb.SecretID(JobsSecret), bkllb.SecretOptional),
@@ -66,6 +66,7 @@ func (b builder) compile(toolchain, tree bkllb.State, ui *bkllb.State, part imag
 		bkllb.AddEnv("PART", part.Name),
 		bkllb.AddEnv("RULES", rules(p.CMake.Rules)),
 		bkllb.AddEnv("TARGETS", strings.Join(part.Targets, " ")),
+		b.tools(),
 	}
 	if b.objects(part) {
 		opts = append(opts, bkllb.AddEnv("STUBS", "1"))
@@ -87,7 +88,7 @@ func (b builder) compile(toolchain, tree bkllb.State, ui *bkllb.State, part imag
 	opts = append(opts,
 		bkllb.Network(bkllb.NetModeNone),
 		b.fresh(),
-		b.named(StepCompile, part.Name, strings.TrimSpace("[compile] "+part.Name+" "+b.what(part))),
+		b.named(StepCompile, part.Name, b.titled(strings.TrimSpace("[compile] "+part.Name+" "+b.what(part)))),
 	)
 	return toolchain.Run(opts...).AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }

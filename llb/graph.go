@@ -50,6 +50,8 @@ type Capabilities struct {
 	OCILayout bool
 	// Merge: the builder makes an image of trees that lie side by side.
 	Merge bool
+	// Runs are the platforms whose programs the builder can run, its own first.
+	Runs []string
 }
 
 // Options are choices of one build that are no part of the plan.
@@ -88,6 +90,8 @@ type Graph struct {
 	// Stages are what the image is made of, each after what it stands on. A builder that
 	// must not work on two things at once is given them one by one.
 	Stages []bkllb.State
+	// Notes are what a person is to know of the image: what was not checked.
+	Notes []string
 }
 
 // Notes is the folder of an image with what is to be known of how it was compiled,
@@ -102,12 +106,11 @@ func Build(p images.Plan, caps Capabilities, opt Options) (Graph, error) {
 	if len(p.Pending) > 0 {
 		return Graph{}, fmt.Errorf("a plan that still waits for %s cannot be built", strings.Join(p.Pending, ", "))
 	}
-	platform, err := parsePlatform(p.Platform)
+	b, err := newBuilder(p, caps, opt)
 	if err != nil {
 		return Graph{}, err
 	}
-	b := builder{plan: p, caps: caps, opt: opt, platform: platform}
-	config, err := imageConfig(p, platform)
+	config, err := imageConfig(p, b.platform)
 	if err != nil {
 		return Graph{}, err
 	}
@@ -143,7 +146,8 @@ func Build(p images.Plan, caps Capabilities, opt Options) (Graph, error) {
 	root, layers := b.root()
 	stages = append(stages, root)
 	image, layers := b.image(root, layers, tree, accelerator, compiled, probe)
-	return Graph{Image: image, Source: b.source(), Epoch: epoch(p), Config: config, Layers: layers, Checks: b.checks(toolchain, image), Stages: stages}, nil
+	checks, notes := b.checks(toolchain, image)
+	return Graph{Image: image, Source: b.source(), Epoch: epoch(p), Config: config, Layers: layers, Checks: checks, Stages: stages, Notes: notes}, nil
 }
 
 // epoch is the commit's time. It is in no key of a step: what is compiled has no time.
@@ -162,10 +166,26 @@ func SourceTree(p images.PlanSource, caps Capabilities) bkllb.State {
 }
 
 type builder struct {
-	plan     images.Plan
-	caps     Capabilities
-	opt      Options
-	platform ocispec.Platform
+	plan images.Plan
+	caps Capabilities
+	opt  Options
+	// platform is the image's, steps the one that its steps run on.
+	platform, steps ocispec.Platform
+	// arch is the architecture of the packages that a step takes, where its base is of
+	// another.
+	arch string
+}
+
+func newBuilder(p images.Plan, caps Capabilities, opt Options) (builder, error) {
+	platform, err := parsePlatform(p.Platform)
+	if err != nil {
+		return builder{}, err
+	}
+	b := builder{plan: p, caps: caps, opt: opt, platform: platform, steps: platform}
+	if p.Cross != nil {
+		b.steps, err = parsePlatform(p.Cross.Builder)
+	}
+	return b, err
 }
 
 func (b builder) source() bkllb.State {
@@ -206,21 +226,26 @@ func (b builder) local() bkllb.State {
 	return bkllb.Local(SourceMount, session, bkllb.SharedKeyHint("llorch-"+hint), bkllb.WithCustomName("[source] "+src.Short))
 }
 
-// base is a base image with its environment, which LLB does not bring along.
+// base is a base image that steps run on.
 func (b builder) base(f images.BaseFacts, name string) bkllb.State {
+	return b.baseOn(b.steps, f, name)
+}
+
+// baseOn is a base image with its environment, which LLB does not bring along.
+func (b builder) baseOn(platform ocispec.Platform, f images.BaseFacts, name string) bkllb.State {
 	var st bkllb.State
 	switch {
 	case f.Layout:
 		ref := f.Ref[:strings.LastIndex(f.Ref, ":")] + "@" + f.Digest
-		st = bkllb.OCILayout(ref, bkllb.OCIStore("", BaseStore), bkllb.Platform(b.platform), bkllb.WithCustomName("["+name+"] "+f.Ref))
+		st = bkllb.OCILayout(ref, bkllb.OCIStore("", BaseStore), bkllb.Platform(platform), bkllb.WithCustomName("["+name+"] "+f.Ref))
 	case f.Digest != "":
 		// A base that the user named by digest has it in its name already.
 		ref, _, _ := strings.Cut(f.Ref, "@")
-		st = bkllb.Image(ref+"@"+f.Digest, bkllb.Platform(b.platform), bkllb.WithCustomName("["+name+"] "+f.Ref))
+		st = bkllb.Image(ref+"@"+f.Digest, bkllb.Platform(platform), bkllb.WithCustomName("["+name+"] "+f.Ref))
 	default:
-		st = bkllb.Image(f.Ref, bkllb.ResolveModePreferLocal, bkllb.Platform(b.platform), bkllb.WithCustomName("["+name+"] "+f.Ref))
+		st = bkllb.Image(f.Ref, bkllb.ResolveModePreferLocal, bkllb.Platform(platform), bkllb.WithCustomName("["+name+"] "+f.Ref))
 	}
-	st = st.Platform(b.platform)
+	st = st.Platform(platform)
 	for _, e := range f.Env {
 		k, v, _ := strings.Cut(e, "=")
 		st = st.AddEnv(k, v)
@@ -309,7 +334,7 @@ func (b builder) proxy() bkllb.RunOption {
 // architecture, whose compiler and packages are then the same.
 func (b builder) cacheScope(base images.BaseFacts) string {
 	ref, _, _ := strings.Cut(strings.NewReplacer("docker.io/library/", "", "docker.io/", "").Replace(base.Ref), "@")
-	return unsafeInID.ReplaceAllString(b.platform.Architecture+"-"+ref, "-")
+	return unsafeInID.ReplaceAllString(b.steps.Architecture+"-"+ref, "-")
 }
 
 var unsafeInID = regexp.MustCompile(`[^a-z0-9._-]+`)

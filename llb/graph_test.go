@@ -284,6 +284,9 @@ var subjects = map[string]subject{
 	"source-local":           cpu().with(local),
 	"base-layout":            cpu().with(layout),
 	"base-engine":            cpu().with(engineBase, func(s *subject) { s.caps = llb.Capabilities{} }),
+	"cross-arm64":            cpu().with(cross),
+	"cross-runtime-base":     cpu().with(cross, runtimeBase),
+	"cross-locked":           cpu().with(cross, locked),
 	"locked":                 cpu().with(locked),
 	"locked-cuda":            cpu().with(cuda, locked),
 }

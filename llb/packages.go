@@ -26,12 +26,11 @@ const (
 // ResolvePackages are states that find out which packages the distributions of a plan's
 // bases would give it now, each of its own. now makes them ask again.
 func ResolvePackages(p images.Plan, caps Capabilities, opt Options, now string) ([]bkllb.State, error) {
-	platform, err := parsePlatform(p.Platform)
+	b, err := newBuilder(p, caps, opt)
 	if err != nil {
 		return nil, err
 	}
-	b := builder{plan: p, caps: caps, opt: opt, platform: platform}
-	sets := map[string][]string{} // of build base and accelerator's base
+	sets := map[string][]string{} // of the bases, and of the image's own architecture
 	add := func(base, set, how string, packages []images.Package) {
 		if len(packages) > 0 {
 			sets[base] = append(sets[base], strings.Join(slices.Concat([]string{set, how}, packageNames(packages)), " "))
@@ -41,11 +40,18 @@ func ResolvePackages(p images.Plan, caps Capabilities, opt Options, now string) 
 	if p.UI != nil {
 		add("build", setUI, "base", p.UI.Packages)
 	}
+	root := "build"
+	if p.Cross != nil {
+		root = "root"
+	}
 	if p.Runtime.Made() {
-		add("build", setRuntime, "nothing", p.Runtime.Packages)
-		add("build", setRuntime, "alone", p.Runtime.Files)
+		add(root, setRuntime, "nothing", p.Runtime.Packages)
+		add(root, setRuntime, "alone", p.Runtime.Files)
 	}
 	states := []bkllb.State{b.resolve(p.Build, nil, sets["build"], now)}
+	if len(sets["root"]) > 0 {
+		states = append(states, b.forImage().resolve(p.Build, nil, sets["root"], now))
+	}
 	if !p.Runtime.Made() && len(p.Runtime.Packages) > 0 {
 		add("runtime", setRuntime, "base", p.Runtime.Packages)
 		states = append(states, b.resolve(p.Runtime.Base, nil, sets["runtime"], now))
@@ -64,9 +70,10 @@ func (b builder) resolve(base images.BaseFacts, components, sets []string, now s
 		bkllb.AddEnv("SETS", strings.Join(sets, "\n")),
 		bkllb.AddEnv("COMPONENTS", strings.Join(components, " ")),
 		bkllb.AddEnv("NOW", now),
+		b.aptFor(),
 		b.caSecret(),
 		b.proxy(),
-		b.named(StepToolchain, "", "[lock] find the packages for "+base.Ref),
+		b.named(StepToolchain, "", b.titled("[lock] find the packages for "+base.Ref)),
 	)
 	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }
@@ -131,7 +138,11 @@ func (b builder) packagesFor(base images.BaseFacts, packages []images.Package) [
 		}
 	}
 	id := "llorch-apt-" + b.cacheScope(base)
+	if b.arch != "" {
+		id += "-" + b.arch
+	}
 	return []bkllb.RunOption{
+		b.aptFor(),
 		b.caSecret(),
 		// apt locks its folders, so two builds must take turns.
 		bkllb.AddMount("/var/cache/apt", bkllb.Scratch(), bkllb.AsPersistentCacheDir(id+"-archives", bkllb.CacheMountLocked)),

@@ -75,7 +75,7 @@ func (b builder) scripts(all ...script) bkllb.RunOption {
 		}
 		files = files.Mkfile("/"+s.name, 0o755, []byte(s.text))
 	}
-	st := bkllb.Scratch().Platform(b.platform).File(files, bkllb.WithCustomName("[script] "+all[0].name))
+	st := bkllb.Scratch().Platform(b.steps).File(files, bkllb.WithCustomName("[script] "+all[0].name))
 	return bkllb.AddMount("/llorch", st, bkllb.Readonly)
 }
 

@@ -20,6 +20,8 @@ const (
 type Step struct {
 	Kind StepKind `json:"kind,omitempty"`
 	Part string   `json:"part,omitempty"`
+	// Platform is the image's that the step is for, where it is not the builder's own.
+	Platform string `json:"platform,omitempty"`
 }
 
 // The keys of a step's description in a graph. BuildKit passes it on and keys
@@ -27,11 +29,16 @@ type Step struct {
 const (
 	describesKind = "dev.llorch.step"
 	describesPart = "dev.llorch.part"
+	describesFor  = "dev.llorch.platform"
 )
 
 // named gives a vertex its name for people, and says beside it what it is.
 func (b builder) named(kind StepKind, part, title string) bkllb.RunOption {
-	return describedRun{bkllb.WithCustomName(title), bkllb.WithDescription(map[string]string{describesKind: string(kind), describesPart: part})}
+	about := map[string]string{describesKind: string(kind), describesPart: part}
+	if b.plan.Cross != nil {
+		about[describesFor] = b.plan.Platform
+	}
+	return describedRun{bkllb.WithCustomName(title), bkllb.WithDescription(about)}
 }
 
 type describedRun []bkllb.ConstraintsOpt
@@ -47,7 +54,7 @@ func Steps(def *bkllb.Definition) map[digest.Digest]Step {
 	out := map[digest.Digest]Step{}
 	for id, meta := range def.Metadata {
 		if kind := meta.Description[describesKind]; kind != "" {
-			out[id] = Step{Kind: StepKind(kind), Part: meta.Description[describesPart]}
+			out[id] = Step{Kind: StepKind(kind), Part: meta.Description[describesPart], Platform: meta.Description[describesFor]}
 		}
 	}
 	return out

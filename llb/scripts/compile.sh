@@ -6,8 +6,10 @@
 #   /out/obj   objects that another part links, where the build would have them
 # Arguments are CMake's. PART, TARGETS, OBJECTS, LENT, STUBS, LIBRARIES, PROGRAMS and the
 # launcher's RULES come from the plan; how many compilers run at once comes from a file,
-# because it must not be a key. Results of other parts are in /lent.
+# because it must not be a key. Results of other parts are in /lent. CROSS begins the names
+# of the tools where the code is for another machine than this one.
 set -eu
+tools=${CROSS:+$CROSS-}
 build=/build
 generator=$1
 shift
@@ -92,7 +94,7 @@ if [ -s "$build/fallbacks" ]; then
   done | tee "$notes/$PART"
 fi
 
-soname() { objdump -p "$1" | awk '$1 == "SONAME" {print $2}'; }
+soname() { "${tools}objdump" -p "$1" | awk '$1 == "SONAME" {print $2}'; }
 
 if [ -n "$OBJECTS" ]; then
   for object in $TARGETS; do
@@ -126,12 +128,12 @@ else
   find "$build/vendor" -name '*.a' -exec cp {} /out/lend/ ';' 2>/dev/null || true
 fi
 for lib in ${LIBRARIES-}; do
-  f=$(gcc -print-file-name="$lib")
+  f=$("${tools}gcc" -print-file-name="$lib")
   [ -e "$f" ] || { echo "the toolchain has no $lib" >&2; exit 1; }
   install -m 0755 "$(readlink -f "$f")" "$app/$lib"
 done
 for f in "$app"/*; do
-  [ ! -f "$f" ] || strip --strip-unneeded "$f"
+  [ ! -f "$f" ] || "${tools}strip" --strip-unneeded "$f"
 done
 # The files are keyed by their content; layers hold their times as well.
 find /out -exec touch -h -d @0 {} +

@@ -62,7 +62,7 @@ esac
 [ -n "$clang" ] || exec ccache "$@" $flags
 
 # OpenMP is the other compiler's; what needs it fails here.
-more="$flags -fno-openmp"
+more="${CROSS:+--target=$CROSS }$flags -fno-openmp"
 cmake=$1
 shift
 # What a compiler says is kept in memory: a full disk must not hide it.

@@ -7,7 +7,7 @@ shift
 "$@"
 case $out in /*) ;; *) out=$PWD/$out ;; esac
 echo "$out" >>/build/lent
-name=$(objdump -p "$out" 2>/dev/null | awk '$1 == "SONAME" {print $2}')
+name=$("${CROSS:+$CROSS-}objdump" -p "$out" 2>/dev/null | awk '$1 == "SONAME" {print $2}')
 for f in /lent/*/image/app/"${name:-none}" /lent/*/lend/"${out##*/}"; do
   [ ! -f "$f" ] || cp "$f" "$out"
 done
