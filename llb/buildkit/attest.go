@@ -25,44 +25,45 @@ const (
 	PredicateDeviceCode = "https://github.com/llorch/llorch-bk/predicates/device-code/v1"
 )
 
-// statements add to an image what is known of its content: an SPDX document and a
+// statements are what is known of an image's content: an SPDX document and a
 // manifest of its device code. Everything is read from the image and from the tree that
 // was compiled, by the builder that has both.
-func statements(ctx context.Context, gw gateway.Client, j Job, g llb.Graph, image *gateway.Result) error {
+func statements(ctx context.Context, gw gateway.Client, p images.Plan, g llb.Graph, image *gateway.Result) ([]gateway.Attestation, error) {
 	ref, err := image.SingleRef()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	img, err := newReader(ref)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	tree, err := solved(ctx, gw, g.Source)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	sbom, err := document(ctx, img, tree, j.Plan, g)
+	sbom, err := document(ctx, img, tree, p, g)
 	if err != nil {
-		return fmt.Errorf("the SBOM: %w", err)
+		return nil, fmt.Errorf("the SBOM: %w", err)
 	}
-	code, err := deviceCode(ctx, img, j.Plan)
+	code, err := deviceCode(ctx, img, p)
 	if err != nil {
-		return fmt.Errorf("the manifest of device code: %w", err)
+		return nil, fmt.Errorf("the manifest of device code: %w", err)
 	}
+	var out []gateway.Attestation
 	for _, s := range []struct {
 		predicate, file string
 		data            []byte
 	}{{PredicateSPDX, "sbom.spdx.json", sbom}, {PredicateDeviceCode, "device-code.json", code}} {
 		made, err := solved(ctx, gw, bkllb.Scratch().File(bkllb.Mkfile("/"+s.file, 0o644, s.data), bkllb.WithCustomName("[attest] "+s.file)))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		image.AddAttestation(j.Plan.Platform, gateway.Attestation{
+		out = append(out, gateway.Attestation{
 			Kind: gatewaypb.AttestationKind_InToto, Ref: made.ref, Path: "/" + s.file,
 			InToto: result.InTotoAttestation{PredicateType: s.predicate},
 		})
 	}
-	return nil
+	return out, nil
 }
 
 // document is the SPDX document of an image.

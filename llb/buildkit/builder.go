@@ -41,6 +41,8 @@ type Builder struct {
 	Embedded bool
 	// Managed is true for a builder that this program started.
 	Managed bool
+	// platforms are those whose programs it can run, its own first.
+	platforms []string
 }
 
 // TLS are the files for a tcp:// builder with mutual TLS; empty fields are not used.
@@ -99,13 +101,15 @@ func Dial(ctx context.Context, addr string, engine Engine, tls TLS) (*Builder, e
 	// New does not connect. Info is unknown to old builders, ListWorkers to none.
 	answer, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	if _, err := c.ListWorkers(answer); err != nil {
+	workers, err := c.ListWorkers(answer)
+	if err != nil {
 		c.Close()
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		return nil, unreachable(b, err)
 	}
+	b.platforms = platformsOf(workers)
 	return b, nil
 }
 

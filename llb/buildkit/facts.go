@@ -83,6 +83,15 @@ func (b *Builder) Collect(ctx context.Context, q Query) (Facts, error) {
 	if err != nil {
 		return f, err
 	}
+	f.Builder = b.Platform()
+	cross, err := images.Cross(q.Request, choice.Variant, f.Builder)
+	if err != nil {
+		return f, err
+	}
+	on, steps := platformOf(q.Request.Platform), platformOf(q.Request.Platform)
+	if cross != nil {
+		steps = platformOf(cross.Builder)
+	}
 	buildRef, runtimeRef := images.BaseRefs(q.Request, choice.Variant)
 	// What the function returns comes back as the builder's words for it, without
 	// its type, so a fault is kept aside.
@@ -90,6 +99,7 @@ func (b *Builder) Collect(ctx context.Context, q Query) (Facts, error) {
 	_, err = b.run(ctx, client.SolveOpt{FrontendAttrs: map[string]string{}, Session: []session.Attachable{registryAuth()}}, calm(q.Status), func(ctx context.Context, gw gateway.Client) (_ *gateway.Result, err error) {
 		defer func() { errors.As(err, &why) }()
 		f.Capabilities = capabilities(gw)
+		f.Capabilities.Runs = b.platforms
 		if f.Source.Tree == nil {
 			src := images.PlanSource{Kind: f.Source.Kind, Location: q.Checkout.Location, Commit: f.Source.Commit, Short: f.Source.Short()}
 			if f.Source.Tree, err = readTree(ctx, gw, llb.SourceTree(src, f.Capabilities)); noCommit(err) {
@@ -99,17 +109,17 @@ func (b *Builder) Collect(ctx context.Context, q Query) (Facts, error) {
 			}
 		}
 		if q.Locked != nil {
-			return gateway.NewResult(), b.lockedBases(ctx, gw, q, &f)
+			return gateway.NewResult(), b.lockedBases(ctx, gw, q, &f, steps, on)
 		}
-		if f.Build, err = b.base(ctx, gw, f.Capabilities, q, buildRef); err != nil {
+		if f.Build, err = b.base(ctx, gw, f.Capabilities, q, buildRef, steps); err != nil {
 			return nil, err
 		}
-		switch runtimeRef {
-		case "":
-		case buildRef:
+		switch {
+		case runtimeRef == "":
+		case runtimeRef == buildRef && cross == nil:
 			f.Runtime = f.Build
 		default:
-			if f.Runtime, err = b.base(ctx, gw, f.Capabilities, q, runtimeRef); err != nil {
+			if f.Runtime, err = b.base(ctx, gw, f.Capabilities, q, runtimeRef, on); err != nil {
 				return nil, err
 			}
 		}
@@ -150,7 +160,7 @@ func (b *Builder) accelerator(ctx context.Context, gw gateway.Client, q Query, f
 		if ref == "" {
 			return nil
 		}
-		base, err := b.base(ctx, gw, f.Capabilities, q, ref)
+		base, err := b.base(ctx, gw, f.Capabilities, q, ref, platformOf(q.Request.Platform))
 		if err == nil {
 			f.Accelerator = base
 			return nil
@@ -268,9 +278,12 @@ func readTree(ctx context.Context, gw gateway.Client, tree bkllb.State) (*images
 
 // base finds out what a base's name stands for: in its registry, else in the
 // engine's own store, else by the base that this machine bootstrapped. The last
-// one replaces only a base of the catalogue, never one that the user named.
-func (b *Builder) base(ctx context.Context, gw gateway.Client, caps llb.Capabilities, q Query, ref string) (images.BaseFacts, error) {
-	platform := platformOf(q.Request)
+// one replaces only a base of the catalogue, never one that the user named, and is of
+// the builder's platform.
+func (b *Builder) base(ctx context.Context, gw gateway.Client, caps llb.Capabilities, q Query, ref string, platform *ocispec.Platform) (images.BaseFacts, error) {
+	if own := b.Platform(); own != "" && own != platformName(*platform) {
+		q.Local = nil
+	}
 	local := strings.HasPrefix(ref, LocalDomain+"/")
 	if local && q.Local != nil && ref == q.Local.Ref {
 		return b.localBase(ctx, gw, caps, *q.Local)
@@ -315,7 +328,7 @@ func (b *Builder) base(ctx context.Context, gw gateway.Client, caps llb.Capabili
 // localBase offers this machine's own base to the builder in a way that it takes.
 func (b *Builder) localBase(ctx context.Context, gw gateway.Client, caps llb.Capabilities, l LocalBase) (images.BaseFacts, error) {
 	f := images.BaseFacts{Ref: l.Ref}
-	if err := readConfig(&f, l.Config); err != nil {
+	if err := readConfig(&f, l.Config, nil); err != nil {
 		return f, err
 	}
 	if caps.OCILayout {
@@ -353,22 +366,18 @@ func resolve(ctx context.Context, gw gateway.Client, ref string, platform *ocisp
 	default:
 		f.Digest = dgst.String()
 	}
-	return f, readConfig(&f, config)
+	return f, readConfig(&f, config, platform)
 }
 
-// readConfig takes from a base's config what an image built on it keeps.
-func readConfig(f *images.BaseFacts, config []byte) error {
+// readConfig takes from a base's config what an image built on it keeps, and refuses one
+// of another platform; nil for any.
+func readConfig(f *images.BaseFacts, config []byte, platform *ocispec.Platform) error {
 	var img ocispec.Image
 	if err := json.Unmarshal(config, &img); err != nil {
 		return fmt.Errorf("the config of %s: %w", f.Ref, err)
 	}
 	f.Env = img.Config.Env
-	return nil
-}
-
-func platformOf(r images.Request) *ocispec.Platform {
-	os, arch, _ := strings.Cut(r.Platform, "/")
-	return &ocispec.Platform{OS: os, Architecture: arch}
+	return checkPlatform(img.Platform, platform)
 }
 
 func familiar(ref string) string {

@@ -37,6 +37,8 @@ func sha(digit string) string { return "sha256:" + strings.Repeat(digit, 64) }
 type daemon struct {
 	controlapi.UnimplementedControlServer
 
+	// runs are the platforms of its worker, as os/arch or os/arch/variant.
+	runs []string
 	// without are the capabilities that it lacks.
 	without []apicaps.CapID
 	// resolve answers for an image; nil knows none.
@@ -124,7 +126,12 @@ func (d *daemon) DialHijack(ctx context.Context, url, proto string, meta map[str
 }
 
 func (d *daemon) ListWorkers(context.Context, *controlapi.ListWorkersRequest) (*controlapi.ListWorkersResponse, error) {
-	return &controlapi.ListWorkersResponse{Record: []*apitypes.WorkerRecord{{ID: "one"}}}, nil
+	var runs []*pb.Platform
+	for _, p := range d.runs {
+		f := append(strings.Split(p, "/"), "")
+		runs = append(runs, &pb.Platform{OS: f[0], Architecture: f[1], Variant: f[2]})
+	}
+	return &controlapi.ListWorkersResponse{Record: []*apitypes.WorkerRecord{{ID: "one", Platforms: runs}}}, nil
 }
 
 func (d *daemon) Session(stream controlapi.Control_SessionServer) error {
@@ -204,7 +211,12 @@ func (d bridge) Ping(context.Context, *gwpb.PingRequest) (*gwpb.PongResponse, er
 
 func (d bridge) ResolveImageConfig(_ context.Context, req *gwpb.ResolveImageConfigRequest) (*gwpb.ResolveImageConfigResponse, error) {
 	d.mu.Lock()
-	d.asked = append(d.asked, req.ResolveMode+" "+req.Ref)
+	asked := req.ResolveMode + " " + req.Ref
+	// Of a builder that tells its platforms, it matters which one is asked for.
+	if len(d.runs) > 0 && req.Platform != nil {
+		asked += " " + req.Platform.OS + "/" + req.Platform.Architecture
+	}
+	d.asked = append(d.asked, asked)
 	d.mu.Unlock()
 	if d.resolve == nil {
 		return nil, status.Errorf(codes.NotFound, "%s: not found", req.Ref)

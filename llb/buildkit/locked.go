@@ -9,24 +9,26 @@ import (
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // lockedBases are the bases of a lock, each by its digest, with the settings that only
 // the image itself has. One that cannot be had as locked is a fault that names its part.
-func (b *Builder) lockedBases(ctx context.Context, gw gateway.Client, q Query, f *Facts) error {
+func (b *Builder) lockedBases(ctx context.Context, gw gateway.Client, q Query, f *Facts, steps, on *ocispec.Platform) error {
 	for _, base := range []struct {
 		part   string
 		locked images.BaseFacts
+		of     *ocispec.Platform
 		to     *images.BaseFacts
 	}{
-		{"build_base", q.Locked.Build, &f.Build},
-		{"runtime_base", q.Locked.Runtime, &f.Runtime},
-		{"accelerator_base", q.Locked.Accelerator, &f.Accelerator},
+		{"build_base", q.Locked.Build, steps, &f.Build},
+		{"runtime_base", q.Locked.Runtime, on, &f.Runtime},
+		{"accelerator_base", q.Locked.Accelerator, on, &f.Accelerator},
 	} {
 		if base.locked.Ref == "" {
 			continue
 		}
-		got, err := b.locked(ctx, gw, q, f, base.locked)
+		got, err := b.locked(ctx, gw, q, f, base.locked, base.of)
 		if err != nil {
 			return fault.New(fault.Machine, fmt.Sprintf("the %s of the lock cannot be had: %s@%s", base.part, familiar(base.locked.Ref), base.locked.Digest), errors.New(reason(err)),
 				"take another with llorch-bk lock --update base, or a mirror that keeps it")
@@ -36,7 +38,7 @@ func (b *Builder) lockedBases(ctx context.Context, gw gateway.Client, q Query, f
 	return nil
 }
 
-func (b *Builder) locked(ctx context.Context, gw gateway.Client, q Query, f *Facts, base images.BaseFacts) (images.BaseFacts, error) {
+func (b *Builder) locked(ctx context.Context, gw gateway.Client, q Query, f *Facts, base images.BaseFacts, platform *ocispec.Platform) (images.BaseFacts, error) {
 	if base.Layout {
 		if q.Local == nil || q.Local.Ref != base.Ref {
 			return base, errors.New("it was bootstrapped on a machine, and is not on this one")
@@ -47,7 +49,7 @@ func (b *Builder) locked(ctx context.Context, gw gateway.Client, q Query, f *Fac
 		return b.localBase(ctx, gw, f.Capabilities, *q.Local)
 	}
 	name, _, _ := strings.Cut(base.Ref, "@")
-	got, err := resolve(ctx, gw, name+"@"+base.Digest, platformOf(q.Request), "default")
+	got, err := resolve(ctx, gw, name+"@"+base.Digest, platform, "default")
 	got.Ref = base.Ref
 	return got, err
 }

@@ -383,9 +383,10 @@ func dialWith(ctx context.Context, name string, dial func(context.Context) (net.
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.ListWorkers(ctx); err != nil {
+	workers, err := c.ListWorkers(ctx)
+	if err != nil {
 		c.Close()
 		return nil, err
 	}
-	return &Builder{client: c, Address: name, Managed: true}, nil
+	return &Builder{client: c, Address: name, Managed: true, platforms: platformsOf(workers)}, nil
 }

@@ -22,7 +22,6 @@ import (
 	"github.com/moby/buildkit/client"
 	bkllb "github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
-	commonexptypes "github.com/moby/buildkit/exporter/exptypes"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/session"
@@ -39,7 +38,10 @@ type Loader interface {
 
 // Job is one build.
 type Job struct {
-	Plan         images.Plan
+	Plan images.Plan
+	// Others are plans of the same request for other platforms, whose images make an
+	// index with Plan's. An engine takes none.
+	Others       []images.Plan
 	Capabilities llb.Capabilities
 	// Source is the tree to send, where the plan's source is of this machine; nil
 	// where the builder fetches it.
@@ -149,7 +151,7 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 	if j.Source != nil {
 		solve.LocalMounts = map[string]fsutil.FS{llb.SourceMount: sourceFS{*j.Source}}
 	}
-	if j.Plan.Build.Layout || j.Plan.Runtime.Base.Layout {
+	if slices.ContainsFunc(j.plans(), func(p images.Plan) bool { return p.Build.Layout || p.Runtime.Base.Layout }) {
 		if j.Local == nil {
 			return Result{}, errors.New("the plan stands on a base of this machine, and the job has none")
 		}
@@ -196,8 +198,7 @@ func (b *Builder) attempt(ctx context.Context, j Job, solve client.SolveOpt, opt
 			tail.update(s)
 		}
 	}
-	var graph llb.Graph
-	var notes []string
+	var all []made
 	resp, err := b.export(solving, j, solve, status, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 		opt := opt
 		opt.Session = gw.BuildOpts().SessionID
@@ -205,20 +206,10 @@ func (b *Builder) attempt(ctx context.Context, j Job, solve client.SolveOpt, opt
 			return nil, errors.New("the builder does not tell its session, without which it could take another build's files")
 		}
 		var err error
-		if graph, err = llb.Build(j.Plan, j.Capabilities, opt); err != nil {
+		if all, err = b.makeImages(ctx, gw, j, opt, tail); err != nil {
 			return nil, err
 		}
-		if !b.OneAtATime(j.Capabilities) {
-			graph.Stages = nil // The image brings them along, side by side.
-		}
-		res, err := solveGraph(ctx, gw, graph, j.Caches.requests(), tail.knows)
-		if err == nil {
-			notes, err = readNotes(ctx, res)
-		}
-		if err == nil && j.Output.Attest {
-			err = statements(ctx, gw, j, graph, res)
-		}
-		return res, err
+		return together(all)
 	})
 	if err != nil {
 		return Result{}, tail, err
@@ -227,16 +218,24 @@ func (b *Builder) attempt(ctx context.Context, j Job, solve client.SolveOpt, opt
 		Digest:       resp.ExporterResponse[exptypes.ExporterImageDigestKey],
 		ConfigDigest: resp.ExporterResponse[exptypes.ExporterImageConfigDigestKey],
 		Steps:        tail.finished(),
-		Layers:       graph.Layers,
-		Notes:        notes,
+		Layers:       all[0].graph.Layers,
+		Notes:        notesOf(all),
 	}, tail, nil
 }
 
 // secrets are what steps are given that must be in no key and no layer.
 func (j Job) secrets() map[string][]byte {
 	m := map[string][]byte{llb.JobsSecret: []byte(strconv.Itoa(j.Jobs))}
-	if len(j.Plan.Snapshots) > 0 {
-		m[llb.SnapshotsSecret] = []byte(strings.Join(j.Plan.Snapshots, "\n"))
+	var snapshots []string
+	for _, p := range j.plans() {
+		for _, s := range p.Snapshots {
+			if !slices.Contains(snapshots, s) {
+				snapshots = append(snapshots, s)
+			}
+		}
+	}
+	if len(snapshots) > 0 {
+		m[llb.SnapshotsSecret] = []byte(strings.Join(snapshots, "\n"))
 	}
 	if len(j.CACert) > 0 {
 		m[llb.CASecret] = j.CACert
@@ -244,9 +243,8 @@ func (j Job) secrets() map[string][]byte {
 	return m
 }
 
-// solveGraph solves a graph, checks the image, and attaches the image's config, which
-// is the one way that the exporters of every engine read it from. Of all definitions
-// knows is told before any is solved.
+// solveGraph solves a graph and checks the image. Of all definitions knows is told before
+// any is solved.
 func solveGraph(ctx context.Context, gw gateway.Client, g llb.Graph, caches []gateway.CacheOptionsEntry, knows func(*bkllb.Definition)) (*gateway.Result, error) {
 	var defs []*bkllb.Definition
 	for _, st := range slices.Concat(g.Stages, []bkllb.State{g.Image}, g.Checks) {
@@ -267,11 +265,6 @@ func solveGraph(ctx context.Context, gw gateway.Client, g llb.Graph, caches []ga
 		if i == len(g.Stages) {
 			image = res
 		}
-	}
-	image.AddMeta(exptypes.ExporterImageConfigKey, g.Config)
-	if !g.Epoch.IsZero() {
-		// Without it, an image's history has the times at which its layers were made.
-		image.AddMeta(commonexptypes.ExporterEpochKey, []byte(strconv.FormatInt(g.Epoch.Unix(), 10)))
 	}
 	return image, nil
 }

@@ -1,0 +1,116 @@
+package buildkit
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/llb"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	commonexptypes "github.com/moby/buildkit/exporter/exptypes"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"golang.org/x/sync/errgroup"
+)
+
+// made is an image of a build, of one platform.
+type made struct {
+	plan  images.Plan
+	graph llb.Graph
+	image *gateway.Result
+	// notes are what the image says of how it was compiled.
+	notes []string
+	// stated are the statements that go with it.
+	stated []gateway.Attestation
+}
+
+// plans are a job's, one for each platform.
+func (j Job) plans() []images.Plan { return append([]images.Plan{j.Plan}, j.Others...) }
+
+// makeImages solves the graphs of a job, side by side: what they have in common is done once.
+func (b *Builder) makeImages(ctx context.Context, gw gateway.Client, j Job, opt llb.Options, t *tail) ([]made, error) {
+	all := make([]made, 0, 1+len(j.Others))
+	for _, p := range j.plans() {
+		g, err := llb.Build(p, j.Capabilities, opt)
+		if err != nil {
+			return nil, err
+		}
+		if !b.OneAtATime(j.Capabilities) {
+			g.Stages = nil // The image brings them along, side by side.
+		}
+		all = append(all, made{plan: p, graph: g})
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range all {
+		group.Go(func() error { return all[i].solve(ctx, gw, j, t) })
+	}
+	return all, group.Wait()
+}
+
+func (m *made) solve(ctx context.Context, gw gateway.Client, j Job, t *tail) error {
+	var err error
+	if m.image, err = solveGraph(ctx, gw, m.graph, j.Caches.requests(), t.knows); err != nil {
+		return err
+	}
+	if m.notes, err = readNotes(ctx, m.image); err != nil {
+		return err
+	}
+	m.notes = append(m.notes, m.graph.Notes...)
+	if !j.Output.Attest {
+		return nil
+	}
+	m.stated, err = statements(ctx, gw, m.plan, m.graph, m.image)
+	return err
+}
+
+// together are the images as one result, of which exporters make an index where there
+// are several. An image's config is the one thing that the exporters of every engine
+// read it from.
+func together(all []made) (*gateway.Result, error) {
+	out, suffix := all[0].image, ""
+	if len(all) > 1 {
+		out = gateway.NewResult()
+	}
+	var list exptypes.Platforms
+	for _, m := range all {
+		if len(all) > 1 {
+			ref, err := m.image.SingleRef()
+			if err != nil {
+				return nil, err
+			}
+			out.AddRef(m.plan.Platform, ref)
+			list.Platforms = append(list.Platforms, exptypes.Platform{ID: m.plan.Platform, Platform: *platformOf(m.plan.Platform)})
+			suffix = "/" + m.plan.Platform
+		}
+		out.AddMeta(exptypes.ExporterImageConfigKey+suffix, m.graph.Config)
+		for _, s := range m.stated {
+			out.AddAttestation(m.plan.Platform, s)
+		}
+	}
+	if len(all) > 1 {
+		data, err := json.Marshal(list)
+		if err != nil {
+			return nil, err
+		}
+		out.AddMeta(exptypes.ExporterPlatformsKey, data)
+	}
+	if epoch := all[0].graph.Epoch; !epoch.IsZero() {
+		// Without it, an image's history has the times at which its layers were made.
+		out.AddMeta(commonexptypes.ExporterEpochKey, []byte(strconv.FormatInt(epoch.Unix(), 10)))
+	}
+	return out, nil
+}
+
+// notesOf are the images' notes, each with its platform where there are several.
+func notesOf(all []made) []string {
+	var out []string
+	for _, m := range all {
+		for _, note := range m.notes {
+			if len(all) > 1 {
+				note = m.plan.Platform + ": " + note
+			}
+			out = append(out, note)
+		}
+	}
+	return out
+}
