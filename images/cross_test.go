@@ -92,3 +92,41 @@ func TestWhatCannotBeCrossCompiled(t *testing.T) {
 		})
 	}
 }
+
+// A lock says on which platform's builder it compiles; on another one it is another image.
+func TestLockCross(t *testing.T) {
+	t.Parallel()
+	r := normal(t, func(r *images.Request) { r.Platform = "linux/arm64" })
+	f := facts(func(f *images.Facts) { f.Builder, f.Scripts, f.Source.Tree.UI = "linux/amd64", sha("5"), false })
+	p, err := images.MakePlan(r, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := images.MakeLock(r, f, p, sets())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, err = images.DecodeLock(encode(t, l)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ locked, builder string }{{"linux/amd64", "linux/amd64"}, {"", "linux/arm64"}} {
+		on := l.Platforms["linux/arm64"]
+		on.Builder = c.locked
+		l.Platforms["linux/arm64"] = on
+		asked, from, err := l.Locked("linux/arm64", nil, sha("5"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if from.Builder != c.builder {
+			t.Errorf("a lock of builder %q is for %q, want %q", c.locked, from.Builder, c.builder)
+		}
+		from.Source.Tree = f.Source.Tree
+		again, err := images.MakePlan(asked, from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (again.Cross != nil) != (c.locked != "") {
+			t.Errorf("a lock of builder %q is compiled by %+v", c.locked, again.Cross)
+		}
+	}
+}

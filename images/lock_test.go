@@ -333,6 +333,9 @@ var brokenLocks = []broken{
 	{name: "other scripts", change: func(l *images.Lock) { l.Recipe.Scripts = sha("0") }, part: "recipe.scripts", beyond: true},
 	{name: "no scripts", change: func(l *images.Lock) { l.Recipe.Scripts = "" }, part: "recipe.scripts"},
 
+	{name: "its own platform's builder", change: onPlatform(func(p *images.LockPlatform) { p.Builder = "linux/amd64" }), part: "platforms.linux/amd64.builder", beyond: true},
+	{name: "a builder like none", change: onPlatform(func(p *images.LockPlatform) { p.Builder = "linux/riscv64" }), part: "platforms.linux/amd64.builder"},
+
 	{name: "no repository", change: func(l *images.Lock) { l.Source.Repository = "" }, part: "source.repository"},
 	{name: "a short commit", change: func(l *images.Lock) { l.Source.Commit = commit[:12] }, part: "source.commit"},
 	{name: "a branch for a commit", change: func(l *images.Lock) { l.Source.Commit = "master" }, part: "source.commit"},

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -151,6 +152,22 @@ func (r Request) Normalise() (Request, error) {
 func (r Request) Arch() string {
 	_, arch, _ := strings.Cut(r.Platform, "/")
 	return arch
+}
+
+// SortPlatforms is a list of platforms in the catalogue's order, each once: an index has
+// its images in that order, whatever they were asked for in.
+func SortPlatforms(names []string) []string {
+	out := slices.Clone(names)
+	slices.SortStableFunc(out, func(x, y string) int { return cmp.Compare(platformOrder(x), platformOrder(y)) })
+	return slices.Compact(out)
+}
+
+// platformOrder puts what is no platform behind those that are.
+func platformOrder(name string) int {
+	if i := slices.Index(Platforms, name); i >= 0 {
+		return i
+	}
+	return len(Platforms)
 }
 
 // normaliseFlags checks, renames and sorts CMake definitions; the last of two

@@ -25,11 +25,13 @@ func buildCommand(a *app.App) *cobra.Command {
 		Short: "Build the image and load it into the engine",
 		Long: `Build compiles llama.cpp's server with BuildKit and leaves the image in the
 Docker engine, or with --push in a registry, or with --output in a file. Compiled objects, packages and layers are cached, so that the
-next build compiles only what changed.`,
+next build compiles only what changed. An image for another platform than the
+builder's is cross-compiled; several platforms make one index.`,
 		Example: `  llorch-bk build                                    # the pinned release, every CPU
   llorch-bk build --cuda --cuda-arch 86,89           # for RTX 30 and RTX 40
   llorch-bk build --ref master --cpu native --tag llama:edge
   llorch-bk build --source ~/src/llama.cpp           # a working tree as it stands
+  llorch-bk build --push --tag registry.example.com/llama:edge --platform linux/amd64,linux/arm64
   llorch-bk build --push --tag registry.example.com/llama:edge --builder unix:///run/buildkit/buildkitd.sock`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

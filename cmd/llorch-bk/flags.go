@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"time"
@@ -16,14 +17,16 @@ import (
 
 // buildFlags are the flags of every command that plans or builds an image.
 type buildFlags struct {
-	request  images.Request
-	cuda     bool
-	bases    []string
-	cudaArch []string
-	builder  string
-	tls      buildkit.TLS
-	jobs     int
-	noCache  bool
+	request images.Request
+	// platforms are what is built, an index where they are several.
+	platforms []string
+	cuda      bool
+	bases     []string
+	cudaArch  []string
+	builder   string
+	tls       buildkit.TLS
+	jobs      int
+	noCache   bool
 
 	cacheFrom, cacheTo []string
 	caCert             string
@@ -81,7 +84,7 @@ func (f *buildFlags) add(cmd *cobra.Command, cpu, cudaArch string) {
 // addBuilder declares the flags that say for what and on what something is built.
 func (f *buildFlags) addBuilder(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&f.request.Platform, "platform", "linux/"+runtime.GOARCH, "platform of the image: "+strings.Join(images.Platforms, ", "))
+	fs.StringSliceVar(&f.platforms, "platform", []string{"linux/" + runtime.GOARCH}, "platform of the image: "+strings.Join(images.Platforms, ", ")+"; several make an index, for --push or --output")
 	fs.StringVar(&f.builder, "builder", buildkit.Auto, "BuildKit to use: auto (the engine's own, or else managed), managed (one that is started for you), or unix://, tcp://, docker-container://, kube-pod:// `address`")
 	fs.StringVar(&f.tls.CACert, "builder-ca", "", "CA certificate `file` for a tcp:// builder")
 	fs.StringVar(&f.tls.Cert, "builder-cert", "", "client certificate `file` for a tcp:// builder")
@@ -107,10 +110,25 @@ func (f *buildFlags) options(cmd *cobra.Command) app.BuildOptions {
 			r.CUDAArch = append(r.CUDAArch, a)
 		}
 	}
+	platforms := images.SortPlatforms(f.platforms)
+	if len(platforms) > 0 {
+		r.Platform = platforms[0]
+	}
+	if len(platforms) < 2 {
+		platforms = nil
+	}
 	return app.BuildOptions{
-		Request: r, CPUChosen: cmd.Flags().Changed("cpu"),
+		Request: r, Platforms: platforms, CPUChosen: cmd.Flags().Changed("cpu"),
 		Locked: f.locked, Builder: f.builder, TLS: f.tls, Jobs: f.jobs, NoCache: f.noCache, CacheFrom: f.cacheFrom, CacheTo: f.cacheTo, CACert: f.caCert,
 	}
+}
+
+// onePlatform refuses an index where one image is meant.
+func onePlatform(cmd *cobra.Command, opt app.BuildOptions) error {
+	if len(opt.Platforms) < 2 {
+		return nil
+	}
+	return fault.New(fault.Usage, cmd.Name()+" is about the image of one platform", fmt.Errorf("--platform names %d", len(opt.Platforms)), "name one of "+strings.Join(opt.Platforms, ", "))
 }
 
 func variantNames() string {

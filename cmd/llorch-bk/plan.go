@@ -26,6 +26,7 @@ func planCommand(a *app.App) *cobra.Command {
 builder nor an engine: what only they can tell is listed as still to be looked up.`,
 		Example: `  llorch-bk plan --cuda
   llorch-bk plan --source llama.bundle --cpu native --format json
+  llorch-bk plan --platform linux/amd64,linux/arm64  # one after the other
   llorch-bk plan --source llama.bundle --format llb | buildctl debug dump-llb
   llorch-bk plan --format dot | dot -Tsvg > plan.svg`,
 		Args: cobra.NoArgs,
@@ -33,22 +34,40 @@ builder nor an engine: what only they can tell is listed as still to be looked u
 			if !slices.Contains(planFormats, format) {
 				return fault.New(fault.Usage, fmt.Sprintf("--format %q is not one of %s", format, strings.Join(planFormats, ", ")), nil, "see llorch-bk plan --help")
 			}
-			plan, err := a.Plan(cmd.Context(), flags.options(cmd))
+			opt := flags.options(cmd)
+			if format == "llb" {
+				if err := onePlatform(cmd, opt); err != nil {
+					return err
+				}
+			}
+			plans, err := a.Plan(cmd.Context(), opt)
 			if err != nil {
 				return err
 			}
 			switch format {
 			case "json":
-				return printJSON(a.Out, plan)
+				if len(plans) > 1 {
+					return printJSON(a.Out, plans)
+				}
+				return printJSON(a.Out, plans[0])
 			case "llb":
 				if f, ok := a.Out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 					return fault.New(fault.Usage, "the graph is binary, and this is a terminal", nil, "llorch-bk plan --format llb | buildctl debug dump-llb")
 				}
-				return app.WriteLLB(cmd.Context(), plan, a.Out)
-			case "dot":
-				return plan.WriteDot(a.Out)
+				return app.WriteLLB(cmd.Context(), plans[0], a.Out)
 			}
-			return plan.WriteText(a.Out)
+			for i, plan := range plans {
+				write := plan.WriteText
+				if format == "dot" {
+					write = plan.WriteDot
+				} else if i > 0 {
+					fmt.Fprintln(a.Out)
+				}
+				if err := write(a.Out); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 	}
 	flags.add(cmd, images.CPUPortable, images.CUDAAll)

@@ -55,6 +55,9 @@ own CPU level, which compiles many times faster than all of them.`,
 			bopt := build.options(cmd)
 			bopt.ThisGPU = true
 			opt.ModelGiven = build.given["model"]
+			if err := onePlatform(cmd, bopt); err != nil {
+				return err
+			}
 			running, err := a.Up(cmd.Context(), bopt, opt)
 			if err != nil {
 				return err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -65,6 +66,8 @@ func TestScripts(t *testing.T) {
 				"GORACE":              "atexit_sleep_ms=0", // else each success takes a second
 				"GIT_CONFIG_GLOBAL":   os.DevNull,
 				"GIT_CONFIG_NOSYSTEM": "1",
+				"OTHER":               map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH],
+				"GOARCH":              runtime.GOARCH,
 				"TREE":                tree,
 				"COMMIT":              commit,
 				"SCRIPTS":             llb.ScriptsDigest(),

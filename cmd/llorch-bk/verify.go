@@ -30,6 +30,9 @@ Where the images differ, every layer and file is named, and both are kept.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.BuildOptions = flags.options(cmd)
 			opt.Output.Insecure = flags.insecure
+			if err := onePlatform(cmd, opt.BuildOptions); err != nil {
+				return err
+			}
 			if len(args) > 0 {
 				opt.Image = args[0]
 			} else if opt.Locked == "" {

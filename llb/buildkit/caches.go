@@ -90,11 +90,11 @@ func (b *Builder) Takes(ctx context.Context, c Caches, out Output) error {
 	}
 	if out.Elsewhere() {
 		return fault.New(fault.Machine, "the Docker engine's BuildKit gives an image to its engine only", errors.New("its images are in a graphdriver"),
-			"use a builder of its own: --builder unix://… or docker-container://…; or switch the engine to containerd's image store")
+			"use a builder of its own: --builder managed, unix://… or docker-container://…; or switch the engine to containerd's image store")
 	}
 	if !slices.ContainsFunc(c.Exports, func(e client.CacheOptionsEntry) bool { return e.Type != "inline" }) && !slices.ContainsFunc(c.Imports, other) {
 		return nil
 	}
 	return fault.New(fault.Machine, "the Docker engine's BuildKit cannot keep such a cache", errors.New("its images are in a graphdriver, which has inline caches only"),
-		"use a builder of its own: --builder unix://… or docker-container://…; or switch the engine to containerd's image store")
+		"use a builder of its own: --builder managed, unix://… or docker-container://…; or switch the engine to containerd's image store")
 }

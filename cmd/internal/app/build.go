@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ import (
 // BuildOptions are what the user asked of a build.
 type BuildOptions struct {
 	Request images.Request
+	// Platforms, where there are several, are those of an index in place of the request's.
+	Platforms []string
 	// CPUChosen is true where the user named the CPU level, so that no image of
 	// another level will do.
 	CPUChosen bool
@@ -52,6 +55,10 @@ type BuildOptions struct {
 
 // Build makes the image and leaves it in the engine.
 func (a *App) Build(ctx context.Context, opt BuildOptions) (Built, error) {
+	if len(opt.Platforms) > 1 && !opt.Output.Elsewhere() {
+		return Built{}, fault.New(fault.Usage, "an engine takes the image of one platform", fmt.Errorf("these are %d", len(opt.Platforms)),
+			"give the index to a registry (--push) or a file (--output), or name one platform")
+	}
 	var docker *client.Client
 	local := false
 	eng, err := a.engine(ctx)
@@ -68,26 +75,41 @@ func (a *App) Build(ctx context.Context, opt BuildOptions) (Built, error) {
 		return Built{}, err
 	}
 	defer d.Close()
-	want, err := a.resolve(ctx, d, local, opt)
+	all, err := a.resolveAll(ctx, d, local, opt.each())
 	if err != nil {
 		return Built{}, interrupted(ctx, err)
 	}
-	built, err := a.build(ctx, d, docker, want)
+	built, err := a.build(ctx, d, docker, all[0], all[1:]...)
 	return built, interrupted(ctx, err)
 }
 
-// Plan says what Build would do, without a builder or an engine.
-func (a *App) Plan(ctx context.Context, opt BuildOptions) (images.Plan, error) {
-	want, err := a.resolve(ctx, nil, true, opt)
-	if fault.ClassOf(err) == fault.Machine && source.IsRemote(want.Request.Source) {
+// Plan says what Build would do on each platform, without a builder or an engine. One
+// that this program finds itself is taken to be of this machine's platform.
+func (a *App) Plan(ctx context.Context, opt BuildOptions) ([]images.Plan, error) {
+	all, err := a.resolveAll(ctx, nil, true, opt.each())
+	if fault.ClassOf(err) == fault.Machine && len(all) > 0 && source.IsRemote(all[0].Request.Source) {
 		// Without git or a network the commit stays open, and the plan says so.
 		fmt.Fprintf(a.Err, "the commit cannot be looked up: %v\n", err)
-		want.checkout.Facts.Kind, err = images.SourceGit, nil
+		for i := range all {
+			all[i].checkout.Facts.Kind = images.SourceGit
+		}
+		err = nil
 	}
 	if err != nil {
-		return images.Plan{}, interrupted(ctx, err)
+		return nil, interrupted(ctx, err)
 	}
-	return want.plan()
+	var plans []images.Plan
+	for _, w := range all {
+		if opt.Builder == buildkit.Auto || opt.Builder == buildkit.Managed {
+			w.builder = thisPlatform
+		}
+		p, err := w.plan()
+		if err != nil {
+			return nil, err
+		}
+		plans = append(plans, p)
+	}
+	return plans, nil
 }
 
 // WriteLLB writes the graph of a plan as BuildKit reads it. What only a builder
@@ -121,6 +143,8 @@ type wanted struct {
 	// locked are the facts of a lock; nil for what is to be looked up.
 	locked *images.Facts
 	lock   []byte
+	// builder is the platform of a builder that is not asked; empty where it is not known.
+	builder string
 	// bases are those of a lock alone.
 	bases *images.Facts
 	// fresh is a builder of this build alone, which its caller removes; nil for the usual.
@@ -131,9 +155,9 @@ type wanted struct {
 
 // plan is what can be planned without a builder.
 func (w wanted) plan() (images.Plan, error) {
-	f := images.Facts{Source: w.checkout.Facts, CPULevel: w.cpuLevel, GPU: w.gpu, Scripts: llb.ScriptsDigest()}
+	f := images.Facts{Source: w.checkout.Facts, CPULevel: w.cpuLevel, GPU: w.gpu, Builder: w.builder, Scripts: llb.ScriptsDigest()}
 	if w.locked != nil {
-		f.Build, f.Runtime, f.Accelerator = w.locked.Build, w.locked.Runtime, w.locked.Accelerator
+		f.Builder, f.Build, f.Runtime, f.Accelerator = w.locked.Builder, w.locked.Build, w.locked.Runtime, w.locked.Accelerator
 		if err := keepTo(&f, *w.locked); err != nil {
 			return images.Plan{}, err
 		}
@@ -143,6 +167,15 @@ func (w wanted) plan() (images.Plan, error) {
 
 // resolve checks a request and finds its commit and this machine's CPU level.
 func (a *App) resolve(ctx context.Context, d *Display, local bool, opt BuildOptions) (wanted, error) {
+	all, err := a.resolveAll(ctx, d, local, []BuildOptions{opt})
+	if err != nil {
+		return wanted{}, err
+	}
+	return all[0], nil
+}
+
+// prepare checks a request, and asks this machine what it is about.
+func (a *App) prepare(ctx context.Context, local bool, opt BuildOptions) (wanted, error) {
 	w := wanted{BuildOptions: opt}
 	var err error
 	if opt.Locked != "" {
@@ -166,16 +199,22 @@ func (a *App) resolve(ctx context.Context, d *Display, local bool, opt BuildOpti
 	if local {
 		w.cpuLevel = machineLevel(w.Request.Arch())
 	}
+	if w.Request.CPU == images.CPUNative && w.Request.Platform != thisPlatform {
+		return w, fault.New(fault.Usage, "--cpu native is this machine's own level", fmt.Errorf("this machine is %s, and the image is for %s", thisPlatform, w.Request.Platform),
+			"name a level with --cpu (see llorch-bk build --help), or use --cpu portable")
+	}
 	if w.Request.CPU == images.CPUNative && w.cpuLevel == "" {
 		return w, fault.New(fault.Usage, "the CPU of the engine's machine cannot be told from here", nil,
 			"name a level with --cpu (see llorch-bk build --help), or use --cpu portable")
 	}
-	if err := w.chooseGPU(ctx, local); err != nil {
-		return w, err
-	}
+	return w, w.chooseGPU(ctx, local)
+}
+
+// find looks a request's commit up.
+func (a *App) find(ctx context.Context, d *Display, w *wanted) error {
 	cache, err := a.CacheDir()
 	if err != nil {
-		return w, err
+		return err
 	}
 	find := func() error {
 		w.checkout, err = source.Resolver{Dir: filepath.Join(cache, "sources")}.Resolve(ctx, w.Request.Source, w.Request.Ref)
@@ -185,9 +224,9 @@ func (a *App) resolve(ctx context.Context, d *Display, local bool, opt BuildOpti
 		return err
 	}
 	if d == nil {
-		return w, find()
+		return find()
 	}
-	return w, d.Do("find the commit of "+w.Request.Source, func(s *Step) error {
+	return d.Do("find the commit of "+w.Request.Source, func(s *Step) error {
 		if err := find(); err != nil {
 			return err
 		}
@@ -211,18 +250,20 @@ func (w *wanted) chooseGPU(ctx context.Context, local bool) error {
 	return err
 }
 
-// build collects the builder's facts, makes the plan and carries it out.
-func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wanted) (Built, error) {
+// build collects the builder's facts, makes the plan and carries it out. Others are the
+// same on other platforms, whose images make an index with the first.
+func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wanted, others ...wanted) (Built, error) {
 	b, err := a.builder(ctx, d, docker, w)
 	if err != nil {
 		return Built{}, err
 	}
 	defer b.Close()
-	facts, local, err := a.collect(ctx, d, docker, b, w)
+	j, err := a.collectAll(ctx, d, docker, b, append([]wanted{w}, others...))
 	if err != nil {
 		return Built{}, err
 	}
-	plan, err := images.MakePlan(w.Request, facts.Facts)
+	facts := j.facts[0]
+	plan, more, err := j.plan()
 	if err != nil {
 		return Built{}, err
 	}
@@ -233,7 +274,7 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 	}
 	job := buildkit.Job{
 		Output: w.Output, Lock: w.lock,
-		Plan: plan, Capabilities: facts.Capabilities, Source: w.checkout.Content, Local: local,
+		Plan: plan, Others: more, Capabilities: facts.Capabilities, Source: w.checkout.Content, Local: j.local,
 		Jobs: w.Jobs, Fresh: w.NoCache, Caches: w.caches, Proxy: a.proxy(), CACert: w.caCert, Status: d.Update,
 	}
 	if docker != nil {
@@ -253,13 +294,11 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 		// elsewhere: what its own build takes is known to that build alone.
 		why := "in steps it does not build: " + lacks.Line
 		d.notice("the source is compiled in one step, since " + why)
-		tree := *facts.Source.Tree
-		tree.Layout, tree.LayoutWhy = images.LayoutWhole, why
-		facts.Source.Tree = &tree
-		if plan, err = images.MakePlan(w.Request, facts.Facts); err != nil {
+		j.whole(why)
+		if plan, more, err = j.plan(); err != nil {
 			return Built{}, err
 		}
-		job.Plan = plan
+		job.Plan, job.Others = plan, more
 		result, err = b.Build(ctx, job)
 	}
 	if err != nil {
@@ -269,6 +308,9 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 		d.notice(note)
 	}
 	built := Built{Tags: familiarAll(plan.Image.Tags), Digest: result.Digest, Steps: result.Steps, Notes: result.Notes, Plan: plan}
+	if len(more) > 0 {
+		built.Plans = append([]images.Plan{plan}, more...)
+	}
 	if w.Output.Elsewhere() {
 		return built, nil
 	}
@@ -292,7 +334,9 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 // collect asks the builder for the facts of a build. Where a lock says them, the builder
 // has to say the same.
 func (a *App) collect(ctx context.Context, d *Display, docker *client.Client, b *buildkit.Builder, w wanted) (buildkit.Facts, *buildkit.LocalBase, error) {
-	local, err := a.localBase(ctx, w.Request.Arch(), docker, !b.Embedded)
+	// Steps run on the builder's platform, whatever the image's is.
+	_, arch, _ := strings.Cut(cmp.Or(b.Platform(), w.Request.Platform), "/")
+	local, err := a.localBase(ctx, arch, docker, !b.Embedded)
 	if err != nil {
 		return buildkit.Facts{}, nil, err
 	}

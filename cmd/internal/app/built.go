@@ -28,6 +28,8 @@ type Built struct {
 	// Notes are what the image says of how it was compiled, if anything.
 	Notes []string    `json:"notes,omitempty"`
 	Plan  images.Plan `json:"plan,omitzero"`
+	// Plans are those of all platforms, where the image is an index of several.
+	Plans []images.Plan `json:"plans,omitempty"`
 }
 
 // Layer is a layer of an image, or what all layers of its base are together.
@@ -72,7 +74,11 @@ func layers(ctx context.Context, docker *client.Client, id string, added []strin
 // were there already.
 func (b Built) Compiled() (ran, cached []string) {
 	for _, s := range b.Steps {
-		switch part, ok := s.Compiles(); {
+		part, ok := s.Compiles()
+		if s.Platform != "" {
+			part += " (" + s.Platform + ")"
+		}
+		switch {
 		case ok && s.Cached:
 			cached = append(cached, part)
 		case ok:

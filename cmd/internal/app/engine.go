@@ -48,6 +48,8 @@ type imageOf struct {
 	ID     string
 	Ref    string
 	Labels map[string]string
+	// Platform is what it is for, as linux/amd64; empty where the engine does not say.
+	Platform string
 	// tagged is when it got its name here; the image's own time is its commit's.
 	tagged time.Time
 }
@@ -83,6 +85,9 @@ func (e *dockerEngine) image(ctx context.Context, name string) (imageOf, error) 
 	img := imageOf{ID: info.ID, Ref: info.ID, tagged: info.Metadata.LastTagTime}
 	if info.Config != nil {
 		img.Labels = info.Config.Labels
+	}
+	if info.Os != "" && info.Architecture != "" {
+		img.Platform = info.Os + "/" + info.Architecture
 	}
 	if len(info.RepoTags) > 0 {
 		img.Ref = info.RepoTags[0]

@@ -26,6 +26,8 @@ type fakeEngine struct {
 	env map[string]string
 	// memory is how much its machine has, in bytes.
 	memory int64
+	// platform is what its images are for, as linux/amd64; empty where it does not say.
+	platform string
 
 	mu         sync.Mutex
 	images     []image.InspectResponse
@@ -68,6 +70,7 @@ func (f *fakeEngine) addImage(id, tag string, tagged time.Time, labels map[strin
 	i.ID, i.RepoTags, i.Metadata.LastTagTime = id, []string{tag}, tagged
 	i.Config = &dockerspec.DockerOCIImageConfig{}
 	i.Config.Labels = labels
+	i.Os, i.Architecture, _ = strings.Cut(f.platform, "/")
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.images = append(f.images, i)

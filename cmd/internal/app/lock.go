@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -116,49 +117,68 @@ func readLock(file string) (images.Lock, error) {
 
 // lock looks up what is to be new, and takes the rest from the old lock.
 func (a *App) lock(ctx context.Context, d *Display, docker *client.Client, opt LockOptions, old images.Lock) (images.Lock, error) {
-	build, err := opt.request(old)
+	var each []BuildOptions
+	for _, platform := range opt.platforms() {
+		one := opt
+		one.BuildOptions = opt.on(platform)
+		build, err := one.request(old)
+		if err != nil {
+			return images.Lock{}, err
+		}
+		each = append(each, build)
+	}
+	all, err := a.resolveAll(ctx, d, docker != nil, each)
 	if err != nil {
 		return images.Lock{}, err
 	}
-	w, err := a.resolve(ctx, d, docker != nil, build)
-	if err != nil {
-		return images.Lock{}, err
-	}
-	if opt.Update == LockPackages {
-		on := old.Platforms[build.Request.Platform]
-		w.bases = &images.Facts{Build: on.Build, Runtime: on.Runtime, Accelerator: on.Accelerator}
-	}
-	b, err := a.builder(ctx, d, docker, w)
+	b, err := a.builder(ctx, d, docker, all[0])
 	if err != nil {
 		return images.Lock{}, err
 	}
 	defer b.Close()
+	fresh, distribution := images.Lock{}, ""
+	for _, w := range all {
+		if opt.Update == LockPackages {
+			on := old.Platforms[w.Request.Platform]
+			w.bases = &images.Facts{Build: on.Build, Runtime: on.Runtime, Accelerator: on.Accelerator}
+		}
+		l, on, err := a.lockOne(ctx, d, docker, b, w)
+		if err != nil {
+			return images.Lock{}, err
+		}
+		if fresh.Schema == 0 {
+			fresh, distribution = l, on
+		}
+		maps.Copy(fresh.Platforms, l.Platforms)
+	}
+	return compose(opt.Update, old, fresh, snapshots(distribution, time.Now())), nil
+}
+
+// lockOne looks up what an image of one platform is made of, and tells the distribution.
+func (a *App) lockOne(ctx context.Context, d *Display, docker *client.Client, b *buildkit.Builder, w wanted) (images.Lock, string, error) {
 	facts, local, err := a.collect(ctx, d, docker, b, w)
 	if err != nil {
-		return images.Lock{}, err
+		return images.Lock{}, "", err
 	}
 	if source.IsRemote(w.Request.Source) {
 		cache, err := a.CacheDir()
 		if err != nil {
-			return images.Lock{}, err
+			return images.Lock{}, "", err
 		}
 		if facts.Source, err = (source.Resolver{Dir: filepath.Join(cache, "sources")}).Known(ctx, w.checkout.Location, facts.Source); err != nil {
-			return images.Lock{}, err
+			return images.Lock{}, "", err
 		}
 	}
 	plan, err := images.MakePlan(w.Request, facts.Facts)
 	if err != nil {
-		return images.Lock{}, err
+		return images.Lock{}, "", err
 	}
 	found, err := b.Packages(ctx, buildkit.Job{Plan: plan, Capabilities: facts.Capabilities, Local: local, Proxy: a.proxy(), CACert: w.caCert, Status: d.Update})
 	if err != nil {
-		return images.Lock{}, err
+		return images.Lock{}, "", err
 	}
-	fresh, err := images.MakeLock(w.Request, facts.Facts, plan, found.PackageSets)
-	if err != nil {
-		return images.Lock{}, err
-	}
-	return compose(opt.Update, old, fresh, snapshots(found.Distribution, time.Now())), nil
+	l, err := images.MakeLock(w.Request, facts.Facts, plan, found.PackageSets)
+	return l, found.Distribution, err
 }
 
 // request is what the new lock is asked for: by the flags where all of it is new, else
@@ -282,6 +302,8 @@ func keepTo(f *images.Facts, locked images.Facts) error {
 		return differs("source.tree", has.TreeID, want.TreeID)
 	case !has.Time.IsZero() && !has.Time.Equal(want.Time):
 		return differs("source.time", has.Time.Format(time.RFC3339), want.Time.Format(time.RFC3339))
+	case locked.Builder != "" && f.Builder != "" && locked.Builder != f.Builder:
+		return differs("builder", "one of "+f.Builder, "a builder of "+locked.Builder)
 	case want.Tree != nil && has.Tree != nil && want.Tree.UILock != has.Tree.UILock:
 		return differs("source.ui_lock", has.Tree.UILock, want.Tree.UILock)
 	}

@@ -195,6 +195,7 @@ func TestKeepTo(t *testing.T) {
 		"a commit that is not known":    {seen: func(f *images.Facts) { f.Source.Commit = "" }, part: "source.commit: "},
 		"other files":                   {seen: func(f *images.Facts) { f.Source.TreeID = commit }, part: "source.tree: "},
 		"another time":                  {seen: func(f *images.Facts) { f.Source.Time = when.Add(time.Second) }, part: "source.time: "},
+		"a builder of another platform": {seen: func(f *images.Facts) { f.Builder = "linux/arm64" }, locked: func(f *images.Facts) { f.Builder = "linux/amd64" }, part: "builder: "},
 		"other packages of the UI":      {seen: func(f *images.Facts) { f.Source.Tree.UILock = "other" }, part: "source.ui_lock: "},
 		"a UI that the source has lost": {seen: func(f *images.Facts) { f.Source.Tree.UILock = "" }, part: "source.ui_lock: "},
 	} {

@@ -46,6 +46,9 @@ func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Runni
 	if err := reach(eng, req); err != nil {
 		return Running{}, err
 	}
+	if err := eng.runsPlatform(ctx, build.Request.Platform, "the image"); err != nil {
+		return Running{}, interrupted(ctx, err)
+	}
 	if err := gpuBefore(ctx, eng, build.Request, opt); err != nil {
 		return Running{}, interrupted(ctx, err)
 	}

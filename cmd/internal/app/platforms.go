@@ -1,0 +1,127 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/docker/docker/client"
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb/buildkit"
+)
+
+// platforms are those that the image is asked for.
+func (o BuildOptions) platforms() []string {
+	if len(o.Platforms) > 0 {
+		return o.Platforms
+	}
+	return []string{o.Request.Platform}
+}
+
+// on is the same asked for one platform.
+func (o BuildOptions) on(platform string) BuildOptions {
+	o.Request.Platform, o.Platforms = platform, nil
+	return o
+}
+
+// each is the same for each platform.
+func (o BuildOptions) each() []BuildOptions {
+	var all []BuildOptions
+	for _, p := range o.platforms() {
+		all = append(all, o.on(p))
+	}
+	return all
+}
+
+// resolveAll checks what is asked for on each platform, and finds its one commit.
+func (a *App) resolveAll(ctx context.Context, d *Display, local bool, each []BuildOptions) ([]wanted, error) {
+	var all []wanted
+	for _, opt := range each {
+		w, err := a.prepare(ctx, local, opt)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, w)
+	}
+	err := a.find(ctx, d, &all[0])
+	for i := range all[1:] {
+		all[1+i].found(all[0])
+	}
+	return all, err
+}
+
+// found takes another platform's source: looked up twice, it could have moved.
+func (w *wanted) found(by wanted) {
+	w.checkout, w.Request.Source, w.Request.Ref = by.checkout, by.Request.Source, by.Request.Ref
+}
+
+// thisPlatform is this machine's, as one that builds for Linux.
+const thisPlatform = "linux/" + runtime.GOARCH
+
+// job is a build of what is wanted on each platform, with the facts of each.
+type job struct {
+	all   []wanted
+	facts []buildkit.Facts
+	local *buildkit.LocalBase
+}
+
+// collectAll asks the builder for the facts of a build on each platform.
+func (a *App) collectAll(ctx context.Context, d *Display, docker *client.Client, b *buildkit.Builder, all []wanted) (*job, error) {
+	j := &job{all: all}
+	for _, w := range all {
+		if len(j.facts) > 0 {
+			// The tree is the same, and has been read.
+			w.checkout.Facts = j.facts[0].Source
+		}
+		facts, local, err := a.collect(ctx, d, docker, b, w)
+		if err != nil {
+			return nil, err
+		}
+		j.facts, j.local = append(j.facts, facts), local
+	}
+	return j, nil
+}
+
+// plan makes the plans of a job, the first one's and the others'.
+func (j *job) plan() (first images.Plan, others []images.Plan, err error) {
+	for i, w := range j.all {
+		p, err := images.MakePlan(w.Request, j.facts[i].Facts)
+		if err != nil {
+			return first, nil, err
+		}
+		if i == 0 {
+			first = p
+		} else {
+			others = append(others, p)
+		}
+	}
+	return first, others, nil
+}
+
+// whole has every plan compile the tree in one step, for want of another way.
+func (j *job) whole(why string) {
+	tree := *j.facts[0].Source.Tree
+	tree.Layout, tree.LayoutWhy = images.LayoutWhole, why
+	for i := range j.facts {
+		j.facts[i].Source.Tree = &tree
+	}
+}
+
+// runsPlatform refuses programs of a platform that the engine's machine cannot run. An
+// engine whose kernel has an emulator for them can, and its BuildKit knows.
+func (e *dockerEngine) runsPlatform(ctx context.Context, platform, what string) error {
+	own := engineArch(ctx, e)
+	if own == "" || platform == "" || platform == "linux/"+own {
+		return nil
+	}
+	if b, err := buildkit.Dial(ctx, buildkit.Auto, e.client, buildkit.TLS{}); err == nil {
+		defer b.Close()
+		if b.Runs(platform) {
+			return nil
+		}
+	}
+	return fault.New(fault.Machine, fmt.Sprintf("%s is for %s, and the engine runs linux/%s", what, platform, own), errors.New("the engine's machine has no emulator for it"),
+		"run it on such a machine: push it there with llorch-bk build --push; or register an emulator (binfmt_misc) for tests")
+}

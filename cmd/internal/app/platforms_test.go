@@ -1,0 +1,93 @@
+package app
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb/buildkit"
+)
+
+// An image of another platform is refused before anything is done for its sake, and one
+// that does not say what it is for is not.
+func TestRunRefusesAnotherPlatform(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		platform string
+		refused  bool
+	}{
+		"the engine's own":        {"linux/amd64", false},
+		"another":                 {"linux/arm64", true},
+		"one that nobody told of": {"", false},
+	} {
+		f := startEngine(t)
+		f.platform = c.platform
+		f.addImage("sha256:one", "llorch-bk:one", monday, map[string]string{images.LabelVariant: "cpu"})
+		eng := f.connect(t)
+		img, err := eng.choose(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = eng.runsPlatform(t.Context(), img.Platform, "the image "+img.Ref)
+		if (err != nil) != c.refused {
+			t.Errorf("%s: %v", name, err)
+		}
+		if c.refused && (fault.ClassOf(err) != fault.Machine || !strings.Contains(err.Error(), "the image llorch-bk:one is for linux/arm64, and the engine runs linux/amd64")) {
+			t.Errorf("%s: %s", name, fault.Report(err))
+		}
+		// Its BuildKit is asked, and nothing else.
+		if changed := slices.DeleteFunc(f.done(), func(s string) bool { return s == "POST /grpc" }); len(changed) > 0 {
+			t.Errorf("%s: it asked for %q", name, changed)
+		}
+	}
+}
+
+func TestEachPlatformIsAskedFor(t *testing.T) {
+	t.Parallel()
+	opt := BuildOptions{Request: images.Request{Platform: "linux/amd64", Variant: "cpu"}, Jobs: 3}
+	one := opt.each()
+	if len(one) != 1 || one[0].Request.Platform != "linux/amd64" {
+		t.Errorf("%+v", one)
+	}
+	opt.Platforms = []string{"linux/amd64", "linux/arm64"}
+	var got []string
+	for _, o := range opt.each() {
+		if len(o.Platforms) > 0 || o.Jobs != 3 || o.Request.Variant != "cpu" {
+			t.Errorf("%+v", o)
+		}
+		got = append(got, o.Request.Platform)
+	}
+	if !slices.Equal(got, opt.Platforms) {
+		t.Errorf("%q, want %q", got, opt.Platforms)
+	}
+}
+
+// A tree that does not build in parts is compiled whole on every platform.
+func TestAWholeTreeIsWholeOnEveryPlatform(t *testing.T) {
+	t.Parallel()
+	tree := &images.Tree{ServerDir: "tools/server", Layout: images.LayoutParts}
+	facts := buildkit.Facts{Facts: images.Facts{Source: images.SourceFacts{Kind: images.SourceGit, Commit: strings.Repeat("1", 40), Tree: tree}, Builder: "linux/amd64", Build: images.BaseFacts{Ref: "debian", Digest: "sha256:" + strings.Repeat("2", 64)}}}
+	var j job
+	for _, p := range []string{"linux/amd64", "linux/arm64"} {
+		j.all = append(j.all, wanted{BuildOptions: BuildOptions{Request: images.Request{Source: images.DefaultRepository, Variant: "cpu", CPU: images.CPUPortable, Platform: p}}})
+		j.facts = append(j.facts, facts)
+	}
+	j.whole("it does not build in steps")
+	first, others, err := j.plan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range append([]images.Plan{first}, others...) {
+		if p.Source.Layout != images.LayoutWhole || len(p.Parts) != 1 {
+			t.Errorf("%s: %s in %d parts", p.Platform, p.Source.Layout, len(p.Parts))
+		}
+	}
+	if tree.Layout != images.LayoutParts {
+		t.Error("the tree that was read is another now")
+	}
+	if others[0].Cross == nil || first.Cross != nil {
+		t.Errorf("cross-compiled: %+v and %+v", first.Cross, others[0].Cross)
+	}
+}
