@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -31,7 +32,15 @@ var cases = []aCase{
 	{"serving", "what was built: a server's work beside matrix products", serving},
 	{"warm", "ours, on the same machine: nothing changed, then one line in each part", warm},
 	{"runner", "ours, one line in each part on an empty builder with a registry", runner},
+	// Last, since its image runs nowhere here.
+	{"cross", "ours, cold, every CPU backend of the architecture that this machine is not", func(ctx context.Context, b *bench) error {
+		other := map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH]
+		return b.cold(ctx, crossCold, "portable", []string{"--platform", "linux/" + other})
+	}},
 }
+
+// crossCold is the row of an image that is compiled for another architecture.
+const crossCold = "cold, all CPU variants, cross-compiled"
 
 // parts are the files in which a line is changed, by what they belong to.
 var parts = []struct{ name, file string }{

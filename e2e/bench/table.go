@@ -63,6 +63,8 @@ var against = []struct {
 	{"cold, all CPU variants", "official, cold", 0.70},
 	{"cold, all CPU variants", "official, cold, server only", 0.85},
 	{"cold, --cpu native", "official, cold", 0.35},
+	// Beside ours for this machine's own architecture.
+	{crossCold, "cold, all CPU variants", 1.20},
 	{"one line in tools/server, same machine", "official, again after any change", 0.05},
 	{"one line in common/, same machine", "official, again after any change", 0.35},
 	{"one line in src/, same machine", "official, again after any change", 0.35},

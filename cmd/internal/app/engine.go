@@ -119,7 +119,7 @@ func (e *dockerEngine) fitting(ctx context.Context, fit string, w wanted) (image
 }
 
 // choose is the image that a run is about: the one that was named, else the
-// newest that was built here.
+// newest that was built here for the engine's platform.
 func (e *dockerEngine) choose(ctx context.Context, name string) (imageOf, error) {
 	if name != "" {
 		img, err := e.image(ctx, name)
@@ -138,6 +138,11 @@ func (e *dockerEngine) choose(ctx context.Context, name string) (imageOf, error)
 	}
 	if len(found) == 0 {
 		return imageOf{}, fault.New(fault.Usage, "there is nothing to run", errors.New("no image was built here yet"), "llorch-bk up builds and runs one; llorch-bk build only builds")
+	}
+	// One that was built for other machines is not what a bare run means.
+	own := "linux/" + engineArch(ctx, e)
+	if i := slices.IndexFunc(found, func(img imageOf) bool { return img.Platform == "" || img.Platform == own }); i >= 0 {
+		return found[i], nil
 	}
 	return found[0], nil
 }

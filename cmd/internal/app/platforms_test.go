@@ -44,6 +44,24 @@ func TestRunRefusesAnotherPlatform(t *testing.T) {
 	}
 }
 
+// A bare run is of the newest image that was built for the engine's platform.
+func TestChooseTheEnginesOwnPlatform(t *testing.T) {
+	t.Parallel()
+	f := startEngine(t)
+	ours := map[string]string{images.LabelVariant: "cpu"}
+	f.platform = "linux/arm64"
+	f.addImage("sha256:foreign", "llorch-bk:foreign", tuesday, ours)
+	eng := f.connect(t)
+	if img, err := eng.choose(t.Context(), ""); err != nil || img.ID != "sha256:foreign" {
+		t.Errorf("the only one: %+v, %v", img, err)
+	}
+	f.platform = "linux/amd64"
+	f.addImage("sha256:own", "llorch-bk:own", monday, ours)
+	if img, err := eng.choose(t.Context(), ""); err != nil || img.ID != "sha256:own" {
+		t.Errorf("beside one of its own: %+v, %v", img, err)
+	}
+}
+
 func TestEachPlatformIsAskedFor(t *testing.T) {
 	t.Parallel()
 	opt := BuildOptions{Request: images.Request{Platform: "linux/amd64", Variant: "cpu"}, Jobs: 3}
