@@ -262,3 +262,18 @@ func (l Lock) Asks(platform string) Request {
 
 // Recipe is the part of this program in an image, with these scripts.
 func Recipe(scripts string) LockRecipe { return LockRecipe{Number: recipeVersion, Scripts: scripts} }
+
+// Bases are what a platform's image is made on, by digest, with their parts in the lock.
+func (l Lock) Bases(platform string) map[string]string {
+	p := l.Platforms[platform]
+	out := map[string]string{}
+	for _, base := range []struct {
+		part  string
+		facts BaseFacts
+	}{{"accelerator_base", p.Accelerator}, {"runtime_base", p.Runtime}, {"build_base", p.Build}} {
+		if base.facts.Digest != "" {
+			out[base.facts.Digest] = base.part
+		}
+	}
+	return out
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/llorch/llorch-bk/cmd/internal/app"
 	"github.com/llorch/llorch-bk/images/fault"
@@ -18,12 +19,16 @@ func verifyCommand(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify [IMAGE]",
 		Short: "Build from a lock once more, and compare byte for byte",
-		Long: `Verify rebuilds an image from its lock without any cache, on a builder of its own
-with nothing in it, and compares the platform's manifest. The image is one in a
-registry, or the file of an archive that build --output wrote; it carries its
-lock, unless --locked names another. Without an image, the lock is built twice.
-Where the images differ, every layer and file is named, and both are kept.`,
+		Long: `Verify first checks that an image is what it says: each blob by its digest, and
+each statement in its index (SBOM, provenance, device code) against the image's
+own files and its lock. It then rebuilds the image from the lock without any
+cache, on a builder of its own with nothing in it, and compares the platform's
+manifest. The image is one in a registry, or the file of an archive that
+build --output wrote; it carries its lock, unless --locked names another. Without
+an image, the lock is built twice. Where the images differ, every layer and file
+is named, and both are kept.`,
 		Example: `  llorch-bk verify registry.example.com/llama:edge
+  llorch-bk verify --no-rebuild image.tar            # blobs and statements alone
   llorch-bk verify --locked                          # llorch.lock, built twice
   llorch-bk verify --locked=other.lock image.tar`,
 		Args: cobra.MaximumNArgs(1),
@@ -35,8 +40,8 @@ Where the images differ, every layer and file is named, and both are kept.`,
 			}
 			if len(args) > 0 {
 				opt.Image = args[0]
-			} else if opt.Locked == "" {
-				return fault.New(fault.Usage, "there is nothing to verify", nil, "name an image, or a lock: llorch-bk verify --locked")
+			} else if opt.Locked == "" || opt.NoRebuild {
+				return fault.New(fault.Usage, "there is nothing to verify", nil, "name an image, or a lock to build twice: llorch-bk verify --locked")
 			}
 			done, err := a.Verify(cmd.Context(), opt)
 			if err != nil {
@@ -47,16 +52,9 @@ Where the images differ, every layer and file is named, and both are kept.`,
 					return err
 				}
 			} else {
-				fmt.Fprintf(a.Out, "image    %s\nrebuilt  %s\n", done.Image, done.Rebuilt)
-				for i, d := range done.Differences {
-					if i == shown {
-						fmt.Fprintf(a.Out, "  and %d more\n", len(done.Differences)-shown)
-						break
-					}
-					fmt.Fprintf(a.Out, "  %s\n", d)
-				}
+				printVerified(a.Out, done)
 			}
-			if done.Same {
+			if done.Same == nil || *done.Same {
 				return nil
 			}
 			return fault.New(fault.Build, "the image is not what its lock gives", nil, "compare them: both are kept in "+opt.Keep)
@@ -65,7 +63,27 @@ Where the images differ, every layer and file is named, and both are kept.`,
 	flags.addBuilder(cmd)
 	flags.addLocked(cmd)
 	cmd.Flags().StringSliceVar(&flags.insecure, "insecure-registry", nil, "`registry` that may be asked without TLS (repeatable)")
+	cmd.Flags().BoolVar(&opt.NoRebuild, "no-rebuild", false, "only check the image and what is stated about it; needs no builder")
 	cmd.Flags().StringVar(&opt.Keep, "keep", "llorch-verify", "`folder` for both images where they differ")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
+}
+
+// printVerified prints what was checked, a line each, and how the images differ.
+func printVerified(w io.Writer, v app.Verification) {
+	for _, c := range v.Checks {
+		fmt.Fprintf(w, "checked  %s\n", c)
+	}
+	fmt.Fprintf(w, "image    %s\n", v.Image)
+	if v.Same == nil {
+		return
+	}
+	fmt.Fprintf(w, "rebuilt  %s\n", v.Rebuilt)
+	for i, d := range v.Differences {
+		if i == shown {
+			fmt.Fprintf(w, "  and %d more\n", len(v.Differences)-shown)
+			break
+		}
+		fmt.Fprintf(w, "  %s\n", d)
+	}
 }

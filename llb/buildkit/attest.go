@@ -17,14 +17,6 @@ import (
 	"github.com/moby/buildkit/solver/result"
 )
 
-// Predicate types of the statements that go with an image, beside BuildKit's provenance.
-const (
-	// PredicateSPDX is in-toto's for an SPDX document.
-	PredicateSPDX = "https://spdx.dev/Document"
-	// PredicateDeviceCode is ours for attest.DeviceCode.
-	PredicateDeviceCode = "https://github.com/llorch/llorch-bk/predicates/device-code/v1"
-)
-
 // statements are what is known of an image's content: an SPDX document and a
 // manifest of its device code. Everything is read from the image and from the tree that
 // was compiled, by the builder that has both.
@@ -53,7 +45,7 @@ func statements(ctx context.Context, gw gateway.Client, p images.Plan, g llb.Gra
 	for _, s := range []struct {
 		predicate, file string
 		data            []byte
-	}{{PredicateSPDX, "sbom.spdx.json", sbom}, {PredicateDeviceCode, "device-code.json", code}} {
+	}{{attest.PredicateSPDX, "sbom.spdx.json", sbom}, {attest.PredicateDeviceCode, "device-code.json", code}} {
 		made, err := solved(ctx, gw, bkllb.Scratch().File(bkllb.Mkfile("/"+s.file, 0o644, s.data), bkllb.WithCustomName("[attest] "+s.file)))
 		if err != nil {
 			return nil, err
@@ -68,13 +60,13 @@ func statements(ctx context.Context, gw gateway.Client, p images.Plan, g llb.Gra
 
 // document is the SPDX document of an image.
 func document(ctx context.Context, img, tree *reader, p images.Plan, g llb.Graph) ([]byte, error) {
-	packages, err := installed(ctx, img)
+	packages, err := attest.Installed(ctx, img)
 	if err != nil {
 		return nil, err
 	}
 	files := map[string][]byte{}
 	for _, name := range attest.VendorFiles {
-		data, ok, err := tree.read(ctx, name)
+		data, ok, err := tree.Read(ctx, name)
 		if err != nil {
 			return nil, err
 		}
@@ -85,7 +77,7 @@ func document(ctx context.Context, img, tree *reader, p images.Plan, g llb.Graph
 	packages = append(packages, attest.Vendored(files)...)
 	if p.UI != nil {
 		_, arch, _ := strings.Cut(p.Platform, "/")
-		lock, _, err := tree.read(ctx, images.UILockFile)
+		lock, _, err := tree.Read(ctx, images.UILockFile)
 		if err != nil {
 			return nil, err
 		}
@@ -113,63 +105,8 @@ func document(ctx context.Context, img, tree *reader, p images.Plan, g llb.Graph
 	}.SPDX()
 }
 
-// installed are the distribution's packages in an image: of a root that is made of
-// packages' files, each in a file of its own; else of a base, all in one.
-func installed(ctx context.Context, img *reader) ([]attest.Package, error) {
-	const apart, together = "/var/lib/dpkg/status.d", "/var/lib/dpkg/status"
-	status := map[string][]byte{}
-	names, err := img.list(ctx, apart)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		if strings.HasSuffix(name, ".md5sums") {
-			continue
-		}
-		if status[name], _, err = img.read(ctx, path.Join(apart, name)); err != nil {
-			return nil, err
-		}
-	}
-	all, _, err := img.read(ctx, together)
-	if err != nil {
-		return nil, err
-	}
-	for stanza := range strings.SplitSeq(string(all), "\n\n") {
-		name, _, _ := strings.Cut(strings.TrimPrefix(stanza, "Package: "), "\n")
-		if strings.Contains(stanza, "\nStatus: install ok installed\n") {
-			status[name] = []byte(stanza + "\n")
-		}
-	}
-	if len(status) == 0 {
-		return nil, nil // No distribution that is known here.
-	}
-	copyrights := map[string][]byte{}
-	for name := range status {
-		data, ok, err := img.read(ctx, "/usr/share/doc/"+name+"/copyright")
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			copyrights[name] = data
-		}
-	}
-	release, _, err := img.read(ctx, "/usr/lib/os-release")
-	if err != nil {
-		return nil, err
-	}
-	field := func(name string) string {
-		for line := range strings.Lines(string(release)) {
-			if v, ok := strings.CutPrefix(strings.TrimSpace(line), name+"="); ok {
-				return strings.Trim(v, `"'`)
-			}
-		}
-		return ""
-	}
-	return attest.DebianPackages(status, copyrights, field("ID"), field("VERSION_ID"))
-}
-
 func deviceCode(ctx context.Context, img *reader, p images.Plan) ([]byte, error) {
-	libraries, err := img.list(ctx, images.AppDir)
+	libraries, err := img.List(ctx, images.AppDir)
 	if err != nil {
 		return nil, err
 	}
@@ -215,8 +152,8 @@ func solved(ctx context.Context, gw gateway.Client, st bkllb.State) (*reader, er
 	return newReader(ref)
 }
 
-// read reads a file, if it is there. A link on the way is followed by the builder.
-func (r *reader) read(ctx context.Context, name string) ([]byte, bool, error) {
+// Read reads a file, if it is there. A link on the way is followed by the builder.
+func (r *reader) Read(ctx context.Context, name string) ([]byte, bool, error) {
 	there, err := r.has(ctx, name)
 	if err != nil || !there {
 		return nil, false, err
@@ -230,12 +167,12 @@ func (r *reader) read(ctx context.Context, name string) ([]byte, bool, error) {
 
 func (r *reader) has(ctx context.Context, name string) (bool, error) {
 	dir, base := path.Split(path.Clean("/" + name))
-	names, err := r.list(ctx, dir)
+	names, err := r.List(ctx, dir)
 	return slices.Contains(names, base), err
 }
 
-// list are the names in a folder; none for one that is not there.
-func (r *reader) list(ctx context.Context, dir string) ([]string, error) {
+// List are the names in a folder; none for one that is not there.
+func (r *reader) List(ctx context.Context, dir string) ([]string, error) {
 	dir = path.Clean("/" + dir)
 	if names, ok := r.folders[dir]; ok {
 		return names, nil

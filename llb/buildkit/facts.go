@@ -265,7 +265,7 @@ func readTree(ctx context.Context, gw gateway.Client, tree bkllb.State) (*images
 	}
 	files := map[string][]byte{}
 	for _, name := range images.TreeFiles {
-		data, ok, err := r.read(ctx, name)
+		data, ok, err := r.Read(ctx, name)
 		if err != nil {
 			return nil, err
 		}

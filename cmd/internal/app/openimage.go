@@ -1,0 +1,114 @@
+package app
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb/audit"
+)
+
+// openImage opens an archive that is a file here, unpacked into dir, else an image in a
+// registry. Nothing of it is checked yet but that it is one.
+func openImage(ctx context.Context, image, dir string, opt VerifyOptions) (*audit.Image, error) {
+	system, arch, _ := strings.Cut(opt.Request.Platform, "/")
+	platform := v1.Platform{OS: system, Architecture: arch}
+	if info, err := os.Stat(image); err == nil && info.Mode().IsRegular() {
+		return openArchive(image, dir, platform)
+	}
+	ref, err := imageRef(image, opt.Output.Insecure)
+	if err != nil {
+		return nil, err
+	}
+	desc, err := remote.Get(ref, fromRegistry(ctx)...)
+	if err != nil {
+		return nil, fault.New(fault.Machine, image+" cannot be had", err, "check the name, and the login: docker login")
+	}
+	img, err := audit.Remote(desc, platform)
+	if err != nil {
+		return nil, untrue(image, err)
+	}
+	return img, nil
+}
+
+// imageRef is an image's name, and whether its registry is spoken to without TLS.
+func imageRef(image string, insecure []string) (name.Reference, error) {
+	var options []name.Option
+	for _, host := range insecure {
+		if strings.HasPrefix(image, host+"/") {
+			options = append(options, name.Insecure)
+		}
+	}
+	ref, err := name.ParseReference(image, options...)
+	if err != nil {
+		return nil, fault.New(fault.Usage, image+" is no image and no file", err, "name an image in a registry, or an archive of build --output")
+	}
+	return ref, nil
+}
+
+// fromRegistry are how registries are asked: with the login of docker login.
+func fromRegistry(ctx context.Context) []remote.Option {
+	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
+}
+
+// openArchive opens the image for a platform of an archive of an OCI layout.
+func openArchive(file, dir string, platform v1.Platform) (*audit.Image, error) {
+	none := func(err error) error {
+		return fault.New(fault.Usage, file+" is no archive of an OCI layout with one image for "+platform.String(), err, "")
+	}
+	if err := unpack(file, dir); err != nil {
+		return nil, none(err)
+	}
+	index, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		return nil, none(err)
+	}
+	img, err := audit.Layout(index, platform)
+	if err != nil {
+		return nil, none(err)
+	}
+	return img, nil
+}
+
+// unpack writes the files of an archive below dir.
+func unpack(file, dir string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for t := tar.NewReader(f); ; {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if h.Typeflag != tar.TypeReg || !filepath.IsLocal(h.Name) {
+			continue
+		}
+		path := filepath.Join(dir, h.Name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return err
+		}
+		blob, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(blob, t)
+		if err = errors.Join(err, blob.Close()); err != nil {
+			return err
+		}
+	}
+}

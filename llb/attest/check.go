@@ -1,0 +1,202 @@
+package attest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/package-url/packageurl-go"
+	spdxjson "github.com/spdx/tools-golang/json"
+	"github.com/spdx/tools-golang/spdx"
+	"github.com/spdx/tools-golang/spdx/v2/common"
+	"github.com/spdx/tools-golang/spdxlib"
+)
+
+// CheckSPDX checks that an SPDX document is well-formed, and that the packages of a
+// distribution in it are exactly those that the image has: name, version, architecture.
+// commit is that of llama.cpp, which the document has to name; empty where it is not
+// known. The error has all that is wrong.
+func CheckSPDX(data []byte, installed []Package, commit string) error {
+	doc, err := spdxjson.Read(bytes.NewReader(data))
+	if err != nil {
+		return fmt.Errorf("it is not an SPDX document: %w", err)
+	}
+	wrong := wellFormed(doc)
+	listed, sources := map[string]bool{}, map[string]bool{}
+	for _, p := range doc.Packages {
+		for _, ref := range p.PackageExternalReferences {
+			url, err := packageurl.FromString(ref.Locator)
+			if ref.RefType != common.TypePackageManagerPURL {
+				continue
+			}
+			switch {
+			case err != nil:
+				wrong = append(wrong, fmt.Errorf("package %q: %q is not a package URL: %w", p.PackageName, ref.Locator, err))
+			case url.Type != packageurl.TypeDebian:
+				sources[url.Version] = true
+			case url.Name != p.PackageName || url.Version != p.PackageVersion:
+				wrong = append(wrong, fmt.Errorf("package %q %s: its package URL is of %s %s", p.PackageName, p.PackageVersion, url.Name, url.Version))
+			default:
+				listed[debian(url)] = true
+			}
+		}
+	}
+	has := map[string]bool{}
+	for _, p := range installed {
+		url, err := packageurl.FromString(p.PURL)
+		if err != nil {
+			return fmt.Errorf("package %q of the image: %w", p.Name, err)
+		}
+		has[debian(url)] = true
+	}
+	for _, p := range slices.Sorted(maps.Keys(has)) {
+		if !listed[p] {
+			wrong = append(wrong, fmt.Errorf("it lacks %s, which is in the image", p))
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(listed)) {
+		if !has[p] {
+			wrong = append(wrong, fmt.Errorf("it lists %s, which is not in the image", p))
+		}
+	}
+	if commit != "" && !sources[commit] {
+		wrong = append(wrong, fmt.Errorf("it does not name llama.cpp at commit %s", commit))
+	}
+	return errors.Join(wrong...)
+}
+
+// debian names a package of Debian or of a distribution made of it.
+func debian(url packageurl.PackageURL) string {
+	return url.Name + " " + url.Version + " " + url.Qualifiers.Map()["arch"]
+}
+
+// wellFormed is what is wrong with a document, whatever it is about.
+func wellFormed(doc *spdx.Document) []error {
+	var wrong []error
+	if doc.SPDXIdentifier != "DOCUMENT" || doc.DocumentNamespace == "" || doc.CreationInfo == nil || len(doc.CreationInfo.Creators) == 0 {
+		wrong = append(wrong, errors.New("it does not say which document it is, or who made it"))
+	}
+	seen := map[common.ElementID]bool{}
+	for _, p := range doc.Packages {
+		if p.PackageName == "" || p.PackageSPDXIdentifier == "" {
+			wrong = append(wrong, errors.New("it has a package without a name or an id"))
+		}
+		if seen[p.PackageSPDXIdentifier] {
+			wrong = append(wrong, fmt.Errorf("it has the id %s twice", p.PackageSPDXIdentifier))
+		}
+		seen[p.PackageSPDXIdentifier] = true
+	}
+	if err := spdxlib.ValidateDocument(doc); err != nil {
+		wrong = append(wrong, err)
+	}
+	if ids, err := spdxlib.GetDescribedPackageIDs(doc); err != nil || len(ids) != 1 {
+		wrong = append(wrong, errors.New("it does not describe one image"))
+	}
+	return wrong
+}
+
+// CheckDeviceCode checks that a manifest of device code says what ParseDeviceCode tells
+// from the image.
+func CheckDeviceCode(data []byte, is DeviceCode) error {
+	var said DeviceCode
+	if err := json.Unmarshal(data, &said); err != nil {
+		return fmt.Errorf("it is not a manifest of device code: %w", err)
+	}
+	if said.Schema != is.Schema {
+		return fmt.Errorf("its schema is %d, and this program reads %d", said.Schema, is.Schema)
+	}
+	if reflect.DeepEqual(said, is) {
+		return nil
+	}
+	a, err := said.JSON()
+	if err != nil {
+		return err
+	}
+	b, err := is.JSON()
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("it says %s, and the image has %s", bytes.TrimSpace(a), bytes.TrimSpace(b))
+}
+
+// Inputs are what an image was made of, as its lock has it.
+type Inputs struct {
+	// Commit is that of the source.
+	Commit string
+	// Sent is the name under which a client sends a tree, of which a builder knows no
+	// commit.
+	Sent string
+	// Bases are names of the images that it was made on, by their digests; nil where they
+	// are not known.
+	Bases map[string]string
+}
+
+// provenance is what both versions of SLSA's predicate have of the inputs.
+type provenance struct {
+	BuildDefinition struct {
+		ExternalParameters struct {
+			Request parameters `json:"request"`
+		} `json:"externalParameters"`
+		ResolvedDependencies []dependency `json:"resolvedDependencies"`
+	} `json:"buildDefinition"`
+	Invocation struct {
+		Parameters parameters `json:"parameters"`
+	} `json:"invocation"`
+	Materials []dependency `json:"materials"`
+}
+
+type parameters struct {
+	Locals []struct {
+		Name string `json:"name"`
+	} `json:"locals"`
+}
+
+type dependency struct {
+	URI    string            `json:"uri"`
+	Digest map[string]string `json:"digest"`
+}
+
+// CheckProvenance checks that SLSA provenance has the inputs of a lock: the source's
+// commit, unless the source was sent, and each base by its digest. Nothing else may be
+// among them. The error has all that is wrong.
+func CheckProvenance(data []byte, want Inputs) error {
+	var p provenance
+	if err := json.Unmarshal(data, &p); err != nil {
+		return fmt.Errorf("it is not SLSA provenance: %w", err)
+	}
+	sent := false
+	for _, l := range append(p.BuildDefinition.ExternalParameters.Request.Locals, p.Invocation.Parameters.Locals...) {
+		sent = sent || l.Name == want.Sent
+	}
+	left := maps.Clone(want.Bases)
+	commit := false
+	var wrong []error
+	for _, d := range append(p.BuildDefinition.ResolvedDependencies, p.Materials...) {
+		base := "sha256:" + d.Digest["sha256"]
+		switch {
+		case strings.HasPrefix(d.URI, "pkg:"):
+			if _, known := want.Bases[base]; !known && want.Bases != nil {
+				wrong = append(wrong, fmt.Errorf("it was built with %s, %s, which is not in the lock", d.URI, base))
+			}
+			delete(left, base)
+		case d.Digest["sha1"] == "":
+			wrong = append(wrong, fmt.Errorf("it was built with %s, which is not in the lock", d.URI))
+		case d.Digest["sha1"] != want.Commit:
+			wrong = append(wrong, fmt.Errorf("its source is commit %s of %s, not %s", d.Digest["sha1"], d.URI, want.Commit))
+		default:
+			commit = true
+		}
+	}
+	if !commit && !sent {
+		wrong = append(wrong, fmt.Errorf("it does not have the source, commit %s", want.Commit))
+	}
+	for _, base := range slices.Sorted(maps.Keys(left)) {
+		wrong = append(wrong, fmt.Errorf("it does not have the %s, %s", left[base], base))
+	}
+	return errors.Join(wrong...)
+}

@@ -1,0 +1,219 @@
+package audit_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/llb/attest"
+	"github.com/llorch/llorch-bk/llb/audit"
+)
+
+func TestGood(t *testing.T) {
+	t.Parallel()
+	img := open(t, good(t).write(t))
+	found, err := audit.Content(t.Context(), img)
+	if err == nil {
+		err = found.Statements(t.Context(), img, lock())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range found.Checks {
+		if c.Digest == "" || c.Holds == "" {
+			t.Errorf("it says nothing: %+v", c)
+		}
+		got = append(got, strings.TrimSpace(c.What+" "+c.Name))
+	}
+	if want := "manifest, config, layer packages, layer app, SBOM, device code, provenance"; strings.Join(got, ", ") != want {
+		t.Errorf("checked %q, want %q", strings.Join(got, ", "), want)
+	}
+}
+
+// Whatever is changed after an image was made is refused by its name, however far down the
+// chain of digests the change was made good.
+func TestContent(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		spoil func(t *testing.T, dir string, m *v1.Manifest, img v1.Image)
+		want  []string
+	}{
+		"a byte of a layer": {func(t *testing.T, dir string, m *v1.Manifest, _ v1.Image) {
+			rewrite(t, blobFile(dir, m.Layers[1].Digest), func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+		}, []string{"layer app (sha256:", "its content is sha256:"}},
+		"both layers": {func(t *testing.T, dir string, m *v1.Manifest, _ v1.Image) {
+			for _, l := range m.Layers {
+				rewrite(t, blobFile(dir, l.Digest), func(b []byte) []byte { b[20] ^= 1; return b })
+			}
+		}, []string{"layer packages (", "layer app ("}},
+		"a longer layer": {func(t *testing.T, dir string, m *v1.Manifest, _ v1.Image) {
+			rewrite(t, blobFile(dir, m.Layers[0].Digest), func(b []byte) []byte { return append(b, 0) })
+		}, []string{"layer packages (", "its size is not the descriptor's"}},
+		"a shorter layer": {func(t *testing.T, dir string, m *v1.Manifest, _ v1.Image) {
+			rewrite(t, blobFile(dir, m.Layers[0].Digest), func(b []byte) []byte { return b[:len(b)-1] })
+		}, []string{"layer packages (", "its size is not the descriptor's"}},
+		"no layer": {func(t *testing.T, dir string, m *v1.Manifest, _ v1.Image) {
+			if err := os.Remove(blobFile(dir, m.Layers[0].Digest)); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"layer packages ("}},
+		"the config": {func(t *testing.T, dir string, m *v1.Manifest, _ v1.Image) {
+			rewrite(t, blobFile(dir, m.Config.Digest), replaced(t, "x86-64-v3", "x86-64-v4"))
+		}, []string{"config (sha256:", "its content is sha256:"}},
+		"the manifest": {func(t *testing.T, dir string, _ *v1.Manifest, img v1.Image) {
+			d, err := img.Digest()
+			if err != nil {
+				t.Fatal(err)
+			}
+			rewrite(t, blobFile(dir, d), replaced(t, `"schemaVersion":2`, `"schemaVersion":3`))
+		}, []string{"manifest (sha256:", "its content is sha256:"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := good(t)
+			dir := p.write(t)
+			m, err := p.image.Manifest()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.spoil(t, dir, m, p.image)
+			refused(t, open(t, dir), nil, c.want...)
+		})
+	}
+}
+
+// refused checks that an image is not what it says, and why.
+func refused(t *testing.T, img *audit.Image, lock *images.Lock, want ...string) {
+	t.Helper()
+	found, err := audit.Content(t.Context(), img)
+	if err == nil {
+		err = found.Statements(t.Context(), img, lock)
+	}
+	if err == nil {
+		t.Fatal("it was not refused")
+	}
+	if audit.Broken(err) {
+		t.Errorf("it is said to be out of reach: %v", err)
+	}
+	for _, w := range want {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("no %q in:\n%v", w, err)
+		}
+	}
+}
+
+func TestStatements(t *testing.T) {
+	t.Parallel()
+	other := strings.Repeat("2", 64)
+	for name, c := range map[string]struct {
+		spoil func(*published)
+		want  []string
+	}{
+		"another image's":               {func(p *published) { p.subject = other }, []string{"SBOM (", "device code (", "provenance (", "its subject is sha256:" + other}},
+		"of an image that is not there": {func(p *published) { p.reference = "sha256:" + other }, []string{"statements (", other, "not in the index"}},
+		"a kind that nobody knows": {func(p *published) { p.said[attest.PredicateSPDX] = "https://example.org/x" }, []string{
+			"statement https://example.org/x (", "its manifest says https://example.org/x",
+		}},
+		"a package less in the SBOM": {func(p *published) { p.document.Packages = p.document.Packages[1:] }, []string{"SBOM (", "it lacks libc6 2.41-12 amd64, which is in the image"}},
+		"another version in the SBOM": {func(p *published) {
+			p.document.Packages[0].Version = "2.41-13"
+			p.document.Packages[0].PURL = strings.Replace(p.document.Packages[0].PURL, "2.41-12", "2.41-13", 1)
+		}, []string{"SBOM (", "it lacks libc6 2.41-12", "it lists libc6 2.41-13 amd64, which is not in the image"}},
+		"another name for a package URL": {func(p *published) { p.document.Packages[0].Name = "libc7" }, []string{"SBOM (", "its package URL is of libc6"}},
+		"a package more in the image": {func(p *published) {
+			p.packages["var/lib/dpkg/status.d/evil"] = control("evil", "1")
+		}, []string{"SBOM (", "it lacks evil 1 amd64"}},
+		"another llama.cpp in the SBOM": {func(p *published) {
+			p.document.Packages[2].PURL = "pkg:github/ggml-org/llama.cpp@" + strings.Repeat("9", 40)
+		}, []string{"SBOM (", "it does not name llama.cpp at commit " + commit}},
+		"another CPU":                 {func(p *published) { p.code.CPU = []string{"x86-64"} }, []string{"device code (", `"cpu":["x86-64"]`, `"cpu":["x86-64-v3"]`}},
+		"a backend more in the image": {func(p *published) { p.app["app/libggml-vulkan.so"] = "" }, []string{"device code (", `"vulkan":true`}},
+		"another commit":              {func(p *published) { p.commit = strings.Repeat("a", 40) }, []string{"provenance (", "its source is commit aaaa"}},
+		"another base":                {func(p *published) { p.base = other }, []string{"provenance (", "sha256:" + other + ", which is not in the lock", "it does not have the build_base, sha256:" + base}},
+		"a download": {func(p *published) {
+			p.extra = `,{"uri":"https://example.org/x","digest":{"sha256":"` + other + `"}}`
+		}, []string{"provenance (", "https://example.org/x, which is not in the lock"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := good(t)
+			c.spoil(p)
+			refused(t, open(t, p.write(t)), lock(), c.want...)
+		})
+	}
+}
+
+// A statement that was changed after it was written is not its descriptor's.
+func TestStatementBytes(t *testing.T) {
+	t.Parallel()
+	p := good(t)
+	dir := p.write(t)
+	entries, err := os.ReadDir(dir + "/blobs/sha256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		file := dir + "/blobs/sha256/" + e.Name()
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(string(data), `{"_type"`) && strings.Contains(string(data), "SPDXRef-") {
+			rewrite(t, file, replaced(t, "2.41-12", "2.41-13"))
+			refused(t, open(t, dir), lock(), "SBOM (sha256:"+e.Name()[:12], "its content is sha256:")
+			return
+		}
+	}
+	t.Fatal("there is no SBOM")
+}
+
+// A layer can take away what the one below it has.
+func TestWhiteouts(t *testing.T) {
+	t.Parallel()
+	for name, files := range map[string]map[string]string{
+		"a file":   {"var/lib/dpkg/status.d/.wh.libc6": ""},
+		"a folder": {"var/lib/dpkg/.wh.status.d": ""},
+		"all":      {"var/lib/dpkg/status.d/.wh..wh..opq": "", "var/lib/dpkg/status.d/libgomp1": control("libgomp1", "14.2.0-19")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := good(t)
+			for f, text := range files {
+				p.app[f] = text
+			}
+			refused(t, open(t, p.write(t)), nil, "it lists libc6 2.41-12")
+		})
+	}
+}
+
+// A source that a client sent has no commit in provenance, and nobody asks for one.
+func TestSent(t *testing.T) {
+	t.Parallel()
+	const with = `{"buildDefinition":{"externalParameters":{"request":{"locals":[{"name":"source"}]}},"resolvedDependencies":[]}}`
+	in := attest.Inputs{Commit: commit, Sent: "source"}
+	if err := attest.CheckProvenance([]byte(with), in); err != nil {
+		t.Error(err)
+	}
+	if err := attest.CheckProvenance([]byte(`{"materials":[]}`), in); err == nil || !strings.Contains(err.Error(), "it does not have the source") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestBroken(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{&net.OpError{Op: "dial", Err: errors.New("refused")}, io.ErrUnexpectedEOF, context.Canceled} {
+		if !audit.Broken(err) {
+			t.Errorf("%v is said to be of the content", err)
+		}
+	}
+	if audit.Broken(errors.New("its content is sha256:0")) {
+		t.Error("content is said to be out of reach")
+	}
+}
