@@ -54,6 +54,9 @@ builder's is cross-compiled; several platforms make one index.`,
 			if cmd.Flags().Changed("attest") && output.Attest && !output.Push && archive == "" {
 				return fault.New(fault.Usage, "an engine keeps no statements about an image", nil, "use --attest with --push or --output")
 			}
+			if opt.Sign.Key != "" && !output.Push {
+				return fault.New(fault.Usage, "a signature is beside an image in a registry", nil, "use --sign with --push")
+			}
 			file, err := outputFile(archive, "--output")
 			if err != nil {
 				return err
@@ -79,6 +82,9 @@ builder's is cross-compiled; several platforms make one index.`,
 			case output.Push:
 				for _, tag := range built.Tags {
 					fmt.Fprintf(a.Out, "pushed %s@%s\n", tag, built.Digest)
+				}
+				for _, s := range built.Signatures {
+					fmt.Fprintf(a.Out, "signed %s\n", s.Image)
 				}
 			case archive != "":
 				fmt.Fprintf(a.Out, "wrote %s, %s\n", archive, built.Digest)
@@ -107,6 +113,7 @@ builder's is cross-compiled; several platforms make one index.`,
 	cmd.Flags().BoolVar(&output.Push, "push", false, "push the image to its tags' registries, with the login of docker login, instead of loading it into the engine")
 	cmd.Flags().StringSliceVar(&output.Insecure, "insecure-registry", nil, "`registry` that --push may speak to without TLS (repeatable)")
 	cmd.Flags().BoolVar(&output.Attest, "attest", true, "with --push or --output: add an SPDX document, a manifest of device code, and how it was built (SLSA provenance)")
+	flags.addSign(cmd, "with --push: sign the image")
 	cmd.Flags().StringVar(&archive, "output", "", "`file` for the image as an archive of an OCI layout, instead of loading it into the engine")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	cmd.Flags().StringVar(&metadata, "metadata-file", "", "`file` for the result as JSON: digest, tags, steps with their times, plan")

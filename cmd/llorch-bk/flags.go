@@ -33,6 +33,7 @@ type buildFlags struct {
 	locked             string
 	// given are the flags that the command line itself has.
 	given map[string]bool
+	sign               app.SignOptions
 	// insecure are registries without TLS.
 	insecure []string
 }
@@ -119,7 +120,7 @@ func (f *buildFlags) options(cmd *cobra.Command) app.BuildOptions {
 	}
 	return app.BuildOptions{
 		Request: r, Platforms: platforms, CPUChosen: cmd.Flags().Changed("cpu"),
-		Locked: f.locked, Builder: f.builder, TLS: f.tls, Jobs: f.jobs, NoCache: f.noCache, CacheFrom: f.cacheFrom, CacheTo: f.cacheTo, CACert: f.caCert,
+		Locked: f.locked, Builder: f.builder, TLS: f.tls, Jobs: f.jobs, NoCache: f.noCache, CacheFrom: f.cacheFrom, CacheTo: f.cacheTo, CACert: f.caCert, Sign: f.sign,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/llorch/llorch-bk/cmd/internal/app"
+	"github.com/llorch/llorch-bk/cmd/internal/settings"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/spf13/cobra"
 )
@@ -26,8 +27,15 @@ cache, on a builder of its own with nothing in it, and compares the platform's
 manifest. The image is one in a registry, or the file of an archive that
 build --output wrote; it carries its lock, unless --locked names another. Without
 an image, the lock is built twice. Where the images differ, every layer and file
-is named, and both are kept.`,
+is named, and both are kept.
+
+With --key or --identity it refuses an image that is not signed by them, and
+checks what else they say of it; cosign's signatures count (bundle format). With
+--attest --sign it puts a signed statement beside the image that it was rebuilt
+and is the same.`,
 		Example: `  llorch-bk verify registry.example.com/llama:edge
+  llorch-bk verify --key cosign.pub registry.example.com/llama:edge
+  llorch-bk verify --attest --sign cosign.key registry.example.com/llama:edge
   llorch-bk verify --no-rebuild image.tar            # blobs and statements alone
   llorch-bk verify --locked                          # llorch.lock, built twice
   llorch-bk verify --locked=other.lock image.tar`,
@@ -38,6 +46,7 @@ is named, and both are kept.`,
 			if err := onePlatform(cmd, opt.BuildOptions); err != nil {
 				return err
 			}
+			opt.Tool = "llorch-bk " + readVersion().Version
 			if len(args) > 0 {
 				opt.Image = args[0]
 			} else if opt.Locked == "" || opt.NoRebuild {
@@ -62,6 +71,10 @@ is named, and both are kept.`,
 	}
 	flags.addBuilder(cmd)
 	flags.addLocked(cmd)
+	flags.addSign(cmd, "with --attest: sign")
+	addTrust(cmd, &opt.Trust)
+	cmd.Flags().BoolVar(&opt.Attest, "attest", false, "where both are the same, sign that they are (--sign), and push it beside the image")
+	settings.OnlyTyped(cmd, "attest") // In the environment and in files it is build's.
 	cmd.Flags().StringSliceVar(&flags.insecure, "insecure-registry", nil, "`registry` that may be asked without TLS (repeatable)")
 	cmd.Flags().BoolVar(&opt.NoRebuild, "no-rebuild", false, "only check the image and what is stated about it; needs no builder")
 	cmd.Flags().StringVar(&opt.Keep, "keep", "llorch-verify", "`folder` for both images where they differ")
@@ -74,11 +87,17 @@ func printVerified(w io.Writer, v app.Verification) {
 	for _, c := range v.Checks {
 		fmt.Fprintf(w, "checked  %s\n", c)
 	}
+	if v.Unchecked > 0 {
+		fmt.Fprintf(w, "not checked  %d signed statements: say whose count with --key or --identity\n", v.Unchecked)
+	}
 	fmt.Fprintf(w, "image    %s\n", v.Image)
 	if v.Same == nil {
 		return
 	}
 	fmt.Fprintf(w, "rebuilt  %s\n", v.Rebuilt)
+	if v.Attested != nil {
+		fmt.Fprintf(w, "attested %s\n", v.Attested.Image)
+	}
 	for i, d := range v.Differences {
 		if i == shown {
 			fmt.Fprintf(w, "  and %d more\n", len(v.Differences)-shown)

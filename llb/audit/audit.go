@@ -43,17 +43,28 @@ type Found struct {
 	files  files
 }
 
-// failed is an error that names what it is about.
+// Untrue is a part of an image that is not what is said of it, or that cannot be read.
+type Untrue struct {
+	// What, Name and Digest are the part's, as in Check.
+	What, Name string
+	Digest     v1.Hash
+	Err        error
+}
+
+func (u *Untrue) Error() string {
+	return fmt.Sprintf("%s (%s): %v", strings.TrimSpace(u.What+" "+u.Name), u.Digest, u.Err)
+}
+
+// Unwrap gives the cause.
+func (u *Untrue) Unwrap() error { return u.Err }
+
 func failed(what, name string, digest v1.Hash, err error) error {
-	if name != "" {
-		what += " " + name
-	}
-	return fmt.Errorf("%s (%s): %w", what, digest, err)
+	return &Untrue{what, name, digest, err}
 }
 
 // Content reads all of an image, and checks every blob against its descriptor, and every
-// layer against what the config says of it. The error has all that do not match; see
-// also Broken.
+// layer against what the config says of it. The error has an Untrue for each that
+// does not match; see also Broken.
 func Content(ctx context.Context, img *Image) (*Found, error) {
 	f := &Found{files: files{}}
 	manifest, err := f.manifest(img)

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/llorch/llorch-bk/fixtures/published"
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/llb/attest"
 	"github.com/llorch/llorch-bk/llb/audit"
@@ -17,10 +19,10 @@ import (
 
 func TestGood(t *testing.T) {
 	t.Parallel()
-	img := open(t, good(t).write(t))
+	img := open(t, published.Good(t).Write(t))
 	found, err := audit.Content(t.Context(), img)
 	if err == nil {
-		err = found.Statements(t.Context(), img, lock())
+		err = found.Statements(t.Context(), img, published.Lock())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -34,6 +36,29 @@ func TestGood(t *testing.T) {
 	}
 	if want := "manifest, config, layer packages, layer app, SBOM, device code, provenance"; strings.Join(got, ", ") != want {
 		t.Errorf("checked %q, want %q", strings.Join(got, ", "), want)
+	}
+}
+
+// The index is what all else hangs from.
+func TestIndex(t *testing.T) {
+	t.Parallel()
+	p := published.Good(t)
+	dir := p.Write(t)
+	digest, err := p.Index(t).Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rewrite(t, blobFile(dir, digest), replaced(t, `"schemaVersion":2`, `"schemaVersion":3`))
+	index, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var untrue *audit.Untrue
+	if _, err := audit.Layout(index, published.Platform); !errors.As(err, &untrue) || untrue.What != "index" {
+		t.Errorf("got %v", err)
+	}
+	if _, err := audit.Layout(p.Index(t), v1.Platform{OS: "linux", Architecture: "arm64"}); err == nil {
+		t.Error("an image for another platform was taken")
 	}
 }
 
@@ -77,13 +102,13 @@ func TestContent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := good(t)
-			dir := p.write(t)
-			m, err := p.image.Manifest()
+			p := published.Good(t)
+			dir := p.Write(t)
+			m, err := p.Written.Manifest()
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.spoil(t, dir, m, p.image)
+			c.spoil(t, dir, m, p.Written)
 			refused(t, open(t, dir), nil, c.want...)
 		})
 	}
@@ -113,39 +138,39 @@ func TestStatements(t *testing.T) {
 	t.Parallel()
 	other := strings.Repeat("2", 64)
 	for name, c := range map[string]struct {
-		spoil func(*published)
+		spoil func(*published.Image)
 		want  []string
 	}{
-		"another image's":               {func(p *published) { p.subject = other }, []string{"SBOM (", "device code (", "provenance (", "its subject is sha256:" + other}},
-		"of an image that is not there": {func(p *published) { p.reference = "sha256:" + other }, []string{"statements (", other, "not in the index"}},
-		"a kind that nobody knows": {func(p *published) { p.said[attest.PredicateSPDX] = "https://example.org/x" }, []string{
+		"another image's":               {func(p *published.Image) { p.Subject = other }, []string{"SBOM (", "device code (", "provenance (", "its subject is sha256:" + other}},
+		"of an image that is not there": {func(p *published.Image) { p.Reference = "sha256:" + other }, []string{"statements (", other, "not in the index"}},
+		"a kind that nobody knows": {func(p *published.Image) { p.Said[attest.PredicateSPDX] = "https://example.org/x" }, []string{
 			"statement https://example.org/x (", "its manifest says https://example.org/x",
 		}},
-		"a package less in the SBOM": {func(p *published) { p.document.Packages = p.document.Packages[1:] }, []string{"SBOM (", "it lacks libc6 2.41-12 amd64, which is in the image"}},
-		"another version in the SBOM": {func(p *published) {
-			p.document.Packages[0].Version = "2.41-13"
-			p.document.Packages[0].PURL = strings.Replace(p.document.Packages[0].PURL, "2.41-12", "2.41-13", 1)
+		"a package less in the SBOM": {func(p *published.Image) { p.Document.Packages = p.Document.Packages[1:] }, []string{"SBOM (", "it lacks libc6 2.41-12 amd64, which is in the image"}},
+		"another version in the SBOM": {func(p *published.Image) {
+			p.Document.Packages[0].Version = "2.41-13"
+			p.Document.Packages[0].PURL = strings.Replace(p.Document.Packages[0].PURL, "2.41-12", "2.41-13", 1)
 		}, []string{"SBOM (", "it lacks libc6 2.41-12", "it lists libc6 2.41-13 amd64, which is not in the image"}},
-		"another name for a package URL": {func(p *published) { p.document.Packages[0].Name = "libc7" }, []string{"SBOM (", "its package URL is of libc6"}},
-		"a package more in the image": {func(p *published) {
-			p.packages["var/lib/dpkg/status.d/evil"] = control("evil", "1")
+		"another name for a package URL": {func(p *published.Image) { p.Document.Packages[0].Name = "libc7" }, []string{"SBOM (", "its package URL is of libc6"}},
+		"a package more in the image": {func(p *published.Image) {
+			p.Packages["var/lib/dpkg/status.d/evil"] = published.Control("evil", "1")
 		}, []string{"SBOM (", "it lacks evil 1 amd64"}},
-		"another llama.cpp in the SBOM": {func(p *published) {
-			p.document.Packages[2].PURL = "pkg:github/ggml-org/llama.cpp@" + strings.Repeat("9", 40)
-		}, []string{"SBOM (", "it does not name llama.cpp at commit " + commit}},
-		"another CPU":                 {func(p *published) { p.code.CPU = []string{"x86-64"} }, []string{"device code (", `"cpu":["x86-64"]`, `"cpu":["x86-64-v3"]`}},
-		"a backend more in the image": {func(p *published) { p.app["app/libggml-vulkan.so"] = "" }, []string{"device code (", `"vulkan":true`}},
-		"another commit":              {func(p *published) { p.commit = strings.Repeat("a", 40) }, []string{"provenance (", "its source is commit aaaa"}},
-		"another base":                {func(p *published) { p.base = other }, []string{"provenance (", "sha256:" + other + ", which is not in the lock", "it does not have the build_base, sha256:" + base}},
-		"a download": {func(p *published) {
-			p.extra = `,{"uri":"https://example.org/x","digest":{"sha256":"` + other + `"}}`
+		"another llama.cpp in the SBOM": {func(p *published.Image) {
+			p.Document.Packages[2].PURL = "pkg:github/ggml-org/llama.cpp@" + strings.Repeat("9", 40)
+		}, []string{"SBOM (", "it does not name llama.cpp at commit " + published.Commit}},
+		"another CPU":                 {func(p *published.Image) { p.Code.CPU = []string{"x86-64"} }, []string{"device code (", `"cpu":["x86-64"]`, `"cpu":["x86-64-v3"]`}},
+		"a backend more in the image": {func(p *published.Image) { p.App["app/libggml-vulkan.so"] = "" }, []string{"device code (", `"vulkan":true`}},
+		"another commit":              {func(p *published.Image) { p.Commit = strings.Repeat("a", 40) }, []string{"provenance (", "its source is commit aaaa"}},
+		"another base":                {func(p *published.Image) { p.Base = other }, []string{"provenance (", "sha256:" + other + ", which is not in the lock", "it does not have the build_base, sha256:" + published.Base}},
+		"a download": {func(p *published.Image) {
+			p.Extra = `,{"uri":"https://example.org/x","digest":{"sha256":"` + other + `"}}`
 		}, []string{"provenance (", "https://example.org/x, which is not in the lock"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := good(t)
+			p := published.Good(t)
 			c.spoil(p)
-			refused(t, open(t, p.write(t)), lock(), c.want...)
+			refused(t, open(t, p.Write(t)), published.Lock(), c.want...)
 		})
 	}
 }
@@ -153,8 +178,8 @@ func TestStatements(t *testing.T) {
 // A statement that was changed after it was written is not its descriptor's.
 func TestStatementBytes(t *testing.T) {
 	t.Parallel()
-	p := good(t)
-	dir := p.write(t)
+	p := published.Good(t)
+	dir := p.Write(t)
 	entries, err := os.ReadDir(dir + "/blobs/sha256")
 	if err != nil {
 		t.Fatal(err)
@@ -167,7 +192,7 @@ func TestStatementBytes(t *testing.T) {
 		}
 		if strings.HasPrefix(string(data), `{"_type"`) && strings.Contains(string(data), "SPDXRef-") {
 			rewrite(t, file, replaced(t, "2.41-12", "2.41-13"))
-			refused(t, open(t, dir), lock(), "SBOM (sha256:"+e.Name()[:12], "its content is sha256:")
+			refused(t, open(t, dir), published.Lock(), "SBOM (sha256:"+e.Name()[:12], "its content is sha256:")
 			return
 		}
 	}
@@ -180,15 +205,15 @@ func TestWhiteouts(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"a file":   {"var/lib/dpkg/status.d/.wh.libc6": ""},
 		"a folder": {"var/lib/dpkg/.wh.status.d": ""},
-		"all":      {"var/lib/dpkg/status.d/.wh..wh..opq": "", "var/lib/dpkg/status.d/libgomp1": control("libgomp1", "14.2.0-19")},
+		"all":      {"var/lib/dpkg/status.d/.wh..wh..opq": "", "var/lib/dpkg/status.d/libgomp1": published.Control("libgomp1", "14.2.0-19")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := good(t)
+			p := published.Good(t)
 			for f, text := range files {
-				p.app[f] = text
+				p.App[f] = text
 			}
-			refused(t, open(t, p.write(t)), nil, "it lists libc6 2.41-12")
+			refused(t, open(t, p.Write(t)), nil, "it lists libc6 2.41-12")
 		})
 	}
 }
@@ -197,7 +222,7 @@ func TestWhiteouts(t *testing.T) {
 func TestSent(t *testing.T) {
 	t.Parallel()
 	const with = `{"buildDefinition":{"externalParameters":{"request":{"locals":[{"name":"source"}]}},"resolvedDependencies":[]}}`
-	in := attest.Inputs{Commit: commit, Sent: "source"}
+	in := attest.Inputs{Commit: published.Commit, Sent: "source"}
 	if err := attest.CheckProvenance([]byte(with), in); err != nil {
 		t.Error(err)
 	}

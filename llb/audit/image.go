@@ -62,6 +62,9 @@ func Layout(index v1.ImageIndex, platform v1.Platform) (*Image, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := blob(first, inner.RawManifest); err != nil {
+			return nil, failed("index", "", first.Digest, err)
+		}
 		return pick(inner, first.Digest, platform)
 	}
 	img, err := index.Image(first.Digest)

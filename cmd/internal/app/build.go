@@ -47,17 +47,23 @@ type BuildOptions struct {
 	CacheFrom, CacheTo []string
 	// Output is where the image goes, if not into the engine.
 	Output buildkit.Output
+	// Sign says by whom an image is signed that is pushed; its zero value is nobody.
+	Sign SignOptions
 	// Locked is the file of a lock that says all of what is built; empty for none.
 	Locked string
 	// CACert is a file with certificates (PEM) that steps with a network trust.
 	CACert string
 }
 
-// Build makes the image and leaves it in the engine.
+// Build makes the image and leaves it in the engine, or where the options say.
 func (a *App) Build(ctx context.Context, opt BuildOptions) (Built, error) {
 	if len(opt.Platforms) > 1 && !opt.Output.Elsewhere() {
 		return Built{}, fault.New(fault.Usage, "an engine takes the image of one platform", fmt.Errorf("these are %d", len(opt.Platforms)),
 			"give the index to a registry (--push) or a file (--output), or name one platform")
+	}
+	signer, err := a.signer(opt.Sign)
+	if err != nil {
+		return Built{}, err
 	}
 	var docker *client.Client
 	local := false
@@ -80,6 +86,12 @@ func (a *App) Build(ctx context.Context, opt BuildOptions) (Built, error) {
 		return Built{}, interrupted(ctx, err)
 	}
 	built, err := a.build(ctx, d, docker, all[0], all[1:]...)
+	if err == nil && signer != nil {
+		err = d.Do("sign "+built.Digest, func(*Step) (err error) {
+			built.Signatures, err = signPushed(ctx, signer, built.Plan.Image.Tags, built.Digest, opt.Output.Insecure)
+			return err
+		})
+	}
 	return built, interrupted(ctx, err)
 }
 

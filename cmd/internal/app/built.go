@@ -21,6 +21,8 @@ type Built struct {
 	// Digest is what the builder calls the image: its manifest's digest, or on an
 	// engine with graphdrivers its id.
 	Digest string `json:"digest,omitempty"`
+	// Signatures are what was put beside the image, one in each repository.
+	Signatures []Signed `json:"signatures,omitempty"`
 	// Steps are what the build ran and what it found done, the slowest first.
 	Steps []buildkit.Step `json:"steps,omitempty"`
 	// Layers are the image's, the lowest first.

@@ -21,9 +21,8 @@ import (
 // openImage opens an archive that is a file here, unpacked into dir, else an image in a
 // registry. Nothing of it is checked yet but that it is one.
 func openImage(ctx context.Context, image, dir string, opt VerifyOptions) (*audit.Image, error) {
-	system, arch, _ := strings.Cut(opt.Request.Platform, "/")
-	platform := v1.Platform{OS: system, Architecture: arch}
-	if info, err := os.Stat(image); err == nil && info.Mode().IsRegular() {
+	platform := platformOf(opt.Request.Platform)
+	if isFile(image) {
 		return openArchive(image, dir, platform)
 	}
 	ref, err := imageRef(image, opt.Output.Insecure)
@@ -39,6 +38,25 @@ func openImage(ctx context.Context, image, dir string, opt VerifyOptions) (*audi
 		return nil, untrue(image, err)
 	}
 	return img, nil
+}
+
+func platformOf(name string) v1.Platform {
+	system, arch, _ := strings.Cut(name, "/")
+	return v1.Platform{OS: system, Architecture: arch}
+}
+
+func isFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// registry is where the image is, if that is a registry.
+func (o VerifyOptions) registry() (name.Reference, bool) {
+	if o.Image == "" || isFile(o.Image) {
+		return nil, false
+	}
+	ref, err := imageRef(o.Image, o.Output.Insecure)
+	return ref, err == nil
 }
 
 // imageRef is an image's name, and whether its registry is spoken to without TLS.
@@ -74,6 +92,10 @@ func openArchive(file, dir string, platform v1.Platform) (*audit.Image, error) {
 		return nil, none(err)
 	}
 	img, err := audit.Layout(index, platform)
+	var damaged *audit.Untrue
+	if errors.As(err, &damaged) {
+		return nil, untrue(file, err)
+	}
 	if err != nil {
 		return nil, none(err)
 	}

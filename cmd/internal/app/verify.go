@@ -14,6 +14,7 @@ import (
 	"github.com/llorch/llorch-bk/llb/audit"
 	"github.com/llorch/llorch-bk/llb/buildkit"
 	"github.com/llorch/llorch-bk/llb/compare"
+	"github.com/llorch/llorch-bk/llb/signature"
 	"github.com/moby/buildkit/identity"
 )
 
@@ -26,6 +27,13 @@ type VerifyOptions struct {
 	Image string
 	// NoRebuild only checks what the image has and what is stated about it.
 	NoRebuild bool
+	// Trust says whose signature the image must have; its zero value asks for none.
+	Trust TrustOptions
+	// Attest signs, as Sign says, that the image was built again and is the same, and
+	// puts that beside it.
+	Attest bool
+	// Tool is this program with its version, for that statement.
+	Tool string
 	// Keep is the folder for both images where they differ.
 	Keep string
 }
@@ -34,6 +42,11 @@ type VerifyOptions struct {
 type Verification struct {
 	// Checks are what the image has and what is stated about it; each of them holds.
 	Checks []audit.Check `json:"checks"`
+	// Unchecked is how many signed statements are beside the image while nobody said whose
+	// count.
+	Unchecked int `json:"unchecked_signatures,omitempty"`
+	// Attested is the statement that was put beside the image.
+	Attested *Signed `json:"attested,omitempty"`
 	// Same is true where both images are the same, byte for byte; nil where nothing was
 	// rebuilt.
 	Same *bool `json:"same,omitempty"`
@@ -51,6 +64,10 @@ type Verification struct {
 // fault.Build that names the layer or the statement; one that cannot be read is a
 // fault.Machine.
 func (a *App) Verify(ctx context.Context, opt VerifyOptions) (Verification, error) {
+	who, err := a.who(opt)
+	if err != nil {
+		return Verification{}, err
+	}
 	docker, closeIt := a.maybeEngine(ctx)
 	defer closeIt()
 	d, err := OpenDisplay(a.Err, a.Progress)
@@ -58,11 +75,38 @@ func (a *App) Verify(ctx context.Context, opt VerifyOptions) (Verification, erro
 		return Verification{}, err
 	}
 	defer d.Close()
-	v, err := a.verify(ctx, d, docker, opt)
+	v, err := a.verify(ctx, d, docker, opt, who)
 	return v, interrupted(ctx, err)
 }
 
-func (a *App) verify(ctx context.Context, d *Display, docker *client.Client, opt VerifyOptions) (Verification, error) {
+// who is whose signatures count, and who signs; either may be nil.
+type who struct {
+	trust  *signature.Verifier
+	signer *signature.Signer
+}
+
+// who reads the keys of a verification, and refuses what cannot work before anything is
+// fetched or built.
+func (a *App) who(opt VerifyOptions) (w who, err error) {
+	_, inRegistry := opt.registry()
+	switch trusting := opt.Trust != (TrustOptions{}); {
+	case opt.Attest && opt.Sign.Key == "":
+		return w, fault.New(fault.Usage, "--attest has to know who states it", nil, "name a private key with --sign FILE, or --sign "+Keyless)
+	case opt.Attest && opt.NoRebuild:
+		return w, fault.New(fault.Usage, "--attest and --no-rebuild exclude each other", nil, "what was not rebuilt cannot be said to be the same")
+	case (opt.Attest || trusting) && !inRegistry:
+		return w, fault.New(fault.Usage, "signatures are beside an image in a registry", nil, "name one, as registry.example.com/llama:edge")
+	}
+	if w.trust, err = opt.Trust.verifier(); err != nil {
+		return w, err
+	}
+	if opt.Attest {
+		w.signer, err = a.signer(opt.Sign)
+	}
+	return w, err
+}
+
+func (a *App) verify(ctx context.Context, d *Display, docker *client.Client, opt VerifyOptions, who who) (Verification, error) {
 	var out Verification
 	dir, err := os.MkdirTemp("", "llorch-verify-")
 	if err != nil {
@@ -81,23 +125,12 @@ func (a *App) verify(ctx context.Context, d *Display, docker *client.Client, opt
 		return out, err
 	}
 	out.Image = image.Descriptor.Digest.String()
-	var found *audit.Found
-	err = d.Do("check "+original, func(*Step) (err error) {
-		found, err = checks(ctx, image, original, opt.Locked)
-		return err
-	})
-	if err != nil {
+	found, err := a.examine(ctx, d, image, original, opt, who, &out)
+	if err != nil || opt.NoRebuild {
 		return out, err
 	}
-	if out.Checks = found.Checks; opt.NoRebuild {
-		return out, nil
-	}
 	if opt.Locked == "" {
-		if found.Lock == nil {
-			return out, fault.New(fault.Usage, opt.Image+" does not say what it was made of", nil, "it was not built with --locked: name its lock with --locked FILE, or only check it with --no-rebuild")
-		}
-		opt.Locked = filepath.Join(dir, images.LockFile)
-		if err := os.WriteFile(opt.Locked, found.Lock, 0o600); err != nil {
+		if opt.Locked, err = keepLock(dir, found, opt.Image); err != nil {
 			return out, err
 		}
 	}
@@ -105,13 +138,19 @@ func (a *App) verify(ctx context.Context, d *Display, docker *client.Client, opt
 	if err := a.rebuild(ctx, d, docker, opt.BuildOptions, again); err != nil {
 		return out, err
 	}
-	rebuilt, err := openImage(ctx, again, filepath.Join(dir, "rebuilt"), opt)
+	rebuilt, err := openArchive(again, filepath.Join(dir, "rebuilt"), platformOf(opt.Request.Platform))
 	if err != nil {
 		return out, err
 	}
 	out.Rebuilt = rebuilt.Descriptor.Digest.String()
 	same := out.Image == out.Rebuilt
-	if out.Same = &same; same {
+	out.Same = &same
+	switch {
+	case same && who.signer != nil:
+		attested, err := attestRebuilt(ctx, image, who.signer, opt)
+		out.Attested = &attested
+		return out, err
+	case same:
 		return out, nil
 	}
 	if out.Differences, err = compare.Images(image, rebuilt); err != nil {
@@ -119,6 +158,33 @@ func (a *App) verify(ctx context.Context, d *Display, docker *client.Client, opt
 	}
 	out.Kept, err = keepBoth(opt.Keep, image, rebuilt)
 	return out, err
+}
+
+// examine checks what an image has, what is stated about it and who signed it.
+func (a *App) examine(ctx context.Context, d *Display, image *audit.Image, name string, opt VerifyOptions, who who, out *Verification) (found *audit.Found, err error) {
+	err = d.Do("check "+name, func(*Step) error {
+		if found, err = checks(ctx, image, name, opt.Locked); err != nil {
+			return err
+		}
+		out.Checks = found.Checks
+		ref, inRegistry := opt.registry()
+		if !inRegistry {
+			return nil
+		}
+		signed, unchecked, err := signatures(ctx, ref, image, who.trust)
+		out.Checks, out.Unchecked = append(out.Checks, signed...), unchecked
+		return err
+	})
+	return found, err
+}
+
+// keepLock writes the lock in an image into dir.
+func keepLock(dir string, found *audit.Found, image string) (string, error) {
+	if found.Lock == nil {
+		return "", fault.New(fault.Usage, image+" does not say what it was made of", nil, "it was not built with --locked: name its lock with --locked FILE, or only check it with --no-rebuild")
+	}
+	file := filepath.Join(dir, images.LockFile)
+	return file, os.WriteFile(file, found.Lock, 0o600)
 }
 
 // checks checks all of an image and what its index states about it. name is the image's,

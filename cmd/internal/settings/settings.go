@@ -34,6 +34,17 @@ var synonyms = map[string]string{"cuda": "variant", "variant": "cuda"}
 // perCommand are flags that only make sense typed.
 var perCommand = []string{"help", "file", "yes", "all", "json", "follow", "format", "schema"}
 
+// onlyTyped marks a flag of one command that has to be typed there.
+const onlyTyped = "only-typed"
+
+// OnlyTyped keeps a command's flag from being set by the environment and by files, since
+// another command's flag of that name means something else.
+func OnlyTyped(cmd *cobra.Command, flag string) {
+	if err := cmd.Flags().SetAnnotation(flag, onlyTyped, nil); err != nil {
+		panic(err) // There is no such flag.
+	}
+}
+
 // Apply sets every flag of cmd that the user did not type: from the
 // environment, else from the file. A file may name any flag of any command, so
 // that one file serves all of them, but no name that none of them has. Bad
@@ -78,7 +89,8 @@ func Apply(cmd *cobra.Command, getenv func(string) string, file string) error {
 func eachUnset(cmd *cobra.Command, fn func(*pflag.Flag)) {
 	var unset []*pflag.Flag
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if !cmd.Flags().Changed(f.Name) && !cmd.Flags().Changed(synonyms[f.Name]) && !slices.Contains(perCommand, f.Name) {
+		_, typed := f.Annotations[onlyTyped]
+		if !typed && !cmd.Flags().Changed(f.Name) && !cmd.Flags().Changed(synonyms[f.Name]) && !slices.Contains(perCommand, f.Name) {
 			unset = append(unset, f)
 		}
 	})

@@ -1,0 +1,156 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb/audit"
+	"github.com/llorch/llorch-bk/llb/signature"
+)
+
+// TrustOptions say whose signatures count.
+type TrustOptions struct {
+	// Key is the file of a public key in PEM.
+	Key string
+	// Identity and Issuer are who signed keyless, and who vouches for that; Root is the
+	// file of a trusted root (sigstore's JSON).
+	Identity, Issuer, Root string
+}
+
+// verifier is nil where nobody's signature was asked for.
+func (o TrustOptions) verifier() (*signature.Verifier, error) {
+	byIdentity := o.Identity != "" || o.Issuer != ""
+	switch {
+	case o.Key != "" && byIdentity:
+		return nil, fault.New(fault.Usage, "--key and --identity exclude each other", nil, "leave one of them out")
+	case o.Key != "":
+		return trusted(o.Key, "--key has to name a public key in PEM", signature.TrustKey)
+	case byIdentity && (o.Identity == "" || o.Issuer == "" || o.Root == ""):
+		return nil, fault.New(fault.Usage, "it is not clear who is to be trusted", errors.New("--identity, --issuer and --trusted-root go together"),
+			"name all three; cosign trusted-root create writes a trusted root")
+	case byIdentity:
+		return trusted(o.Root, "--trusted-root has to name a trusted root of sigstore's", func(root []byte) (*signature.Verifier, error) {
+			return signature.TrustIdentity(root, o.Identity, o.Issuer)
+		})
+	}
+	return nil, nil
+}
+
+func trusted(file, do string, trust func([]byte) (*signature.Verifier, error)) (*signature.Verifier, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fault.New(fault.Usage, "what is to be trusted cannot be read", err, do)
+	}
+	v, err := trust(data)
+	if err != nil {
+		return nil, fault.New(fault.Usage, file+" cannot be trusted", err, do)
+	}
+	return v, nil
+}
+
+// signatures checks what is signed beside an image in a registry. Without a verifier it
+// only counts, and a registry that cannot tell has none. With one, it is a fault.Build if
+// the image is not signed by whom the verifier trusts.
+func signatures(ctx context.Context, ref name.Reference, img *audit.Image, trust *signature.Verifier) (checks []audit.Check, unchecked int, err error) {
+	var why []error
+	is := false
+	for _, digest := range distinct(img.Root, img.Descriptor.Digest) {
+		found, err := signature.Find(ctx, ref.Context().Digest(digest.String()), fromRegistry(ctx)...)
+		if err != nil && trust != nil {
+			return nil, 0, fault.New(fault.Machine, "the signatures of "+ref.String()+" cannot be had", err, "check the login: docker login")
+		}
+		for _, b := range found {
+			if trust == nil {
+				unchecked++
+				continue
+			}
+			check, signs, err := checkSigned(b, digest, img, trust)
+			if err != nil {
+				why = append(why, fmt.Errorf("%s: %w", b.Digest, err))
+				continue
+			}
+			checks, is = append(checks, check), is || signs
+		}
+	}
+	if trust == nil || is {
+		return checks, unchecked, nil
+	}
+	if len(why) == 0 {
+		why = []error{errors.New("no signature is beside it")}
+	}
+	return nil, 0, fault.New(fault.Build, fmt.Sprintf("%s is not signed by %s", ref, trust), errors.Join(why...), "do not use it, or name who signed it")
+}
+
+// checkSigned checks one bundle, and whether it signs the image or states something else.
+func checkSigned(b signature.Bundle, digest v1.Hash, img *audit.Image, trust *signature.Verifier) (audit.Check, bool, error) {
+	c := audit.Check{Digest: b.Digest.String()}
+	if b.Err != nil {
+		return c, false, b.Err
+	}
+	s, err := trust.Verify(b.Data, digest.Hex)
+	if err != nil {
+		return c, false, err
+	}
+	switch s.PredicateType {
+	case signature.PredicateSign:
+		c.What, c.Holds = "signature", "of the image by "+s.By
+		if digest != img.Descriptor.Digest {
+			c.Holds = "of the image and its statements by " + s.By
+		}
+		return c, true, nil
+	case signature.PredicateRebuilt:
+		var r signature.Rebuilt
+		if err := json.Unmarshal(s.Predicate, &r); err != nil {
+			return c, false, err
+		}
+		if r.Manifest != img.Descriptor.Digest.String() {
+			return c, false, fmt.Errorf("it says that %s was rebuilt", r.Manifest)
+		}
+		c.What, c.Holds = "rebuilt", fmt.Sprintf("by %s, with %s on %s: the same", s.By, r.Tool, r.At.Format(time.DateOnly))
+		return c, false, nil
+	}
+	c.What, c.Holds = "statement", s.PredicateType+" by "+s.By
+	return c, false, nil
+}
+
+func distinct(a, b v1.Hash) []v1.Hash {
+	if a == b {
+		return []v1.Hash{a}
+	}
+	return []v1.Hash{a, b}
+}
+
+// attestRebuilt signs that an image was built again and is the same, and puts that
+// beside it.
+func attestRebuilt(ctx context.Context, img *audit.Image, signer *signature.Signer, opt VerifyOptions) (Signed, error) {
+	ref, err := imageRef(opt.Image, opt.Output.Insecure)
+	if err != nil {
+		return Signed{}, err
+	}
+	lock, err := os.ReadFile(opt.Locked)
+	if err != nil {
+		return Signed{}, err
+	}
+	sum := sha256.Sum256(lock)
+	digest := img.Descriptor.Digest
+	st, err := signature.Statement(signature.PredicateRebuilt, digest.Hex, signature.Rebuilt{
+		Manifest: digest.String(), LockSHA256: hex.EncodeToString(sum[:]), Platform: opt.Request.Platform, Tool: opt.Tool, At: time.Now().UTC().Truncate(time.Second),
+	})
+	if err != nil {
+		return Signed{}, err
+	}
+	bundle, err := signer.Sign(ctx, st)
+	if err != nil {
+		return Signed{}, fault.New(fault.Build, "the image is the same, but that cannot be signed", err, "check --sign")
+	}
+	return pushStatement(ctx, ref, digest.String(), st, bundle)
+}
