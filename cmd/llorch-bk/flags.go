@@ -32,8 +32,9 @@ type buildFlags struct {
 	caCert             string
 	locked             string
 	// given are the flags that the command line itself has.
-	given map[string]bool
-	sign               app.SignOptions
+	given        map[string]bool
+	sourcePolicy string
+	sign         app.SignOptions
 	// insecure are registries without TLS.
 	insecure []string
 }
@@ -79,6 +80,7 @@ func (f *buildFlags) add(cmd *cobra.Command, cpu, cudaArch string) {
 	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, "layer `cache` to keep every step in: a name, or type=local,dest=DIR and the like (repeatable)")
 	fs.StringSliceVar(&f.request.Programs, "programs", nil, "`list` of llama.cpp's programs in the image beside the server (llama-cli,llama-bench), or all")
 	fs.BoolVar(&f.request.NoUI, "no-ui", false, "leave the server's web UI out")
+	fs.StringVar(&f.sourcePolicy, "source-policy", "", "`file` that says which sources a build may use (BuildKit's JSON of source policies)")
 	fs.BoolVar(&f.noCache, "no-cache", false, "compile again whatever is cached")
 }
 
@@ -120,7 +122,7 @@ func (f *buildFlags) options(cmd *cobra.Command) app.BuildOptions {
 	}
 	return app.BuildOptions{
 		Request: r, Platforms: platforms, CPUChosen: cmd.Flags().Changed("cpu"),
-		Locked: f.locked, Builder: f.builder, TLS: f.tls, Jobs: f.jobs, NoCache: f.noCache, CacheFrom: f.cacheFrom, CacheTo: f.cacheTo, CACert: f.caCert, Sign: f.sign,
+		Locked: f.locked, Builder: f.builder, TLS: f.tls, Jobs: f.jobs, NoCache: f.noCache, CacheFrom: f.cacheFrom, CacheTo: f.cacheTo, CACert: f.caCert, Sign: f.sign, SourcePolicy: f.sourcePolicy,
 	}
 }
 

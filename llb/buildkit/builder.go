@@ -15,6 +15,7 @@ import (
 
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/llb"
+	"github.com/llorch/llorch-bk/llb/policy"
 	"github.com/moby/buildkit/client"
 	_ "github.com/moby/buildkit/client/connhelper/dockercontainer" // docker-container://
 	_ "github.com/moby/buildkit/client/connhelper/kubepod"         // kube-pod://
@@ -43,6 +44,8 @@ type Builder struct {
 	Managed bool
 	// platforms are those whose programs it can run, its own first.
 	platforms []string
+	// Policy is what its builds may use; nil for everything.
+	Policy *policy.Policy
 }
 
 // TLS are the files for a tcp:// builder with mutual TLS; empty fields are not used.

@@ -153,6 +153,9 @@ func (b *Builder) explain(ctx context.Context, what string, err error, t *tail) 
 	if errors.As(err, &f) {
 		return f
 	}
+	if denied := b.Policy.Explain(err); denied != nil {
+		return denied
+	}
 	msg := err.Error()
 	switch {
 	case strings.Contains(msg, "no space left on device"):

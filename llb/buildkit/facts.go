@@ -294,6 +294,9 @@ func (b *Builder) base(ctx context.Context, gw gateway.Client, caps llb.Capabili
 		if f, remoteErr = resolve(ctx, gw, ref, platform, "default"); remoteErr == nil {
 			return f, nil
 		}
+		if denied := b.Policy.Explain(remoteErr); denied != nil {
+			return f, denied
+		}
 	}
 	// A name that the user gave may well be an image that only the engine has. In the
 	// place of one of ours something else is taken only where there is no way to it.

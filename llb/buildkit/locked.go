@@ -29,6 +29,9 @@ func (b *Builder) lockedBases(ctx context.Context, gw gateway.Client, q Query, f
 			continue
 		}
 		got, err := b.locked(ctx, gw, q, f, base.locked, base.of)
+		if denied := b.Policy.Explain(err); denied != nil {
+			return denied
+		}
 		if err != nil {
 			return fault.New(fault.Machine, fmt.Sprintf("the %s of the lock cannot be had: %s@%s", base.part, familiar(base.locked.Ref), base.locked.Digest), errors.New(reason(err)),
 				"take another with llorch-bk lock --update base, or a mirror that keeps it")

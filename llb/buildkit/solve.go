@@ -362,8 +362,12 @@ func (b *Builder) run(ctx context.Context, opt client.SolveOpt, status func(*cli
 			}
 		}
 	}()
-	resp, err := b.client.Build(ctx, opt, "llorch-bk", build, ch)
+	held, lacks := b.held(&opt, build)
+	resp, err := b.client.Build(ctx, opt, "llorch-bk", held, ch)
 	<-done
+	if err != nil && *lacks != nil {
+		return nil, *lacks
+	}
 	return resp, err
 }
 

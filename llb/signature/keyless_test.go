@@ -13,8 +13,12 @@ import (
 const me = "ci@example.org"
 
 func keyless(s *sigstore.Services, token string) *signature.Signer {
+	return keylessAt(s.Fulcio, s.Rekor, token)
+}
+
+func keylessAt(fulcio, rekor, token string) *signature.Signer {
 	return signature.NewKeylessSigner(signature.Keyless{
-		Fulcio: s.Fulcio, Rekor: s.Rekor,
+		Fulcio: fulcio, Rekor: rekor,
 		Token: func(context.Context) (string, error) { return token, nil },
 	})
 }
@@ -89,20 +93,14 @@ func TestKeylessAndKeys(t *testing.T) {
 func TestKeylessFails(t *testing.T) {
 	t.Parallel()
 	s, stranger := sigstore.Start(t), sigstore.Start(t)
-	down := *s
-	down.Rekor = "http://127.0.0.1:1"
-	for name, c := range map[string]struct {
-		services *sigstore.Services
-		token    string
-		want     string
-	}{
-		"another issuer's token": {s, stranger.Token(me), "the token is not the issuer's"},
-		"no token":               {s, "x", "identity token"},
-		"no log":                 {&down, s.Token(me), "127.0.0.1:1"},
+	for name, c := range map[string]struct{ rekor, token, want string }{
+		"another issuer's token": {s.Rekor, stranger.Token(me), "the token is not the issuer's"},
+		"no token":               {s.Rekor, "x", "identity token"},
+		"no log":                 {"http://127.0.0.1:1", s.Token(me), "127.0.0.1:1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if _, err := keyless(c.services, c.token).Sign(t.Context(), statement(t, image)); err == nil || !strings.Contains(err.Error(), c.want) {
+			if _, err := keylessAt(s.Fulcio, c.rekor, c.token).Sign(t.Context(), statement(t, image)); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})

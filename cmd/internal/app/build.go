@@ -20,6 +20,7 @@ import (
 	"github.com/llorch/llorch-bk/llb"
 	"github.com/llorch/llorch-bk/llb/base"
 	"github.com/llorch/llorch-bk/llb/buildkit"
+	"github.com/llorch/llorch-bk/llb/policy"
 	"github.com/llorch/llorch-bk/llb/source"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -53,6 +54,8 @@ type BuildOptions struct {
 	Locked string
 	// CACert is a file with certificates (PEM) that steps with a network trust.
 	CACert string
+	// SourcePolicy is a file that says which sources may be used; empty for all.
+	SourcePolicy string
 }
 
 // Build makes the image and leaves it in the engine, or where the options say.
@@ -152,6 +155,7 @@ type wanted struct {
 	gpu    *images.GPUFacts
 	caches buildkit.Caches
 	caCert []byte
+	policy *policy.Policy
 	// locked are the facts of a lock; nil for what is to be looked up.
 	locked *images.Facts
 	lock   []byte
@@ -208,6 +212,9 @@ func (a *App) prepare(ctx context.Context, local bool, opt BuildOptions) (wanted
 	if w.caCert, err = a.certificates(opt.CACert); err != nil {
 		return w, err
 	}
+	if w.policy, err = policy.Read(opt.SourcePolicy); err != nil {
+		return w, err
+	}
 	if local {
 		w.cpuLevel = machineLevel(w.Request.Arch())
 	}
@@ -229,6 +236,11 @@ func (a *App) find(ctx context.Context, d *Display, w *wanted) error {
 		return err
 	}
 	find := func() error {
+		if source.IsRemote(w.Request.Source) {
+			if err := w.policy.Git(w.Request.Source, w.Request.Ref); err != nil {
+				return err
+			}
+		}
 		w.checkout, err = source.Resolver{Dir: filepath.Join(cache, "sources")}.Resolve(ctx, w.Request.Source, w.Request.Ref)
 		if err == nil {
 			w.Request.Source, w.Request.Ref = w.checkout.Location, w.checkout.Ref

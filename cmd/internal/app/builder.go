@@ -39,9 +39,18 @@ func startBuilder(ctx context.Context, argv, env []string, log string, ready fun
 	return doctor.Daemon{Name: "the builder", Path: argv[0], Args: argv[1:], Env: env, Log: log, Ready: ready}.Start(ctx)
 }
 
-// builder connects to the builder of a build. Auto is the BuildKit inside the
-// engine where that can do what is asked, else the managed one.
+// builder connects to the builder of a build, which is held to its source policy.
 func (a *App) builder(ctx context.Context, d *Display, docker *client.Client, w wanted) (*buildkit.Builder, error) {
+	b, err := a.anyBuilder(ctx, d, docker, w)
+	if err == nil {
+		b.Policy = w.policy
+	}
+	return b, err
+}
+
+// anyBuilder connects to the builder of a build. Auto is the BuildKit inside the
+// engine where that can do what is asked, else the managed one.
+func (a *App) anyBuilder(ctx context.Context, d *Display, docker *client.Client, w wanted) (*buildkit.Builder, error) {
 	m, err := a.manager(docker, d.notice)
 	if err != nil {
 		return nil, err
@@ -57,6 +66,9 @@ func (a *App) builder(ctx context.Context, d *Display, docker *client.Client, w 
 		return b, err
 	}
 	cannot := b.Takes(ctx, w.caches, w.Output)
+	if cannot == nil && w.policy != nil {
+		cannot = b.TakesPolicies(ctx)
+	}
 	if cannot == nil {
 		return b, nil
 	}

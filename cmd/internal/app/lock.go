@@ -162,6 +162,9 @@ func (a *App) lockOne(ctx context.Context, d *Display, docker *client.Client, b 
 	}
 	if source.IsRemote(w.Request.Source) {
 		cache, err := a.CacheDir()
+		if err == nil {
+			err = w.policy.Git(w.checkout.Location, facts.Source.Commit)
+		}
 		if err != nil {
 			return images.Lock{}, "", err
 		}
