@@ -29,6 +29,9 @@ const (
 	// BaseStore is the id under which the content store of a base's OCI layout
 	// is offered to the builder.
 	BaseStore = "llorch-base"
+	// BundleStore is the id under which the content store of a bundle is offered to the
+	// builder.
+	BundleStore = "llorch-bundle"
 	// JobsSecret is the id of the secret that says how many compilers may run
 	// at once. A secret's content is in no cache key, and it must not be in one.
 	JobsSecret = "llorch-jobs"
@@ -60,8 +63,15 @@ type Options struct {
 	// compile, so that they run again. BuildKit's own way to ignore the cache
 	// would empty the cache mounts as well.
 	Fresh string
-	// Session is the id of the session that sends a tree of this machine.
+	// Session is the id of the session that sends what this machine has.
 	Session string
+	// Tree says that this machine sends the tree, whatever the plan's kind of source.
+	Tree bool
+	// Sent are the names of file sets that this machine sends, so that no step fetches
+	// them: those of Fetches, and NPMMount.
+	Sent []string
+	// Bundled says that the bases come out of BundleStore by their digests.
+	Bundled bool
 	// Lock is the lock that the plan was made of, which the image is to have; nil for none.
 	Lock []byte
 	// Proxy is for the step that needs a network. BuildKit keeps it out of keys,
@@ -190,7 +200,7 @@ func newBuilder(p images.Plan, caps Capabilities, opt Options) (builder, error) 
 
 func (b builder) source() bkllb.State {
 	src := b.plan.Source
-	if src.Kind != images.SourceGit {
+	if src.Kind != images.SourceGit || b.opt.Tree {
 		return b.local()
 	}
 	opts := []bkllb.GitOption{bkllb.GitRef(src.Commit), bkllb.WithCustomName("[source] " + src.Location + " at " + src.Short)}
@@ -217,13 +227,21 @@ func (b builder) source() bkllb.State {
 // told by their times, which sourceFS of package buildkit makes of their content.
 func (b builder) local() bkllb.State {
 	src := b.plan.Source
+	return b.sent(SourceMount, digest.FromString(src.Location).Encoded()[:16], "[source] "+src.Short)
+}
+
+// sent are files of this machine that travel under a name. hint names the copy that
+// the builder keeps of them.
+func (b builder) sent(name, hint, title string) bkllb.State {
 	// A graph that is looked at and not solved has no session; without a name of its
 	// own it would get one by chance.
-	session, hint := bkllb.LocalOption(bkllb.LocalUniqueID("llorch-"+SourceMount)), SourceMount
+	session := bkllb.LocalOption(bkllb.LocalUniqueID("llorch-" + name))
 	if b.opt.Session != "" {
-		session, hint = bkllb.SessionID(b.opt.Session), digest.FromString(src.Location).Encoded()[:16]
+		session = bkllb.SessionID(b.opt.Session)
+	} else {
+		hint = name
 	}
-	return bkllb.Local(SourceMount, session, bkllb.SharedKeyHint("llorch-"+hint), bkllb.WithCustomName("[source] "+src.Short))
+	return bkllb.Local(name, session, bkllb.SharedKeyHint("llorch-"+hint), bkllb.WithCustomName(title))
 }
 
 // base is a base image that steps run on.
@@ -235,9 +253,10 @@ func (b builder) base(f images.BaseFacts, name string) bkllb.State {
 func (b builder) baseOn(platform ocispec.Platform, f images.BaseFacts, name string) bkllb.State {
 	var st bkllb.State
 	switch {
+	case b.opt.Bundled:
+		st = b.layout(platform, f, BundleStore, name)
 	case f.Layout:
-		ref := f.Ref[:strings.LastIndex(f.Ref, ":")] + "@" + f.Digest
-		st = bkllb.OCILayout(ref, bkllb.OCIStore("", BaseStore), bkllb.Platform(platform), bkllb.WithCustomName("["+name+"] "+f.Ref))
+		st = b.layout(platform, f, BaseStore, name)
 	case f.Digest != "":
 		// A base that the user named by digest has it in its name already.
 		ref, _, _ := strings.Cut(f.Ref, "@")
@@ -251,6 +270,16 @@ func (b builder) baseOn(platform ocispec.Platform, f images.BaseFacts, name stri
 		st = st.AddEnv(k, v)
 	}
 	return st
+}
+
+// layout is an image by its digest, out of a content store of ours.
+func (b builder) layout(platform ocispec.Platform, f images.BaseFacts, store, name string) bkllb.State {
+	ref, _, _ := strings.Cut(f.Ref, "@")
+	// A colon before the last slash is a port's.
+	if i := strings.LastIndex(ref, ":"); i > strings.LastIndex(ref, "/") {
+		ref = ref[:i]
+	}
+	return bkllb.OCILayout(ref+"@"+f.Digest, bkllb.OCIStore("", store), bkllb.Platform(platform), bkllb.WithCustomName("["+name+"] "+f.Ref))
 }
 
 // fresh makes a step run again without touching its cache mounts.

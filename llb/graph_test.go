@@ -230,7 +230,7 @@ func (s subject) execs(t *testing.T) map[string]op {
 		out[name] = o
 	}
 	want := []string{"[probe]", "[source]"}
-	if p := s.Facts.Packages; p != nil {
+	if p := s.Facts.Packages; p != nil && len(s.opt.Sent) == 0 {
 		// One for each set.
 		n := 0
 		for _, set := range [][]images.Package{p.Toolchain, p.Accelerator, p.UI, p.Runtime} {

@@ -104,22 +104,44 @@ func ParsePackages(data []byte, into *images.PackageSets) (distribution string, 
 	return distribution, nil
 }
 
-// fetched are packages by their hash. The step needs a network, and what it gives is
-// known before it runs; installing them does not need one.
+// fetched are packages by their hash, as files in a folder: those that this machine has
+// come from it, the others from wherever an archive has them.
 func (b builder) fetched(base images.BaseFacts, packages []images.Package) bkllb.State {
+	name := PackageMount(packages)
+	if slices.Contains(b.opt.Sent, name) {
+		return b.sent(name, name, fmt.Sprintf("[fetch] %d packages that are kept on this machine", len(packages)))
+	}
+	return b.download(base, packages)
+}
+
+// PackageMount is the name under which packages are sent to the builder.
+func PackageMount(packages []images.Package) string { return "packages-" + packagesID(packages) }
+
+// packagesID tells lists of packages apart.
+func packagesID(packages []images.Package) string {
+	return digest.FromString(packageList(packages)).Encoded()[:12]
+}
+
+// packageList is what fetch.sh reads: sha256, file name, and path in an archive.
+func packageList(packages []images.Package) string {
 	var list strings.Builder
 	for _, p := range packages {
 		fmt.Fprintf(&list, "%s %s %s\n", p.SHA256, path.Base(p.Path), p.Path)
 	}
-	id := digest.FromString(list.String()).Encoded()[:12]
+	return list.String()
+}
+
+// download needs a network, and what it gives is known before it runs; installing that
+// does not need one.
+func (b builder) download(base images.BaseFacts, packages []images.Package) bkllb.State {
 	run := b.base(base, "base").Run(
 		bkllb.Args([]string{"sh", "/llorch/fetch.sh"}),
-		b.scripts(script{"fetch.sh", fetchScript}, script{"apt.sh", aptScript}, script{"packages", list.String()}),
+		b.scripts(script{"fetch.sh", fetchScript}, script{"apt.sh", aptScript}, script{"packages", packageList(packages)}),
 		// Where a package comes from changes nothing of what it is.
 		bkllb.AddSecret("/run/llorch/snapshots", bkllb.SecretID(SnapshotsSecret), bkllb.SecretOptional),
 		b.caSecret(),
 		b.proxy(),
-		b.named(StepToolchain, "", fmt.Sprintf("[fetch] %d packages by their hash (%s)", len(packages), id)),
+		b.named(StepToolchain, "", fmt.Sprintf("[fetch] %d packages by their hash (%s)", len(packages), packagesID(packages))),
 	)
 	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }

@@ -59,6 +59,9 @@ var startsSource string
 //go:embed scripts/ui.sh
 var uiScript string
 
+//go:embed scripts/npm.sh
+var npmScript string
+
 //go:embed scripts/probe.c
 var probeSource string
 

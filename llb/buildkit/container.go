@@ -154,6 +154,9 @@ func (m Manager) createContainer(ctx context.Context) error {
 	ref := firstOf(m.Image, managedImage)
 	const what = "the builder's image cannot be had"
 	if _, err := m.Containers.ImageInspect(ctx, ref); errdefs.IsNotFound(err) {
+		if m.Offline {
+			return fault.New(fault.Machine, what, errors.New("the engine does not have "+ref+", and no network may be used"), "name a builder with --builder ADDR")
+		}
 		m.notice("pull the builder's image " + ref)
 		r, err := m.Containers.ImagePull(ctx, ref, image.PullOptions{})
 		if err == nil {

@@ -56,6 +56,8 @@ type Query struct {
 	Local *LocalBase
 	// Locked are the bases that a lock names, by what they are for: those and no others.
 	Locked *images.Facts
+	// Kept has the bases of Locked, where they are not to be fetched.
+	Kept Kept
 	// Replace lets another toolkit of the same family be taken where the registry of
 	// the first cannot be reached.
 	Replace bool
@@ -246,6 +248,18 @@ func calm(next func(*client.SolveStatus)) func(*client.SolveStatus) {
 
 // resolveStep begins the names of look-ups in the progress display.
 const resolveStep = "resolve "
+
+// Capabilities asks the builder what it can do, and nothing else.
+func (b *Builder) Capabilities(ctx context.Context) (caps llb.Capabilities, err error) {
+	_, err = b.run(ctx, client.SolveOpt{FrontendAttrs: map[string]string{}}, nil, func(_ context.Context, gw gateway.Client) (*gateway.Result, error) {
+		caps = capabilities(gw)
+		return gateway.NewResult(), nil
+	})
+	if err != nil {
+		return caps, b.explain(ctx, "the builder does not tell what it can do", err, nil)
+	}
+	return caps, nil
+}
 
 func capabilities(gw gateway.Client) llb.Capabilities {
 	caps := gw.BuildOpts().LLBCaps

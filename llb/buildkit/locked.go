@@ -8,6 +8,7 @@ import (
 
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -32,6 +33,10 @@ func (b *Builder) lockedBases(ctx context.Context, gw gateway.Client, q Query, f
 		if denied := b.Policy.Explain(err); denied != nil {
 			return denied
 		}
+		var known *fault.Fault
+		if errors.As(err, &known) {
+			return err
+		}
 		if err != nil {
 			return fault.New(fault.Machine, fmt.Sprintf("the %s of the lock cannot be had: %s@%s", base.part, familiar(base.locked.Ref), base.locked.Digest), errors.New(reason(err)),
 				"take another with llorch-bk lock --update base, or a mirror that keeps it")
@@ -42,6 +47,9 @@ func (b *Builder) lockedBases(ctx context.Context, gw gateway.Client, q Query, f
 }
 
 func (b *Builder) locked(ctx context.Context, gw gateway.Client, q Query, f *Facts, base images.BaseFacts, platform *ocispec.Platform) (images.BaseFacts, error) {
+	if q.Kept.Images != nil {
+		return b.kept(f.Capabilities, q, base, platform)
+	}
 	if base.Layout {
 		if q.Local == nil || q.Local.Ref != base.Ref {
 			return base, errors.New("it was bootstrapped on a machine, and is not on this one")
@@ -55,4 +63,18 @@ func (b *Builder) locked(ctx context.Context, gw gateway.Client, q Query, f *Fac
 	got, err := resolve(ctx, gw, name+"@"+base.Digest, platform, "default")
 	got.Ref = base.Ref
 	return got, err
+}
+
+// kept is a base that this machine keeps.
+func (b *Builder) kept(caps llb.Capabilities, q Query, base images.BaseFacts, platform *ocispec.Platform) (images.BaseFacts, error) {
+	if !caps.OCILayout {
+		return base, fault.New(fault.Machine, b.String()+" takes no base image from this machine", errors.New("it is older than BuildKit 0.12"),
+			"use one that does: --builder managed")
+	}
+	config, err := q.Kept.Config(base.Digest)
+	if err != nil {
+		return base, err
+	}
+	got := images.BaseFacts{Ref: base.Ref, Digest: base.Digest, Layout: base.Layout}
+	return got, readConfig(&got, config, platform)
 }

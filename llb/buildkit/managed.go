@@ -64,6 +64,10 @@ type Manager struct {
 	bin string
 	// Program is a buildkitd to run instead of the one that is found.
 	Program string
+	// Bundled gives a buildkitd that this machine keeps; nil, or no bytes, for none.
+	Bundled func() ([]byte, error)
+	// Offline pulls no image, and compiles nothing.
+	Offline bool
 	// Env is for the builder, which fetches images itself: the proxy variables.
 	Env []string
 	// Start runs a program in the background until it is ended, with its output
@@ -196,8 +200,11 @@ func (m Manager) openProcess(ctx context.Context) (*Builder, error) {
 	return b, nil
 }
 
-// program finds BuildKit's daemon: named, beside this program, in the path,
-// compiled earlier, or compiled now from the module that this program is made of.
+// Locate finds BuildKit's daemon as a program on this machine, which may compile it.
+func (m Manager) Locate(ctx context.Context) (string, error) { return m.program(ctx) }
+
+// program finds BuildKit's daemon: named, beside this program, in the path, compiled
+// earlier, in a bundle, or compiled now from the module that this program is made of.
 func (m Manager) program(ctx context.Context) (string, error) {
 	if m.Program != "" {
 		return m.Program, nil
@@ -215,7 +222,13 @@ func (m Manager) program(ctx context.Context) (string, error) {
 			return p, nil
 		}
 	}
+	if ok, err := m.unbundle(own); ok || err != nil {
+		return own, err
+	}
 	const what, do = "there is no buildkitd", "install one (make buildkitd does), or name a builder with --builder ADDR"
+	if m.Offline {
+		return "", fault.New(fault.Machine, what, errors.New("looked beside llorch-bk, in PATH and in what bundles were loaded here"), "load a bundle that has one: llorch-bk bundle create says whether it does")
+	}
 	version := buildkitVersion()
 	goTool, err := exec.LookPath("go")
 	if err != nil || version == "" {
@@ -229,6 +242,19 @@ func (m Manager) program(ctx context.Context) (string, error) {
 		return "", fault.New(fault.Machine, "buildkitd does not compile", err, do).WithLines(lines)
 	}
 	return own, nil
+}
+
+// unbundle takes a buildkitd that this machine keeps to a place where it can be run.
+func (m Manager) unbundle(own string) (bool, error) {
+	if m.Bundled == nil {
+		return false, nil
+	}
+	data, err := m.Bundled()
+	if err != nil || len(data) == 0 {
+		return false, err
+	}
+	m.notice("take buildkitd out of a bundle")
+	return true, errors.Join(os.MkdirAll(filepath.Dir(own), 0o700), renameio.WriteFile(own, data, 0o700))
 }
 
 // compile makes buildkitd in a module of its own: "go install" refuses a module whose

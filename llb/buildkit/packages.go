@@ -2,17 +2,12 @@ package buildkit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
-	"github.com/containerd/containerd/v2/core/content"
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/llb"
-	"github.com/moby/buildkit/client"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/identity"
-	"github.com/moby/buildkit/session"
-	"github.com/moby/buildkit/session/secrets/secretsprovider"
 )
 
 // Found are the packages of a distribution that a plan would be given now.
@@ -26,17 +21,11 @@ type Found struct {
 // is one that would build the plan.
 func (b *Builder) Packages(ctx context.Context, j Job) (Found, error) {
 	var found Found
-	opt := client.SolveOpt{
-		FrontendAttrs: map[string]string{},
-		Session:       []session.Attachable{secretsprovider.FromMap(j.secrets()), registryAuth()},
+	opt, graph, err := j.solve()
+	if err != nil {
+		return found, err
 	}
-	if j.Plan.Build.Layout || j.Plan.Runtime.Base.Layout {
-		if j.Local == nil {
-			return found, errors.New("the plan stands on a base of this machine, and the job has none")
-		}
-		opt.OCIStores = map[string]content.Store{llb.BaseStore: j.Local.Store}
-	}
-	states, err := llb.ResolvePackages(j.Plan, j.Capabilities, llb.Options{Proxy: j.Proxy}, identity.NewID())
+	states, err := llb.ResolvePackages(j.Plan, j.Capabilities, graph, identity.NewID())
 	if err != nil {
 		return found, err
 	}

@@ -48,6 +48,8 @@ type Job struct {
 	Source *source.Content
 	// Local is the base of this machine, where the plan stands on one.
 	Local *LocalBase
+	// Kept is what this machine has, and no step needs to fetch.
+	Kept Kept
 	// Jobs is how many compilers run at once; 0 lets the builder decide by its
 	// cores and memory.
 	Jobs int
@@ -137,25 +139,12 @@ type Result struct {
 // Build solves a plan into an image and puts it where the job says. A compile
 // that fails is a fault.Build with the last lines of its log.
 func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
-	opt := llb.Options{Proxy: j.Proxy, Lock: j.Lock}
+	solve, opt, err := j.solve()
+	if err != nil {
+		return Result{}, err
+	}
 	if j.Fresh {
 		opt.Fresh = identity.NewID()
-	}
-	solve := client.SolveOpt{
-		FrontendAttrs: map[string]string{},
-		Session: []session.Attachable{
-			secretsprovider.FromMap(j.secrets()),
-			registryAuth(),
-		},
-	}
-	if j.Source != nil {
-		solve.LocalMounts = map[string]fsutil.FS{llb.SourceMount: sourceFS{*j.Source}}
-	}
-	if slices.ContainsFunc(j.plans(), func(p images.Plan) bool { return p.Build.Layout || p.Runtime.Base.Layout }) {
-		if j.Local == nil {
-			return Result{}, errors.New("the plan stands on a base of this machine, and the job has none")
-		}
-		solve.OCIStores = map[string]content.Store{llb.BaseStore: j.Local.Store}
 	}
 	if err := b.Takes(ctx, j.Caches, j.Output); err != nil {
 		return Result{}, err
@@ -177,6 +166,34 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 	}
 	return result, nil
 }
+
+// solve is what the builder may ask this machine for while it solves the job's plan,
+// and what the graph is told of it.
+func (j Job) solve() (client.SolveOpt, llb.Options, error) {
+	opt := llb.Options{Proxy: j.Proxy, Lock: j.Lock, Tree: j.Source != nil}
+	solve := client.SolveOpt{
+		FrontendAttrs: map[string]string{},
+		Session:       []session.Attachable{secretsprovider.FromMap(j.secrets()), registryAuth()},
+	}
+	if j.Source != nil {
+		solve.LocalMounts = map[string]fsutil.FS{llb.SourceMount: sourceFS{*j.Source}}
+	}
+	if j.Kept.Images == nil && slices.ContainsFunc(j.plans(), func(p images.Plan) bool { return p.Build.Layout || p.Runtime.Base.Layout }) {
+		if j.Local == nil {
+			return solve, opt, errors.New("the plan stands on a base of this machine, and the job has none")
+		}
+		solve.OCIStores = map[string]content.Store{llb.BaseStore: j.Local.Store}
+	}
+	for _, p := range j.plans() {
+		if err := j.Kept.offer(p, &solve, &opt); err != nil {
+			return solve, opt, err
+		}
+	}
+	return solve, opt, nil
+}
+
+// sends says that the builder is sent something of this machine.
+func sends(opt llb.Options) bool { return opt.Tree || len(opt.Sent) > 0 }
 
 // lostMessage recognises what the BuildKit inside engines of the 20.10 line says,
 // about once in sixty builds here, where a message between it and our session ended
@@ -202,8 +219,8 @@ func (b *Builder) attempt(ctx context.Context, j Job, solve client.SolveOpt, opt
 	resp, err := b.export(solving, j, solve, status, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 		opt := opt
 		opt.Session = gw.BuildOpts().SessionID
-		if j.Source != nil && opt.Session == "" {
-			return nil, errors.New("the builder does not tell its session, without which it could take another build's files")
+		if sends(opt) && opt.Session == "" {
+			return nil, errNoSession
 		}
 		var err error
 		if all, err = b.makeImages(ctx, gw, j, opt, tail); err != nil {

@@ -2,6 +2,7 @@ package buildkit
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"io"
 	"io/fs"
@@ -62,5 +63,7 @@ func contentTime(e source.Entry) int64 {
 	if e.Mode.IsDir() {
 		return 0
 	}
-	return int64(binary.BigEndian.Uint64(e.SHA256[:8]) >> 4)
+	return timeOf(e.SHA256)
 }
+
+func timeOf(sum [sha256.Size]byte) int64 { return int64(binary.BigEndian.Uint64(sum[:8]) >> 4) }

@@ -1,0 +1,89 @@
+package llb
+
+import (
+	"errors"
+	"path"
+
+	"github.com/llorch/llorch-bk/images"
+	bkllb "github.com/moby/buildkit/client/llb"
+)
+
+// Fetch is a set of a plan's packages that are known by their hash, and the base whose
+// archives have them.
+type Fetch struct {
+	// Name is what Options.Sent calls the set.
+	Name     string
+	Base     images.BaseFacts
+	Packages []images.Package
+}
+
+// Fetches are the sets of packages that the steps of a plan take by their hash, each
+// once; none where the plan is of no lock.
+func Fetches(p images.Plan) []Fetch {
+	var out []Fetch
+	add := func(base images.BaseFacts, packages []images.Package) {
+		if !images.Pinned(packages) {
+			return
+		}
+		f := Fetch{Name: PackageMount(packages), Base: base, Packages: packages}
+		for _, has := range out {
+			if has.Name == f.Name {
+				return
+			}
+		}
+		out = append(out, f)
+	}
+	add(p.Build, p.Packages)
+	if p.UI != nil {
+		add(p.Build, p.UI.Packages)
+	}
+	if a := p.Accelerator; a != nil {
+		add(a.Base, a.Packages)
+	}
+	if p.Runtime.Made() {
+		add(p.Build, p.Runtime.Packages)
+	} else {
+		add(p.Runtime.Base, p.Runtime.Packages)
+	}
+	return out
+}
+
+// Download is a state whose files are packages of a plan, fetched on a base that the
+// plan has.
+func Download(p images.Plan, caps Capabilities, opt Options, base images.BaseFacts, packages []images.Package) (bkllb.State, error) {
+	b, err := newBuilder(p, caps, opt)
+	if err != nil {
+		return bkllb.State{}, err
+	}
+	return b.download(base, packages), nil
+}
+
+// Files of a state of DownloadNPM.
+const (
+	// NPMContent is the folder with the packages, named by their sha512 as npm's cache
+	// names them.
+	NPMContent = "content-v2"
+	// NPMLock is the lock file that names them.
+	NPMLock = "package-lock.json"
+)
+
+// DownloadNPM is a state whose files are the packages of npm's that the web UI of a
+// plan is built from, on the plan's platform.
+func DownloadNPM(p images.Plan, caps Capabilities, opt Options) (bkllb.State, error) {
+	b, err := newBuilder(p, caps, opt)
+	if err != nil {
+		return bkllb.State{}, err
+	}
+	if p.UI == nil {
+		return bkllb.State{}, errors.New("the plan has no web UI")
+	}
+	run := b.node().Run(
+		bkllb.Args([]string{"sh", "/llorch/npm.sh"}),
+		b.scripts(script{"npm.sh", npmScript}),
+		bkllb.AddMount("/src", b.source(), bkllb.SourcePath("/"+path.Dir(images.UILockFile)), bkllb.Readonly),
+		b.caSecret(),
+		b.proxy(),
+		b.named(StepUI, "", "[fetch] npm's packages of the web UI"),
+	)
+	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform)), nil
+}
