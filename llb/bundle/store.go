@@ -1,0 +1,275 @@
+// Package bundle keeps the bytes that a lock names: an OCI image layout of packages,
+// npm packages, base images, source, builder and model, each a blob that is named by
+// its digest. A folder of it is a store; an archive of one lock's part is a bundle; a
+// registry can have the same.
+package bundle
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/containerd/errdefs"
+	"github.com/gofrs/flock"
+	"github.com/google/renameio/v2"
+	"github.com/moby/buildkit/identity"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Store is a folder with an OCI image layout. Any number of processes may use one at
+// the same time. A blob appears under its name whole and verified, or not at all.
+type Store struct {
+	dir string
+	// content opens the folder, which it creates, once.
+	content func() (content.Store, error)
+}
+
+// Open gives the store in dir, which need not exist: what is first kept creates it.
+func Open(dir string) (*Store, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("the folder of a bundle: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(abs, ocispec.ImageIndexFile)); errors.Is(err, fs.ErrNotExist) {
+		// Blobs of ours would be lost among other files.
+		if entries, err := os.ReadDir(abs); err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !ours[e.Name()] }) {
+			return nil, fmt.Errorf("%s is a folder with other files, and no OCI layout", dir)
+		}
+	}
+	return &Store{abs, sync.OnceValues(func() (content.Store, error) { return local.NewStore(abs) })}, nil
+}
+
+// ours are the files and folders of a store, also of one whose first use was broken off.
+var ours = map[string]bool{ocispec.ImageBlobsDir: true, ocispec.ImageIndexFile: true, ocispec.ImageLayoutFile: true, ingest: true, lockFile: true}
+
+const (
+	ingest   = "ingest"
+	lockFile = ".lock"
+	// abandoned is how old what a killed process has left must be to be removed.
+	abandoned = 24 * time.Hour
+)
+
+// Dir is the store's absolute folder.
+func (s *Store) Dir() string { return s.dir }
+
+// Content is the store as a builder reads images from it.
+func (s *Store) Content() (content.Store, error) { return s.content() }
+
+// Path is where the file of a blob is, if the store has it.
+func (s *Store) Path(d digest.Digest) string {
+	return filepath.Join(s.dir, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
+}
+
+// Has says whether the store has a blob.
+func (s *Store) Has(d digest.Digest) bool {
+	info, err := os.Stat(s.Path(d))
+	return d.Validate() == nil && err == nil && info.Mode().IsRegular()
+}
+
+// Read gives a small blob, verified.
+func (s *Store) Read(d digest.Digest) ([]byte, error) {
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(s.Path(d))
+	if err != nil {
+		return nil, err
+	}
+	if got := d.Algorithm().FromBytes(data); got != d {
+		return nil, &DamagedError{Blob: d, Got: got}
+	}
+	return data, nil
+}
+
+// DamagedError is a blob whose bytes are not those that its name says.
+type DamagedError struct {
+	Blob digest.Digest
+	// Got is the digest of its bytes; empty where they end too early.
+	Got digest.Digest
+}
+
+func (e *DamagedError) Error() string {
+	if e.Got == "" {
+		return fmt.Sprintf("the blob %s is cut off", e.Blob)
+	}
+	return fmt.Sprintf("the blob %s has other bytes, of %s", e.Blob, e.Got)
+}
+
+// Put keeps a blob, which is verified against want while it is read. A blob that is
+// there is read and verified all the same.
+func (s *Store) Put(ctx context.Context, want digest.Digest, r io.Reader) (size int64, err error) {
+	if err := want.Validate(); err != nil {
+		return 0, err
+	}
+	if s.Has(want) {
+		return verify(ctx, want, r)
+	}
+	store, err := s.Content()
+	if err != nil {
+		return 0, err
+	}
+	// Two processes that write one blob must not write to one file.
+	w, err := content.OpenWriter(ctx, store, content.WithRef(want.Encoded()+"-"+identity.NewID()))
+	if err != nil {
+		return 0, err
+	}
+	ref := ""
+	defer func() {
+		w.Close()
+		if err != nil && ref != "" {
+			_ = store.Abort(context.WithoutCancel(ctx), ref)
+		}
+	}()
+	if st, err := w.Status(); err == nil {
+		ref = st.Ref
+	}
+	size, err = copyUntil(ctx, w, r)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return size, &DamagedError{Blob: want}
+	}
+	if err != nil {
+		return size, err
+	}
+	if got := w.Digest(); got != want {
+		return size, &DamagedError{Blob: want, Got: got}
+	}
+	if err := w.Commit(ctx, size, want); err != nil && !errdefs.IsAlreadyExists(err) {
+		return size, err
+	}
+	return size, nil
+}
+
+// PutFile keeps a file as a blob.
+func (s *Store) PutFile(ctx context.Context, want digest.Digest, file string) (int64, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return s.Put(ctx, want, f)
+}
+
+// put keeps a small blob of a type, and describes it.
+func (s *Store) put(ctx context.Context, mediaType string, data []byte) (ocispec.Descriptor, error) {
+	d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
+	_, err := s.Put(ctx, d.Digest, bytes.NewReader(data))
+	return d, err
+}
+
+// Remove takes a blob out of the store.
+func (s *Store) Remove(d digest.Digest) error {
+	err := os.Remove(s.Path(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func verify(ctx context.Context, want digest.Digest, r io.Reader) (int64, error) {
+	v := want.Algorithm().Digester()
+	n, err := copyUntil(ctx, v.Hash(), r)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return n, &DamagedError{Blob: want}
+	}
+	if err == nil && v.Digest() != want {
+		err = &DamagedError{Blob: want, Got: v.Digest()}
+	}
+	return n, err
+}
+
+// copyUntil copies until the end, or until ctx ends.
+func copyUntil(ctx context.Context, w io.Writer, r io.Reader) (int64, error) {
+	return io.CopyBuffer(struct{ io.Writer }{w}, cancelled{ctx, r}, make([]byte, 1<<20))
+}
+
+type cancelled struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c cancelled) Read(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	return c.r.Read(p)
+}
+
+// Index is what the store has, by its index file; nothing where there is none.
+func (s *Store) Index() (ocispec.Index, error) {
+	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
+	data, err := os.ReadFile(filepath.Join(s.dir, ocispec.ImageIndexFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return index, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &index)
+	}
+	if err != nil {
+		return index, fmt.Errorf("the index of %s: %w", s.dir, err)
+	}
+	return index, nil
+}
+
+// update changes the index, one process at a time.
+func (s *Store) update(ctx context.Context, change func(*ocispec.Index) error) error {
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return err
+	}
+	lock := flock.New(filepath.Join(s.dir, lockFile))
+	if _, err := lock.TryLockContext(ctx, 50*time.Millisecond); err != nil {
+		return fmt.Errorf("the lock of %s: %w", s.dir, err)
+	}
+	defer func() { _ = lock.Unlock() }()
+	s.sweep(ctx)
+	index, err := s.Index()
+	if err != nil {
+		return err
+	}
+	if err := change(&index); err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name string
+		v    any
+	}{{ocispec.ImageLayoutFile, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion}}, {ocispec.ImageIndexFile, index}} {
+		data, err := json.Marshal(f.v)
+		if err != nil {
+			return err
+		}
+		path := filepath.Join(s.dir, f.name)
+		if err := renameio.WriteFile(path, data, 0o644, renameio.WithTempDir(s.dir), renameio.WithStaticPermissions(0o644)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweep removes what killed processes have left, once nobody can be at it.
+func (s *Store) sweep(ctx context.Context) {
+	store, err := s.Content()
+	if err != nil {
+		return
+	}
+	left, err := store.ListStatuses(ctx)
+	if err != nil {
+		return
+	}
+	for _, l := range left {
+		if time.Since(l.UpdatedAt) > abandoned {
+			_ = store.Abort(ctx, l.Ref)
+		}
+	}
+}
