@@ -32,6 +32,7 @@ builder's is cross-compiled; several platforms make one index.`,
   llorch-bk build --ref master --cpu native --tag llama:edge
   llorch-bk build --source ~/src/llama.cpp           # a working tree as it stands
   llorch-bk build --push --tag registry.example.com/llama:edge --platform linux/amd64,linux/arm64
+  llorch-bk build --offline --source ~/src/llama.cpp # a patched tree, all else from a bundle
   llorch-bk build --push --tag registry.example.com/llama:edge --builder unix:///run/buildkit/buildkitd.sock`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -110,6 +111,7 @@ builder's is cross-compiled; several platforms make one index.`,
 	}
 	flags.add(cmd, images.CPUPortable, images.CUDAAll)
 	flags.addLocked(cmd)
+	flags.addOffline(cmd)
 	cmd.Flags().BoolVar(&output.Push, "push", false, "push the image to its tags' registries, with the login of docker login, instead of loading it into the engine")
 	cmd.Flags().StringSliceVar(&output.Insecure, "insecure-registry", nil, "`registry` that --push may speak to without TLS (repeatable)")
 	cmd.Flags().BoolVar(&output.Attest, "attest", true, "with --push or --output: add an SPDX document, a manifest of device code, and how it was built (SLSA provenance)")

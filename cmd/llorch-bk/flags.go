@@ -32,9 +32,10 @@ type buildFlags struct {
 	caCert             string
 	locked             string
 	// given are the flags that the command line itself has.
-	given        map[string]bool
-	sourcePolicy string
-	sign         app.SignOptions
+	given         map[string]bool
+	sourcePolicy  string
+	sign          app.SignOptions
+	kept, offline string
 	// insecure are registries without TLS.
 	insecure []string
 }
@@ -43,24 +44,43 @@ type buildFlags struct {
 func (f *buildFlags) addLocked(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.locked, "locked", "", "build exactly what a lock `file` says (default "+images.LockFile+"), without the compiler cache; fail where it cannot be had")
 	cmd.Flags().Lookup("locked").NoOptDefVal = images.LockFile
+	fs := cmd.Flags()
+	fs.StringVar(&f.kept, "kept", "", "`place` where a lock's packages are kept, looked into before any archive: a folder or oci://… that lock --keep wrote")
 	// A lock says all that these would. On the command line they contradict it; in the
 	// environment or the file of settings they are for builds that have no lock.
 	f.given = map[string]bool{}
-	contradict := []string{"source", "ref", "variant", "cuda", "cpu", "cuda-arch", "cmake-flag", "base", "runtime-base", "programs", "no-ui"}
 	args := cmd.Args
 	cmd.Args = func(cmd *cobra.Command, words []string) error {
 		cmd.Flags().Visit(func(flag *pflag.Flag) { f.given[flag.Name] = true })
 		return args(cmd, words)
 	}
 	cmd.PreRunE = func(*cobra.Command, []string) error {
-		for _, name := range contradict {
-			if f.locked != "" && f.given[name] {
+		for _, name := range lockSays {
+			switch {
+			case !f.given[name]:
+			// A source of the user's own is built with all that the lock has beside it.
+			case f.isOffline() && f.given["source"] && (name == "source" || name == "ref"):
+			case f.isOffline():
+				return fault.New(fault.Usage, "--offline and --"+name+" exclude each other", errors.New("the bundle's lock says all of what is built but a source of your own"), "leave one of them out, or make a bundle of another lock")
+			case f.locked != "":
 				return fault.New(fault.Usage, "--locked and --"+name+" exclude each other", errors.New("the lock says all of what is built"), "leave one of them out, or write another lock with llorch-bk lock --"+name)
 			}
 		}
 		return nil
 	}
 }
+
+// lockSays are the flags for what a lock says.
+var lockSays = []string{"source", "ref", "variant", "cuda", "cpu", "cuda-arch", "cmake-flag", "base", "runtime-base", "programs", "no-ui"}
+
+// addOffline declares the flag of commands that build without a network.
+func (f *buildFlags) addOffline(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.offline, "offline", "", "ask no network: build from the bundle that was loaded here, or from that of a lock `file`; with --source, that source with all the bundle has beside it")
+	cmd.Flags().Lookup("offline").NoOptDefVal = "true"
+}
+
+// isOffline says whether --offline is given and on: as a setting it may be false.
+func (f *buildFlags) isOffline() bool { return f.offline != "" && f.offline != "false" }
 
 // add declares the flags. cpu is the command's default for --cpu.
 func (f *buildFlags) add(cmd *cobra.Command, cpu, cudaArch string) {
@@ -120,8 +140,13 @@ func (f *buildFlags) options(cmd *cobra.Command) app.BuildOptions {
 	if len(platforms) < 2 {
 		platforms = nil
 	}
+	offlineLock := f.offline
+	if !f.isOffline() || f.offline == "true" {
+		offlineLock = ""
+	}
 	return app.BuildOptions{
 		Request: r, Platforms: platforms, CPUChosen: cmd.Flags().Changed("cpu"),
+		Kept: f.kept, Offline: f.isOffline(), OfflineLock: offlineLock, Patched: f.isOffline() && f.given["source"],
 		Locked: f.locked, Builder: f.builder, TLS: f.tls, Jobs: f.jobs, NoCache: f.noCache, CacheFrom: f.cacheFrom, CacheTo: f.cacheTo, CACert: f.caCert, Sign: f.sign, SourcePolicy: f.sourcePolicy,
 	}
 }

@@ -65,7 +65,7 @@ func TestEveryCommandHasHelp(t *testing.T) {
 			names = append(names, c.Name())
 		}
 	}
-	want := []string{"build", "doctor", "lock", "logs", "model", "plan", "prune", "ps", "run", "setup", "stop", "up", "verify", "version"}
+	want := []string{"build", "bundle", "doctor", "lock", "logs", "model", "plan", "prune", "ps", "run", "setup", "stop", "up", "verify", "version"}
 	if d := cmp.Diff(want, names); d != "" {
 		t.Errorf("commands (-want +got):\n%s", d)
 	}

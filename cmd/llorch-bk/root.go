@@ -49,7 +49,7 @@ the environment, the environment over the file.`,
 		return fault.New(fault.Usage, err.Error(), nil, "see "+cmd.CommandPath()+" --help")
 	})
 	root.AddCommand(
-		setupCommand(a), doctorCommand(a), planCommand(a), lockCommand(a), buildCommand(a), verifyCommand(a), runCommand(a), upCommand(a),
+		setupCommand(a), doctorCommand(a), planCommand(a), lockCommand(a), bundleCommand(a), buildCommand(a), verifyCommand(a), runCommand(a), upCommand(a),
 		stopCommand(a), psCommand(a), logsCommand(a), modelCommand(a), pruneCommand(a), versionCommand(a),
 	)
 	root.InitDefaultCompletionCmd()

@@ -20,6 +20,7 @@ import (
 	"github.com/llorch/llorch-bk/llb"
 	"github.com/llorch/llorch-bk/llb/base"
 	"github.com/llorch/llorch-bk/llb/buildkit"
+	"github.com/llorch/llorch-bk/llb/bundle"
 	"github.com/llorch/llorch-bk/llb/policy"
 	"github.com/llorch/llorch-bk/llb/source"
 	"github.com/opencontainers/go-digest"
@@ -52,10 +53,24 @@ type BuildOptions struct {
 	Sign SignOptions
 	// Locked is the file of a lock that says all of what is built; empty for none.
 	Locked string
+	// Kept is a folder or registry (oci://…) where the packages of locks are kept; empty
+	// for none. A build without a lock does not look there.
+	Kept string
+	// Offline takes everything from the bundles that were loaded here, and asks no network.
+	// Without Patched, what their lock says is built.
+	Offline bool
+	// OfflineLock is the file of the lock whose bundle is meant; empty where one alone was
+	// loaded.
+	OfflineLock string
+	// Patched is true where the user named a source in place of an offline lock's own.
+	Patched bool
 	// CACert is a file with certificates (PEM) that steps with a network trust.
 	CACert string
 	// SourcePolicy is a file that says which sources may be used; empty for all.
 	SourcePolicy string
+
+	// lock is what Locked would be read from, where it is at hand.
+	lock *images.Lock
 }
 
 // Build makes the image and leaves it in the engine, or where the options say.
@@ -163,6 +178,10 @@ type wanted struct {
 	builder string
 	// bases are those of a lock alone.
 	bases *images.Facts
+	// pinned are the packages of a lock for a source that is not the lock's.
+	pinned *images.Facts
+	// offline is what may be used where no network may; nil for everything.
+	offline *offline
 	// fresh is a builder of this build alone, which its caller removes; nil for the usual.
 	fresh *buildkit.Manager
 	// replace lets another toolkit be taken for one whose registry cannot be reached.
@@ -177,6 +196,10 @@ func (w wanted) plan() (images.Plan, error) {
 		if err := keepTo(&f, *w.locked); err != nil {
 			return images.Plan{}, err
 		}
+	}
+	if w.pinned != nil {
+		f.Build, f.Runtime, f.Accelerator = w.pinned.Build, w.pinned.Runtime, w.pinned.Accelerator
+		f.Packages, f.Snapshots = w.pinned.Packages, w.pinned.Snapshots
 	}
 	return images.MakePlan(w.Request, f)
 }
@@ -194,11 +217,28 @@ func (a *App) resolve(ctx context.Context, d *Display, local bool, opt BuildOpti
 func (a *App) prepare(ctx context.Context, local bool, opt BuildOptions) (wanted, error) {
 	w := wanted{BuildOptions: opt}
 	var err error
-	if opt.Locked != "" {
+	if opt.Offline {
+		if w.offline, err = a.openOffline(opt); err != nil {
+			return w, err
+		}
+		opt.lock = &w.offline.lock
+	}
+	switch {
+	case opt.Offline && opt.Patched:
+		if w.BuildOptions, w.pinned, err = w.offline.patched(opt); err != nil {
+			return w, err
+		}
+		opt, w.bases = w.BuildOptions, w.pinned
+	case opt.Locked != "" || opt.lock != nil:
 		if w.BuildOptions, w.locked, w.lock, err = fromLock(opt); err != nil {
 			return w, err
 		}
 		opt, w.bases = w.BuildOptions, w.locked
+	}
+	if w.locked != nil && opt.Kept != "" && !strings.HasPrefix(opt.Kept, bundle.Scheme) {
+		if _, err := openKept(opt.Kept); err != nil {
+			return w, err
+		}
 	}
 	if w.Request, err = opt.Request.Normalise(); err != nil {
 		return w, err
@@ -236,12 +276,7 @@ func (a *App) find(ctx context.Context, d *Display, w *wanted) error {
 		return err
 	}
 	find := func() error {
-		if source.IsRemote(w.Request.Source) {
-			if err := w.policy.Git(w.Request.Source, w.Request.Ref); err != nil {
-				return err
-			}
-		}
-		w.checkout, err = source.Resolver{Dir: filepath.Join(cache, "sources")}.Resolve(ctx, w.Request.Source, w.Request.Ref)
+		w.checkout, err = w.find(ctx, source.Resolver{Dir: filepath.Join(cache, "sources")})
 		if err == nil {
 			w.Request.Source, w.Request.Ref = w.checkout.Location, w.checkout.Ref
 		}
@@ -257,6 +292,20 @@ func (a *App) find(ctx context.Context, d *Display, w *wanted) error {
 		s.Note(w.checkout.Facts.Commit)
 		return nil
 	})
+}
+
+// find looks for the commit: in what a bundle has of a lock's own, else where the
+// request says.
+func (w *wanted) find(ctx context.Context, r source.Resolver) (source.Checkout, error) {
+	if w.offline == nil {
+		if source.IsRemote(w.Request.Source) {
+			if err := w.policy.Git(w.Request.Source, w.Request.Ref); err != nil {
+				return source.Checkout{}, err
+			}
+		}
+		return r.Resolve(ctx, w.Request.Source, w.Request.Ref)
+	}
+	return w.offline.find(ctx, r, w)
 }
 
 // chooseGPU asks this machine's driver where the request is for its GPUs, and
@@ -277,34 +326,21 @@ func (w *wanted) chooseGPU(ctx context.Context, local bool) error {
 // build collects the builder's facts, makes the plan and carries it out. Others are the
 // same on other platforms, whose images make an index with the first.
 func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wanted, others ...wanted) (Built, error) {
-	b, err := a.builder(ctx, d, docker, w)
+	p, err := a.begin(ctx, d, docker, append([]wanted{w}, others...))
 	if err != nil {
 		return Built{}, err
 	}
+	b, on, job, plan := p.b, p.on, p.job, p.job.Plan
 	defer b.Close()
-	j, err := a.collectAll(ctx, d, docker, b, append([]wanted{w}, others...))
-	if err != nil {
-		return Built{}, err
-	}
-	facts := j.facts[0]
-	plan, more, err := j.plan()
-	if err != nil {
-		return Built{}, err
-	}
 	if plan.CUDA != nil {
 		for _, note := range plan.CUDA.Notes {
 			d.notice(note)
 		}
 	}
-	job := buildkit.Job{
-		Output: w.Output, Lock: w.lock,
-		Plan: plan, Others: more, Capabilities: facts.Capabilities, Source: w.checkout.Content, Local: j.local,
-		Jobs: w.Jobs, Fresh: w.NoCache, Caches: w.caches, Proxy: a.proxy(), CACert: w.caCert, Status: d.Update,
-	}
 	if docker != nil {
 		job.Engine = docker
 	}
-	if b.OneAtATime(facts.Capabilities) {
+	if b.OneAtATime(job.Capabilities) {
 		unlock, err := a.takeTurn(ctx, d, docker.DaemonHost())
 		if err != nil {
 			return Built{}, err
@@ -318,11 +354,11 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 		// elsewhere: what its own build takes is known to that build alone.
 		why := "in steps it does not build: " + lacks.Line
 		d.notice("the source is compiled in one step, since " + why)
-		j.whole(why)
-		if plan, more, err = j.plan(); err != nil {
+		on.whole(why)
+		if plan, job.Others, err = on.plan(); err != nil {
 			return Built{}, err
 		}
-		job.Plan, job.Others = plan, more
+		job.Plan = plan
 		result, err = b.Build(ctx, job)
 	}
 	if err != nil {
@@ -332,8 +368,8 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 		d.notice(note)
 	}
 	built := Built{Tags: familiarAll(plan.Image.Tags), Digest: result.Digest, Steps: result.Steps, Notes: result.Notes, Plan: plan}
-	if len(more) > 0 {
-		built.Plans = append([]images.Plan{plan}, more...)
+	if len(job.Others) > 0 {
+		built.Plans = append([]images.Plan{plan}, job.Others...)
 	}
 	if w.Output.Elsewhere() {
 		return built, nil
@@ -357,16 +393,19 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 
 // collect asks the builder for the facts of a build. Where a lock says them, the builder
 // has to say the same.
-func (a *App) collect(ctx context.Context, d *Display, docker *client.Client, b *buildkit.Builder, w wanted) (buildkit.Facts, *buildkit.LocalBase, error) {
-	// Steps run on the builder's platform, whatever the image's is.
-	_, arch, _ := strings.Cut(cmp.Or(b.Platform(), w.Request.Platform), "/")
-	local, err := a.localBase(ctx, arch, docker, !b.Embedded)
-	if err != nil {
-		return buildkit.Facts{}, nil, err
+func (a *App) collect(ctx context.Context, d *Display, docker *client.Client, b *buildkit.Builder, w wanted, kept buildkit.Kept) (buildkit.Facts, *buildkit.LocalBase, error) {
+	var local *buildkit.LocalBase
+	if kept.Images == nil {
+		// Steps run on the builder's platform, whatever the image's is.
+		_, arch, _ := strings.Cut(cmp.Or(b.Platform(), w.Request.Platform), "/")
+		var err error
+		if local, err = a.localBase(ctx, arch, docker, !b.Embedded); err != nil {
+			return buildkit.Facts{}, nil, err
+		}
 	}
 	facts, err := b.Collect(ctx, buildkit.Query{
 		Request: w.Request, Checkout: w.checkout, CPULevel: w.cpuLevel, GPU: w.gpu,
-		Local: local, Status: d.Update, Notice: d.notice, Replace: w.replace, Locked: w.bases,
+		Local: local, Status: d.Update, Notice: d.notice, Replace: w.replace, Locked: w.bases, Kept: kept,
 	})
 	if err != nil {
 		return facts, nil, err
@@ -374,6 +413,9 @@ func (a *App) collect(ctx context.Context, d *Display, docker *client.Client, b 
 	facts.Scripts = llb.ScriptsDigest()
 	if w.locked != nil {
 		err = keepTo(&facts.Facts, *w.locked)
+	}
+	if w.pinned != nil {
+		facts.Packages, facts.Snapshots = w.pinned.Packages, w.pinned.Snapshots
 	}
 	return facts, local, err
 }

@@ -21,7 +21,7 @@ func (a *App) manager(docker *client.Client, notice func(string)) (buildkit.Mana
 	}
 	m := buildkit.Manager{
 		Dir: filepath.Join(cache, "builder"), Image: a.Getenv("LLORCH_BUILDER_IMAGE"), Program: a.Getenv("LLORCH_BUILDKITD"),
-		Notice: notice, Start: startBuilder,
+		Notice: notice, Start: startBuilder, Bundled: a.bundledBuilder,
 	}
 	p := a.proxy()
 	for name, v := range map[string]string{"HTTP_PROXY": p.HTTP, "HTTPS_PROXY": p.HTTPS, "NO_PROXY": p.No} {
@@ -55,6 +55,7 @@ func (a *App) anyBuilder(ctx context.Context, d *Display, docker *client.Client,
 	if err != nil {
 		return nil, err
 	}
+	m.Offline = w.offline != nil
 	if w.fresh != nil {
 		return w.fresh.Open(ctx)
 	}
@@ -68,6 +69,9 @@ func (a *App) anyBuilder(ctx context.Context, d *Display, docker *client.Client,
 	cannot := b.Takes(ctx, w.caches, w.Output)
 	if cannot == nil && w.policy != nil {
 		cannot = b.TakesPolicies(ctx)
+	}
+	if cannot == nil && w.offline != nil && w.Builder == buildkit.Auto {
+		cannot = offlineNeeds(ctx, b)
 	}
 	if cannot == nil {
 		return b, nil

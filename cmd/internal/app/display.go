@@ -78,11 +78,16 @@ type Step struct {
 	id    digest.Digest
 	began time.Time
 	total int64
+	// verb is what happens to the bytes of total.
+	verb string
 }
 
 // Begin shows a new step. A total above 0 makes it a download of that many bytes.
-func (d *Display) Begin(name string, total int64) *Step {
-	s := &Step{d: d, name: name, id: digest.FromString(identity.NewID()), began: time.Now(), total: total}
+func (d *Display) Begin(name string, total int64) *Step { return d.begin(name, "downloading", total) }
+
+// begin shows a new step that does something to that many bytes; 0 where nobody knows.
+func (d *Display) begin(name, verb string, total int64) *Step {
+	s := &Step{d: d, name: name, id: digest.FromString(identity.NewID()), began: time.Now(), total: total, verb: verb}
 	d.Update(&client.SolveStatus{Vertexes: []*client.Vertex{{Digest: s.id, Name: name, Started: &s.began}}})
 	if total > 0 {
 		s.Set(0)
@@ -91,7 +96,7 @@ func (d *Display) Begin(name string, total int64) *Step {
 }
 
 // Set shows how many bytes are there.
-func (s *Step) Set(current int64) { s.status("downloading", current, s.total, false) }
+func (s *Step) Set(current int64) { s.status(s.verb, current, s.total, false) }
 
 func (s *Step) status(name string, current, total int64, completed bool) {
 	now := time.Now()
@@ -111,7 +116,7 @@ func (s *Step) Note(line string) {
 func (s *Step) End(err error) {
 	now := time.Now()
 	if s.total > 0 && err == nil {
-		s.status("downloading", s.total, s.total, true)
+		s.status(s.verb, s.total, s.total, true)
 	}
 	v := &client.Vertex{Digest: s.id, Name: s.name, Started: &s.began, Completed: &now}
 	if err != nil {

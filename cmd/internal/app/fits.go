@@ -14,6 +14,8 @@ type runner struct {
 	d   *Display
 	eng *dockerEngine
 	r   request
+	// offline forbids every request for the model.
+	offline bool
 	// onGPU is whether the server is going to use one.
 	onGPU bool
 	// said is whether it was said that the model is too large: once, when its header
@@ -28,6 +30,7 @@ func (w *runner) fetch(ctx context.Context) (model.Local, error) {
 		return model.Local{}, err
 	}
 	f.Environment.Roots, f.By, f.Early = w.r.roots, w.r.HandoffDir, w.fits
+	f.Environment.Offline = f.Environment.Offline || w.offline
 	return f.Fetch(ctx, w.r.ref)
 }
 

@@ -47,6 +47,9 @@ type LockOptions struct {
 	Update string
 	// Check writes nothing, and fails where the lock is not what it would be.
 	Check bool
+	// Keep is a folder or registry (oci://…) that the packages themselves go into; empty
+	// for none.
+	Keep string
 }
 
 // Locked is what Lock did.
@@ -57,6 +60,8 @@ type Locked struct {
 	// New is true where there was no lock.
 	New  bool        `json:"new,omitempty"`
 	Lock images.Lock `json:"lock"`
+	// Kept is what was kept of the packages; nil where nothing was asked for.
+	Kept *Kept `json:"kept,omitempty"`
 }
 
 // Lock looks up everything that an image is made of and writes it down.
@@ -100,6 +105,11 @@ func (a *App) Lock(ctx context.Context, opt LockOptions) (Locked, error) {
 	data, err := lock.Encode()
 	if err != nil {
 		return out, err
+	}
+	if opt.Keep != "" {
+		if out.Kept, err = a.keep(ctx, d, docker, opt, lock); err != nil {
+			return out, interrupted(ctx, err)
+		}
 	}
 	if err := renameio.WriteFile(opt.File, data, 0o644, renameio.WithTempDir(filepath.Dir(opt.File))); err != nil {
 		return out, fault.New(fault.Machine, "the lock cannot be written", err, "check --lock")
@@ -156,7 +166,7 @@ func (a *App) lock(ctx context.Context, d *Display, docker *client.Client, opt L
 
 // lockOne looks up what an image of one platform is made of, and tells the distribution.
 func (a *App) lockOne(ctx context.Context, d *Display, docker *client.Client, b *buildkit.Builder, w wanted) (images.Lock, string, error) {
-	facts, local, err := a.collect(ctx, d, docker, b, w)
+	facts, local, err := a.collect(ctx, d, docker, b, w, buildkit.Kept{})
 	if err != nil {
 		return images.Lock{}, "", err
 	}
@@ -273,9 +283,17 @@ func openLock(file string) (images.Lock, error) {
 	return lock, err
 }
 
+// theLock is the lock that a build is to keep to.
+func (o BuildOptions) theLock() (images.Lock, error) {
+	if o.lock != nil {
+		return *o.lock, nil
+	}
+	return openLock(o.Locked)
+}
+
 // fromLock is what a lock asks for, in place of a request and what would be looked up.
 func fromLock(opt BuildOptions) (BuildOptions, *images.Facts, []byte, error) {
-	lock, err := openLock(opt.Locked)
+	lock, err := opt.theLock()
 	if err != nil {
 		return opt, nil, nil, err
 	}

@@ -1,9 +1,11 @@
 package app
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 
@@ -47,4 +49,20 @@ func (a *App) proxy() llb.Proxy {
 		return a.Getenv(name)
 	}
 	return llb.Proxy{HTTP: get("HTTP_PROXY"), HTTPS: get("HTTPS_PROXY"), FTP: get("FTP_PROXY"), No: get("NO_PROXY"), All: get("ALL_PROXY")}
+}
+
+// trusting carries requests of this program itself, which trust a network's own
+// authority as the steps do; nil where there is none to trust.
+func trusting(caCert []byte) http.RoundTripper {
+	if len(caCert) == 0 {
+		return nil
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	roots.AppendCertsFromPEM(caCert)
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return t
 }

@@ -65,6 +65,43 @@ type job struct {
 	all   []wanted
 	facts []buildkit.Facts
 	local *buildkit.LocalBase
+	// kept are what this machine has for each.
+	kept []keptFor
+}
+
+// begun is a build that a builder can go on with.
+type begun struct {
+	b   *buildkit.Builder
+	on  *job
+	job buildkit.Job
+}
+
+// begin collects the builder's facts and makes the plans. The builder is the caller's
+// to close.
+func (a *App) begin(ctx context.Context, d *Display, docker *client.Client, all []wanted) (_ begun, err error) {
+	w := all[0]
+	b, err := a.builder(ctx, d, docker, w)
+	if err != nil {
+		return begun{}, err
+	}
+	defer func() {
+		if err != nil {
+			b.Close()
+		}
+	}()
+	on, err := a.collectAll(ctx, d, docker, b, all)
+	if err != nil {
+		return begun{}, err
+	}
+	plan, others, err := on.plan()
+	if err != nil {
+		return begun{}, err
+	}
+	return begun{b: b, on: on, job: buildkit.Job{
+		Output: w.Output, Lock: w.lock,
+		Plan: plan, Others: others, Capabilities: on.facts[0].Capabilities, Source: w.checkout.Content, Local: on.local, Kept: on.keeps(),
+		Jobs: w.Jobs, Fresh: w.NoCache, Caches: w.caches, Proxy: a.proxy(), CACert: w.caCert, Status: d.Update,
+	}}, nil
 }
 
 // collectAll asks the builder for the facts of a build on each platform.
@@ -75,13 +112,34 @@ func (a *App) collectAll(ctx context.Context, d *Display, docker *client.Client,
 			// The tree is the same, and has been read.
 			w.checkout.Facts = j.facts[0].Source
 		}
-		facts, local, err := a.collect(ctx, d, docker, b, w)
+		kept, err := a.kept(ctx, d, w)
 		if err != nil {
 			return nil, err
 		}
-		j.facts, j.local = append(j.facts, facts), local
+		facts, local, err := a.collect(ctx, d, docker, b, w, kept.bases())
+		if err != nil {
+			return nil, err
+		}
+		j.facts, j.kept, j.local = append(j.facts, facts), append(j.kept, kept), local
 	}
 	return j, nil
+}
+
+// keeps is what this machine has for all platforms together.
+func (j *job) keeps() buildkit.Kept {
+	out := j.kept[0].all(j.facts[0].Facts)
+	if out.Package == nil || len(j.kept) == 1 {
+		return out
+	}
+	out.Package = func(sum string) (string, bool) {
+		for i, k := range j.kept {
+			if file, ok := k.all(j.facts[i].Facts).Package(sum); ok {
+				return file, true
+			}
+		}
+		return "", false
+	}
+	return out
 }
 
 // plan makes the plans of a job, the first one's and the others'.

@@ -60,7 +60,7 @@ func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Runni
 		return Running{}, err
 	}
 	defer d.Close()
-	w := &runner{a: a, d: d, eng: eng, r: req, onGPU: opt.GPUs != "none" && (opt.GPUs != "" || images.DeviceOf(build.Request.Variant) != "")}
+	w := &runner{a: a, d: d, eng: eng, r: req, offline: build.Offline, onGPU: opt.GPUs != "none" && (opt.GPUs != "" || images.DeviceOf(build.Request.Variant) != "")}
 	var img imageOf
 	var local model.Local
 	g, gctx := errgroup.WithContext(ctx)

@@ -31,8 +31,9 @@ var aliases = map[string]string{"builder": "BUILDKIT_HOST"}
 // typed, the other's value in the environment or the file does not count.
 var synonyms = map[string]string{"cuda": "variant", "variant": "cuda"}
 
-// perCommand are flags that only make sense typed.
-var perCommand = []string{"help", "file", "yes", "all", "json", "follow", "format", "schema"}
+// perCommand are flags that only make sense typed. Keep is another thing to each command
+// that has it.
+var perCommand = []string{"help", "file", "yes", "all", "json", "follow", "format", "schema", "keep"}
 
 // onlyTyped marks a flag of one command that has to be typed there.
 const onlyTyped = "only-typed"

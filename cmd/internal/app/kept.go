@@ -1,0 +1,210 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb/buildkit"
+	"github.com/llorch/llorch-bk/llb/bundle"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// shelf is where what locks name may be found on this machine: a store, and others
+// that are looked into after it.
+type shelf struct {
+	store     *bundle.Store
+	artifacts []bundle.Artifact
+	more      []shelf
+}
+
+// openKept is a folder that lock --keep wrote.
+func openKept(dir string) (shelf, error) {
+	store, err := bundle.Open(dir)
+	if err == nil {
+		var all []bundle.Artifact
+		if all, err = store.Artifacts(); err == nil && len(all) == 0 {
+			err = errors.New("it has nothing for a lock")
+		}
+		if err == nil {
+			return shelf{store: store, artifacts: all}, nil
+		}
+	}
+	return shelf{}, fault.New(fault.Usage, "there are no packages of a lock in "+dir, err, "write them: llorch-bk lock --keep "+dir)
+}
+
+// file is where a blob is.
+func (s shelf) file(d digest.Digest) (string, bool) {
+	if s.store.Has(d) {
+		return s.store.Path(d), true
+	}
+	for _, m := range s.more {
+		if file, ok := m.file(d); ok {
+			return file, true
+		}
+	}
+	return "", false
+}
+
+// source is the git bundle of a commit.
+func (s shelf) source(commit string) (string, bool) {
+	for _, a := range s.artifacts {
+		for _, b := range a.Of(bundle.SourceType) {
+			if b.Annotations[bundle.AnnotationCommit] == commit && s.store.Has(b.Digest) {
+				return s.store.Path(b.Digest), true
+			}
+		}
+	}
+	return "", false
+}
+
+// npm are the packages of a web UI by the digest of its lock file; nil where some are
+// not here.
+func (s shelf) npm(uiLock, platform string) map[string]buildkit.KeptFile {
+	for _, a := range s.artifacts {
+		if a.Lock.Source.UILock != uiLock || a.Platform != platform {
+			continue
+		}
+		if found := s.npmOf(a.Of(bundle.NPMType)); found != nil {
+			return found
+		}
+	}
+	for _, m := range s.more {
+		if found := m.npm(uiLock, platform); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
+func (s shelf) npmOf(blobs []ocispec.Descriptor) map[string]buildkit.KeptFile {
+	found := map[string]buildkit.KeptFile{}
+	for _, b := range blobs {
+		sum := bundle.SHA512(b)
+		if sum == "" || !s.store.Has(b.Digest) {
+			return nil
+		}
+		found[sum] = buildkit.KeptFile{File: s.store.Path(b.Digest), SHA256: b.Digest.Encoded()}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	return found
+}
+
+// keptFor is what a build takes from this machine.
+type keptFor struct {
+	shelf    *shelf
+	offline  bool
+	platform string
+}
+
+// kept is what a build is to take from this machine, by its options.
+func (a *App) kept(ctx context.Context, d *Display, w wanted) (keptFor, error) {
+	k := keptFor{platform: w.Request.Platform}
+	switch {
+	case w.offline != nil:
+		k.shelf, k.offline = &w.offline.shelf, true
+	case w.Kept == "" || w.locked == nil:
+	case strings.HasPrefix(w.Kept, bundle.Scheme):
+		s, err := a.pullKept(ctx, d, w)
+		if err != nil {
+			return k, err
+		}
+		k.shelf = &s
+	default:
+		s, err := openKept(w.Kept)
+		if err != nil {
+			return k, err
+		}
+		k.shelf = &s
+	}
+	return k, nil
+}
+
+// bases are what facts are collected with.
+func (k keptFor) bases() buildkit.Kept {
+	if !k.offline {
+		return buildkit.Kept{}
+	}
+	images, err := k.shelf.store.Content()
+	return buildkit.Kept{Images: images, Config: func(d string) ([]byte, error) {
+		if err != nil {
+			return nil, err
+		}
+		return k.shelf.store.Image(digest.Digest(d), k.platform)
+	}}
+}
+
+// all is what is built with.
+func (k keptFor) all(f images.Facts) buildkit.Kept {
+	out := k.bases()
+	if k.shelf == nil {
+		return out
+	}
+	out.Package = func(sum string) (string, bool) { return k.shelf.file(digest.NewDigestFromEncoded(digest.SHA256, sum)) }
+	if f.Source.Tree != nil && f.Source.Tree.UILock != "" {
+		out.NPM = k.shelf.npm(f.Source.Tree.UILock, k.platform)
+	}
+	return out
+}
+
+// pullKept fetches what a registry keeps for a lock, as far as it is not here.
+func (a *App) pullKept(ctx context.Context, d *Display, w wanted) (shelf, error) {
+	failed := func(err error) (shelf, error) {
+		return shelf{}, fault.New(fault.Machine, "what is kept at "+w.Kept+" cannot be had", err, "check the name, and the login: docker login; or leave --kept out")
+	}
+	store, err := a.bundles()
+	if err != nil {
+		return shelf{}, err
+	}
+	reg, err := bundle.AtRegistry(w.Kept, trusting(w.caCert))
+	if err != nil {
+		return failed(err)
+	}
+	all, err := reg.Artifacts(ctx, store)
+	if err != nil {
+		return failed(err)
+	}
+	s := shelf{store: store, artifacts: all}
+	blobs, total := s.wants(w)
+	if len(blobs) == 0 {
+		return s, nil
+	}
+	step := d.Begin(fmt.Sprintf("fetch %d packages from %s", len(blobs), reg), total)
+	err = reg.Pull(ctx, store, blobs, step.Set)
+	step.End(err)
+	if err != nil {
+		return failed(err)
+	}
+	return s, nil
+}
+
+// wants are the blobs that a locked build takes, that are listed and that are not here.
+func (s shelf) wants(w wanted) (blobs []ocispec.Descriptor, total int64) {
+	wanted, seen := map[digest.Digest]bool{}, map[digest.Digest]bool{}
+	p := w.locked.Packages
+	for _, set := range [][]images.Package{p.Toolchain, p.Accelerator, p.UI, p.Runtime} {
+		for _, pkg := range set {
+			wanted[digest.NewDigestFromEncoded(digest.SHA256, pkg.SHA256)] = true
+		}
+	}
+	uiLock := ""
+	if t := w.locked.Source.Tree; t != nil {
+		uiLock = t.UILock
+	}
+	for _, a := range s.artifacts {
+		npm := uiLock != "" && a.Lock.Source.UILock == uiLock && a.Platform == w.Request.Platform
+		for _, b := range a.Blobs {
+			if (wanted[b.Digest] || npm && b.MediaType == bundle.NPMType) && !seen[b.Digest] && !s.store.Has(b.Digest) {
+				seen[b.Digest] = true
+				blobs, total = append(blobs, b), total+b.Size
+			}
+		}
+	}
+	return blobs, total
+}

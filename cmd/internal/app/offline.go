@@ -1,0 +1,207 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb"
+	"github.com/llorch/llorch-bk/llb/buildkit"
+	"github.com/llorch/llorch-bk/llb/bundle"
+	"github.com/llorch/llorch-bk/llb/source"
+	"github.com/opencontainers/go-digest"
+)
+
+// bundles is the store of what bundles were loaded, or made, on this machine.
+func (a *App) bundles() (*bundle.Store, error) {
+	cache, err := a.CacheDir()
+	if err != nil {
+		return nil, err
+	}
+	s, err := bundle.Open(filepath.Join(cache, "bundle"))
+	if err != nil {
+		return nil, fault.New(fault.Machine, "the bundles of this machine cannot be used", err, "name another folder with LLORCH_CACHE_DIR")
+	}
+	return s, nil
+}
+
+// offline is a build that may use no network: what was loaded, and the lock of it that
+// is meant.
+type offline struct {
+	shelf
+	lock     images.Lock
+	platform string
+}
+
+// openOffline finds the lock that an offline build is of.
+func (a *App) openOffline(opt BuildOptions) (*offline, error) {
+	if err := opt.needsNoNetwork(); err != nil {
+		return nil, err
+	}
+	store, err := a.bundles()
+	if err != nil {
+		return nil, err
+	}
+	o := &offline{shelf: shelf{store: store}, platform: opt.Request.Platform}
+	if o.artifacts, err = store.Artifacts(); err != nil {
+		return nil, fault.New(fault.Machine, "the bundles of this machine cannot be read", err, "load them again: llorch-bk bundle load FILE")
+	}
+	if opt.Kept != "" {
+		more, err := openKept(opt.Kept)
+		if err != nil {
+			return nil, err
+		}
+		o.more = append(o.more, more)
+	}
+	switch file := firstOf(opt.OfflineLock, opt.Locked); {
+	case file != "":
+		opt.Locked = file
+		o.lock, err = opt.theLock()
+	default:
+		o.lock, err = onlyLock(o.artifacts, o.platform)
+	}
+	return o, err
+}
+
+func firstOf(words ...string) string {
+	for _, w := range words {
+		if w != "" {
+			return w
+		}
+	}
+	return ""
+}
+
+// needsNoNetwork refuses what an offline build is asked for and only a network gives.
+func (o BuildOptions) needsNoNetwork() error {
+	var what string
+	switch caches := slices.Concat(o.CacheFrom, o.CacheTo); {
+	case o.Output.Push:
+		what = "--push"
+	case slices.ContainsFunc(caches, func(c string) bool { return !strings.Contains(c, "type=local") && !strings.Contains(c, "type=inline") }):
+		what = "a layer cache that is not on this machine"
+	case strings.HasPrefix(o.Kept, bundle.Scheme):
+		what = "--kept " + o.Kept
+	case o.Patched && source.IsRemote(o.Request.Source):
+		what = "--source " + o.Request.Source
+	default:
+		return nil
+	}
+	return fault.New(fault.Usage, "--offline and "+what+" exclude each other", errors.New("that needs a network"), "leave one of them out")
+}
+
+// onlyLock is the one lock for a platform of which something is kept.
+func onlyLock(all []bundle.Artifact, platform string) (images.Lock, error) {
+	found := map[digest.Digest]images.Lock{}
+	var names []string
+	for _, a := range all {
+		if _, seen := found[a.LockDigest]; a.Platform == platform && !seen {
+			found[a.LockDigest] = a.Lock
+			names = append(names, fmt.Sprintf("%s at %.12s, %s (%.19s)", a.Lock.Source.Repository, a.Lock.Source.Commit, a.Lock.Request.Variant, a.LockDigest))
+		}
+	}
+	switch len(found) {
+	case 0:
+		return images.Lock{}, fault.New(fault.Machine, "no bundle for "+platform+" was loaded on this machine", nil,
+			"make one where there is a network (llorch-bk bundle create), and load it here: llorch-bk bundle load FILE")
+	case 1:
+		for _, l := range found {
+			return l, nil
+		}
+	}
+	slices.Sort(names)
+	return images.Lock{}, fault.New(fault.Usage, "several bundles were loaded on this machine", errors.New(strings.Join(names, "; ")), "name the file of the lock that is meant: --offline=FILE")
+}
+
+// patched is a build of a source of the user's own with all that a lock says beside it.
+func (o *offline) patched(opt BuildOptions) (BuildOptions, *images.Facts, error) {
+	r, f, err := o.lock.Locked(o.platform, opt.Request.Tags, llb.ScriptsDigest())
+	if err != nil {
+		return opt, nil, err
+	}
+	r.Source, r.Ref = opt.Request.Source, opt.Request.Ref
+	opt.Request = r
+	return opt, &f, nil
+}
+
+// find gives the source, once everything that is needed is known to be here.
+func (o *offline) find(ctx context.Context, r source.Resolver, w *wanted) (source.Checkout, error) {
+	// Of a partial clone git would fetch what it lacks.
+	r.Env = append(os.Environ(), "GIT_ALLOW_PROTOCOL=file")
+	var c source.Checkout
+	var err error
+	uiLock := o.lock.Source.UILock
+	if w.Patched {
+		if c, err = r.Resolve(ctx, w.Request.Source, w.Request.Ref); err != nil {
+			return c, err
+		}
+		uiLock = ""
+		if t := c.Facts.Tree; t != nil && t.UI && !w.Request.NoUI {
+			uiLock = t.UILock
+		}
+	}
+	if missing := o.missing(w.Patched, uiLock); len(missing) > 0 {
+		what := "this cannot be built offline: something is not on this machine"
+		if len(missing) > 1 {
+			what = fmt.Sprintf("this cannot be built offline: %d things are not on this machine", len(missing))
+		}
+		return c, fault.New(fault.Machine, what, errors.New(strings.Join(missing, "\n")),
+			"bring them: llorch-bk bundle create where there is a network, and llorch-bk bundle load FILE here")
+	}
+	if w.Patched {
+		return c, nil
+	}
+	packed, _ := o.source(o.lock.Source.Commit)
+	return r.Packed(ctx, packed, o.lock.Source.Repository, o.lock.Source.Commit)
+}
+
+// missing names everything that a build takes and that is not here. A lock's own web UI
+// may be built from other packages than a patched tree's.
+func (o *offline) missing(patched bool, uiLock string) []string {
+	var out []string
+	p := o.lock.Platforms[o.platform]
+	for _, b := range (bundle.Artifact{Lock: o.lock, Platform: o.platform}).Bases() {
+		if _, err := o.store.Image(digest.Digest(b.Digest), o.platform); err != nil {
+			out = append(out, fmt.Sprintf("the base %s@%s (%v)", b.Ref, b.Digest, err))
+		}
+	}
+	for _, set := range []struct {
+		name string
+		all  []images.Package
+	}{{"toolchain", p.Packages.Toolchain}, {"accelerator", p.Packages.Accelerator}, {"ui", p.Packages.UI}, {"runtime", p.Packages.Runtime}} {
+		for _, pkg := range set.all {
+			if _, ok := o.file(digest.NewDigestFromEncoded(digest.SHA256, pkg.SHA256)); !ok {
+				out = append(out, fmt.Sprintf("the package %s %s (%s)", pkg.Name, pkg.Version, set.name))
+			}
+		}
+	}
+	if _, ok := o.source(o.lock.Source.Commit); !ok && !patched {
+		out = append(out, "the source, commit "+o.lock.Source.Commit)
+	}
+	if uiLock != "" && o.npm(uiLock, o.platform) == nil {
+		why := "the web UI's npm packages"
+		if patched && uiLock != o.lock.Source.UILock {
+			why += ", since " + images.UILockFile + " is not the lock's (--no-ui leaves the web UI out)"
+		}
+		out = append(out, why)
+	}
+	return out
+}
+
+// offlineNeeds says whether the engine's BuildKit can do what an offline build takes.
+func offlineNeeds(ctx context.Context, b *buildkit.Builder) error {
+	caps, err := b.Capabilities(ctx)
+	if err != nil {
+		return err
+	}
+	if caps.OCILayout {
+		return nil
+	}
+	return fault.New(fault.Machine, b.String()+" takes no base image from this machine", errors.New("it is older than BuildKit 0.12"), "use one that does: --builder managed")
+}
