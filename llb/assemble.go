@@ -59,7 +59,7 @@ func (b builder) root() (bkllb.State, []string) {
 		b.scripts(script{"runtime.sh", runtimeScript}, script{"apt.sh", aptScript}),
 		b.named(StepToolchain, "", b.titled("[runtime] files of "+titleOf(slices.Concat(r.Packages, r.Files)))),
 	}, b.forImage().packagesFor(b.plan.Build, r.Packages)...)
-	run := b.base(b.plan.Build, "base").Run(opts...)
+	run := b.base(b.plan.Build).Run(opts...)
 	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform)), []string{"runtime"}
 }
 
@@ -122,7 +122,7 @@ func (b builder) image(root bkllb.State, layers []string, tree bkllb.State, acce
 
 // placed is a file of ours as the image will have it.
 func (b builder) placed(file script, to string) bkllb.State {
-	run := b.base(b.plan.Build, "base").Run(
+	run := b.base(b.plan.Build).Run(
 		bkllb.Args([]string{"sh", "/llorch/place.sh", "/llorch/" + file.name, "/out/image" + to}),
 		b.scripts(script{"place.sh", placeScript}, file),
 		bkllb.Network(bkllb.NetModeNone),

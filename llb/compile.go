@@ -28,7 +28,7 @@ func (b builder) selected(source bkllb.State) bkllb.State {
 	// Later trees keep the licences of what they bundle in a folder.
 	args = append(append(args, "--", "image/"+licences+"/llama.cpp"), b.plan.Source.Licences...)
 	args = append(args, "licenses/*")
-	return b.base(b.plan.Build, "base").Run(
+	return b.base(b.plan.Build).Run(
 		bkllb.Args(args),
 		b.scripts(script{"select.sh", selectScript}),
 		bkllb.AddMount("/src", source, bkllb.Readonly),

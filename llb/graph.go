@@ -245,8 +245,8 @@ func (b builder) sent(name, hint, title string) bkllb.State {
 }
 
 // base is a base image that steps run on.
-func (b builder) base(f images.BaseFacts, name string) bkllb.State {
-	return b.baseOn(b.steps, f, name)
+func (b builder) base(f images.BaseFacts) bkllb.State {
+	return b.baseOn(b.steps, f, "base")
 }
 
 // baseOn is a base image with its environment, which LLB does not bring along.
@@ -325,7 +325,7 @@ func (b builder) install(title string, base images.BaseFacts, components []strin
 		b.named(StepToolchain, "", title+titleOf(packages)),
 	)
 	opts = append(opts, b.packagesFor(base, packages)...)
-	return b.base(base, "base").Run(opts...).Root()
+	return b.base(base).Run(opts...).Root()
 }
 
 // titleOf is packages in a step's title.

@@ -64,7 +64,7 @@ func ResolvePackages(p images.Plan, caps Capabilities, opt Options, now string) 
 }
 
 func (b builder) resolve(base images.BaseFacts, components, sets []string, now string) bkllb.State {
-	run := b.base(base, "base").Run(
+	run := b.base(base).Run(
 		bkllb.Args([]string{"sh", "/llorch/resolve.sh"}),
 		b.scripts(script{"resolve.sh", resolveScript}, script{"apt.sh", aptScript}),
 		bkllb.AddEnv("SETS", strings.Join(sets, "\n")),
@@ -134,7 +134,7 @@ func packageList(packages []images.Package) string {
 // download needs a network, and what it gives is known before it runs; installing that
 // does not need one.
 func (b builder) download(base images.BaseFacts, packages []images.Package) bkllb.State {
-	run := b.base(base, "base").Run(
+	run := b.base(base).Run(
 		bkllb.Args([]string{"sh", "/llorch/fetch.sh"}),
 		b.scripts(script{"fetch.sh", fetchScript}, script{"apt.sh", aptScript}, script{"packages", packageList(packages)}),
 		// Where a package comes from changes nothing of what it is.

@@ -77,6 +77,9 @@ func (a *App) Run(ctx context.Context, opt RunOptions) (Running, error) {
 		return Running{}, err
 	}
 	img, err := eng.choose(ctx, opt.Image)
+	if err == nil {
+		err = eng.runsPlatform(ctx, img.Platform, "the image "+img.Ref)
+	}
 	if err != nil {
 		return Running{}, interrupted(ctx, err)
 	}
@@ -112,9 +115,6 @@ func (p modelProgress) Begin(name string, total int64) model.Task { return p.d.B
 // launch brings the pool to the wanted state and proves that it is ready.
 func (a *App) launch(ctx context.Context, w *runner, img imageOf, m model.Local) (Running, error) {
 	d, eng, r := w.d, w.eng, w.r
-	if err := eng.runsPlatform(ctx, img.Platform, "the image "+img.Ref); err != nil {
-		return Running{}, err
-	}
 	arch := engineArch(ctx, eng)
 	if err := eng.runsHere(img, arch); err != nil {
 		return Running{}, err
