@@ -42,6 +42,9 @@ add --ref= "${INPUT_REF:-}"
 add --variant= "${INPUT_VARIANT:-}"
 add --cpu= "${INPUT_CPU:-}"
 add --cuda-arch= "${INPUT_CUDA_ARCH:-}"
+first=${#args[@]}
+each --platform= "${INPUT_PLATFORMS:-}"
+platforms=$((${#args[@]} - first))
 each --tag= "${INPUT_TAGS:-}"
 # The engine's own BuildKit often cannot push or keep a layer cache, and one builder for
 # all jobs means the same steps for all of them.
@@ -52,9 +55,11 @@ if [[ $push = true ]]; then
   if ((${#args[@]} > first)); then add --cache-to= "${args[first]#--cache-from=}"; fi
   args+=(--push)
 fi
+metadata=$(mktemp -d "${RUNNER_TEMP:-${TMPDIR:-/tmp}}/llorch-bk-XXXXXX")/build.json
+# No engine takes an index: one that is not pushed is a file.
+if [[ $push != true ]] && ((platforms > 1)); then args+=(--output="${metadata%/*}/image.tar"); fi
 each "" "${INPUT_EXTRA_FLAGS:-}"
 
-metadata=$(mktemp -d "${RUNNER_TEMP:-${TMPDIR:-/tmp}}/llorch-bk-XXXXXX")/build.json
 llorch-bk build --metadata-file="$metadata" ${args[@]+"${args[@]}"}
 
 if [[ -n ${GITHUB_OUTPUT:-} ]]; then

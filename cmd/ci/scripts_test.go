@@ -107,6 +107,11 @@ for a in "$@"; do [[ $a != --metadata-file=* ]] || cp %q "${a#--metadata-file=}"
 			if !strings.HasPrefix(file, j.tmp) {
 				j.t.Errorf("the metadata are in %s, not in the runner's folder", file)
 			}
+		} else if file, ok := strings.CutPrefix(a, "--output="); ok {
+			a = "--output=…"
+			if !strings.HasPrefix(file, j.tmp) {
+				j.t.Errorf("the image is in %s, not in the runner's folder", file)
+			}
 		}
 		args = append(args, a)
 	}
@@ -154,6 +159,15 @@ func TestRun(t *testing.T) {
 				"--source=.", "--ref=refs/pull/1/merge", "--variant=cuda12", "--cpu=x86-64-v3", "--cuda-arch=86,89",
 				"--builder=unix:///run/b.sock", "--programs=llama-cli", "--cmake-flag", "-DX=a b",
 			},
+		},
+		"one platform": {env: []string{"INPUT_PLATFORMS=linux/arm64\n"}, want: []string{"--platform=linux/arm64", "--builder=managed"}},
+		"an index": {
+			env:  []string{"INPUT_PLATFORMS=linux/amd64\nlinux/arm64", "INPUT_PUSH=true", "INPUT_TAGS=r.io/a:1"},
+			want: []string{"--platform=linux/amd64", "--platform=linux/arm64", "--tag=r.io/a:1", "--builder=managed", "--push"},
+		},
+		"an index that is not pushed": {
+			env:  []string{"INPUT_PLATFORMS=linux/amd64\nlinux/arm64"},
+			want: []string{"--platform=linux/amd64", "--platform=linux/arm64", "--builder=managed", "--output=…"},
 		},
 		"the job's builder": {env: []string{"BUILDKIT_HOST=tcp://b:1"}, want: []string{"--builder=tcp://b:1"}},
 		"nothing is expanded": {
