@@ -25,21 +25,7 @@ func managed(t *testing.T) (p *project, programs string) {
 	}
 	// The daemon's program is compiled once for all tests.
 	programs = sharedPrograms(t)
-	cache, err := os.MkdirTemp("", "llc-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cacheDir := os.Getenv("LLORCH_CACHE_DIR")
-	if cacheDir == "" {
-		cacheDir = filepath.Join(home, ".cache", "llorch-bk")
-	}
-	if err := os.Symlink(filepath.Join(cacheDir, "bases"), filepath.Join(cache, "bases")); err != nil {
-		t.Fatal(err)
-	}
+	cache := cacheWithBases(t)
 	p.setenv("LLORCH_CACHE_DIR", cache)
 	p.setenv("LLORCH_BUILDKITD", filepath.Join(programs, "buildkitd"))
 	t.Cleanup(func() {
@@ -50,7 +36,6 @@ func managed(t *testing.T) (p *project, programs string) {
 			log, _ := os.ReadFile(filepath.Join(cache, "builder", "log"))
 			t.Logf("the builder's log:\n%s", tail(string(log), 40))
 		}
-		os.RemoveAll(cache)
 	})
 	return p, programs
 }

@@ -111,6 +111,7 @@ builder's is cross-compiled; several platforms make one index.`,
 	}
 	flags.add(cmd, images.CPUPortable, images.CUDAAll)
 	flags.addLocked(cmd)
+	flags.addKept(cmd)
 	flags.addOffline(cmd)
 	cmd.Flags().BoolVar(&output.Push, "push", false, "push the image to its tags' registries, with the login of docker login, instead of loading it into the engine")
 	cmd.Flags().StringSliceVar(&output.Insecure, "insecure-registry", nil, "`registry` that --push may speak to without TLS (repeatable)")

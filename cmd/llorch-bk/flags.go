@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,8 +45,6 @@ type buildFlags struct {
 func (f *buildFlags) addLocked(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.locked, "locked", "", "build exactly what a lock `file` says (default "+images.LockFile+"), without the compiler cache; fail where it cannot be had")
 	cmd.Flags().Lookup("locked").NoOptDefVal = images.LockFile
-	fs := cmd.Flags()
-	fs.StringVar(&f.kept, "kept", "", "`place` where a lock's packages are kept, looked into before any archive: a folder or oci://… that lock --keep wrote")
 	// A lock says all that these would. On the command line they contradict it; in the
 	// environment or the file of settings they are for builds that have no lock.
 	f.given = map[string]bool{}
@@ -58,8 +57,8 @@ func (f *buildFlags) addLocked(cmd *cobra.Command) {
 		for _, name := range lockSays {
 			switch {
 			case !f.given[name]:
-			// A source of the user's own is built with all that the lock has beside it.
-			case f.isOffline() && f.given["source"] && (name == "source" || name == "ref"):
+			// A source of the user's own is built with all that the bundle has beside it.
+			case f.isOffline() && f.given["source"] && slices.Contains(app.PatchFlags, name):
 			case f.isOffline():
 				return fault.New(fault.Usage, "--offline and --"+name+" exclude each other", errors.New("the bundle's lock says all of what is built but a source of your own"), "leave one of them out, or make a bundle of another lock")
 			case f.locked != "":
@@ -68,6 +67,19 @@ func (f *buildFlags) addLocked(cmd *cobra.Command) {
 		}
 		return nil
 	}
+}
+
+// addKept declares the flag of commands that build from a lock.
+func (f *buildFlags) addKept(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.kept, "kept", "", "`place` where the packages of locks are kept, looked into before any archive: a folder, or oci://…, that lock --keep wrote")
+}
+
+// chosen are the flags of lockSays on the command line of an offline build.
+func (f *buildFlags) chosen() []string {
+	if !f.isOffline() {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(lockSays), func(name string) bool { return !f.given[name] })
 }
 
 // lockSays are the flags for what a lock says.
@@ -146,7 +158,7 @@ func (f *buildFlags) options(cmd *cobra.Command) app.BuildOptions {
 	}
 	return app.BuildOptions{
 		Request: r, Platforms: platforms, CPUChosen: cmd.Flags().Changed("cpu"),
-		Kept: f.kept, Offline: f.isOffline(), OfflineLock: offlineLock, Patched: f.isOffline() && f.given["source"],
+		KeptAt: f.kept, Offline: f.isOffline(), OfflineLock: offlineLock, Patched: f.isOffline() && f.given["source"], Chosen: f.chosen(),
 		Locked: f.locked, Builder: f.builder, TLS: f.tls, Jobs: f.jobs, NoCache: f.noCache, CacheFrom: f.cacheFrom, CacheTo: f.cacheTo, CACert: f.caCert, Sign: f.sign, SourcePolicy: f.sourcePolicy,
 	}
 }

@@ -67,6 +67,7 @@ own CPU level, which compiles many times faster than all of them.`,
 	}
 	build.add(cmd, images.CPUNative, images.CUDAAuto+" where it can be told, else "+images.CUDAAll)
 	build.addLocked(cmd)
+	build.addKept(cmd)
 	build.addOffline(cmd)
 	flags.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the handoff instead of a text")

@@ -75,6 +75,7 @@ and is the same.`,
 	addTrust(cmd, &opt.Trust)
 	cmd.Flags().BoolVar(&opt.Attest, "attest", false, "where both are the same, sign that they are (--sign), and push it beside the image")
 	settings.OnlyTyped(cmd, "attest") // In the environment and in files it is build's.
+	flags.addKept(cmd)
 	cmd.Flags().StringSliceVar(&flags.insecure, "insecure-registry", nil, "`registry` that may be asked without TLS (repeatable)")
 	cmd.Flags().BoolVar(&opt.NoRebuild, "no-rebuild", false, "only check the image and what is stated about it; needs no builder")
 	cmd.Flags().StringVar(&opt.Keep, "keep", "llorch-verify", "`folder` for both images where they differ")

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/google/go-cmp/cmp"
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
@@ -100,6 +101,19 @@ func TestCollect(t *testing.T) {
 			daemon: &daemon{resolve: unreachable}, change: func(q *Query) { q.Local, q.Reach = local(nil), answers },
 			class: fault.Machine, says: "the base image debian:trixie-slim cannot be had",
 		},
+		// What a bundle has is what the lock says of it, wherever that came from.
+		"a lock's base out of a bundle": {
+			daemon: &daemon{resolve: unreachable}, change: bundled(imageConfig("A=3"), nil),
+			want: images.BaseFacts{Ref: debian, Digest: sha("c"), Env: []string{"A=3"}},
+		},
+		"a lock's base that is not in the bundle": {
+			daemon: &daemon{resolve: registry}, change: bundled(nil, errors.New("it is not there")),
+			class: fault.Machine, says: "the build_base of the lock cannot be had: debian:trixie-slim@" + sha("c") + ": it is not there",
+		},
+		"an old engine takes no base out of a bundle": {
+			daemon: &daemon{resolve: registry, without: []apicaps.CapID{pb.CapSourceOCILayout}}, embedded: true, change: bundled(imageConfig(), nil),
+			class: fault.Machine, says: "takes no base image from this machine",
+		},
 		"a tree that cannot be read": {
 			daemon: &daemon{resolve: registry, unreadable: status.Error(codes.Unavailable, "the disk is gone")},
 			class:  fault.Build, says: "the disk is gone",
@@ -154,6 +168,15 @@ func TestCollect(t *testing.T) {
 				t.Errorf("a registry was asked for a local name: %q", asked)
 			}
 		})
+	}
+}
+
+// bundled is a query for a lock whose base a bundle has, with a config or an error.
+func bundled(config []byte, err error) func(*Query) {
+	return func(q *Query) {
+		q.Locked = &images.Facts{Build: images.BaseFacts{Ref: "docker.io/library/debian:trixie-slim", Digest: sha("c")}}
+		q.Kept.Images = struct{ content.Store }{}
+		q.Kept.Config = func(string) ([]byte, error) { return config, err }
 	}
 }
 
@@ -276,15 +299,23 @@ func TestCapabilities(t *testing.T) {
 		"new": {nil, llb.Capabilities{GitChecksum: true, GitSkipSubmodules: true, OCILayout: true, Merge: true}},
 		"old": {[]apicaps.CapID{pb.CapSourceGitChecksum, pb.CapSourceGitSkipSubmodules, pb.CapSourceOCILayout, pb.CapMergeOp}, llb.Capabilities{}},
 	} {
-		d := serve(t, &daemon{files: llamaTree(), without: c.without, resolve: func(string, string) (*gwpb.ResolveImageConfigResponse, error) {
-			return &gwpb.ResolveImageConfigResponse{Digest: sha("b"), Config: imageConfig()}, nil
-		}})
-		f, err := d.dial(t).Collect(t.Context(), query(nil))
+		builder := func() *Builder {
+			return serve(t, &daemon{files: llamaTree(), without: c.without, resolve: func(string, string) (*gwpb.ResolveImageConfigResponse, error) {
+				return &gwpb.ResolveImageConfigResponse{Digest: sha("b"), Config: imageConfig()}, nil
+			}}).dial(t)
+		}
+		f, err := builder().Collect(t.Context(), query(nil))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(c.want, f.Capabilities); diff != "" {
-			t.Errorf("%s: %s", name, diff)
+		alone, err := builder().Capabilities(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, got := range []llb.Capabilities{f.Capabilities, alone} {
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
 		}
 	}
 }

@@ -196,4 +196,4 @@ func (v *verified) Read(p []byte) (int, error) {
 func (v *verified) Close() error { return v.f.Close() }
 
 // ErrKeptDamaged says that a file is no longer what was kept.
-var ErrKeptDamaged = errors.New("what is kept is damaged")
+var ErrKeptDamaged = errors.New("what is kept is damaged, and repaired by llorch-bk bundle load, or lock --keep")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -99,4 +100,41 @@ func TestManagedContainerThatCannotStart(t *testing.T) {
 			t.Errorf("%s: removed %q, want %q", name, e.removed, c.removed)
 		}
 	}
+}
+
+// A daemon that a bundle brought is put where it can be run, and is not compiled.
+func TestManagedProgramOutOfABundle(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	m := Manager{Dir: t.TempDir(), Bundled: func() ([]byte, error) { return []byte("#!/bin/sh\n"), nil }}
+	program, err := m.Locate(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(program)
+	if err != nil || info.Mode() != 0o700 || info.Size() != 10 {
+		t.Errorf("%v, %v", info, err)
+	}
+	m.Bundled = func() ([]byte, error) { return nil, errors.New("is asked once") }
+	if again, err := m.Locate(t.Context()); err != nil || again != program {
+		t.Errorf("%s, %v", again, err)
+	}
+}
+
+// Where no network may be used, no image is pulled and nothing is compiled.
+func TestManagedOffline(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	m := Manager{Dir: t.TempDir(), Offline: true, Containers: imageless{&confined{}}}
+	if _, err := m.Locate(t.Context()); fault.ClassOf(err) != fault.Machine || !strings.Contains(err.Error(), "what bundles were loaded here") {
+		t.Errorf("a program: %v", err)
+	}
+	if err := m.createContainer(t.Context()); fault.ClassOf(err) != fault.Machine || !strings.Contains(err.Error(), "no network may be used") {
+		t.Errorf("a container: %v", err)
+	}
+}
+
+// imageless is an engine without images, in which a pull is a panic.
+type imageless struct{ *confined }
+
+func (imageless) ImageInspect(context.Context, string, ...dockerclient.ImageInspectOption) (image.InspectResponse, error) {
+	return image.InspectResponse{}, errdefs.ErrNotFound
 }

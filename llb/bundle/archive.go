@@ -90,7 +90,8 @@ func (s *Store) imageBlobs(d ocispec.Descriptor, platform string) ([]ocispec.Des
 }
 
 // WriteArchive writes contents as an archive of an OCI layout. elsewhere are files of
-// blobs that the store does not have itself. What is written is verified on the way.
+// blobs that the store does not have itself. What is written is verified on the way; a
+// blob of the store that is damaged is removed from it, to be kept anew.
 func (s *Store) WriteArchive(ctx context.Context, w io.Writer, c Contents, elsewhere map[digest.Digest]string, done func(bytes int64)) error {
 	out := tar.NewWriter(w)
 	for _, f := range []struct {
@@ -115,6 +116,10 @@ func (s *Store) WriteArchive(ctx context.Context, w io.Writer, c Contents, elsew
 			file = s.Path(b.Digest)
 		}
 		if err := addFile(ctx, out, file, b); err != nil {
+			var damaged *DamagedError
+			if errors.As(err, &damaged) && !ok {
+				_ = s.Remove(b.Digest)
+			}
 			return err
 		}
 		sum += b.Size

@@ -79,6 +79,25 @@ func (s *Store) Has(d digest.Digest) bool {
 	return d.Validate() == nil && err == nil && info.Mode().IsRegular()
 }
 
+// Sound says whether the store has a blob with the bytes that its name says. One that
+// has others is removed, so that it can be kept anew.
+func (s *Store) Sound(ctx context.Context, d digest.Digest) bool {
+	if !s.Has(d) {
+		return false
+	}
+	f, err := os.Open(s.Path(d))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	_, err = verify(ctx, d, f)
+	var damaged *DamagedError
+	if errors.As(err, &damaged) {
+		_ = s.Remove(d)
+	}
+	return err == nil
+}
+
 // Read gives a small blob, verified.
 func (s *Store) Read(d digest.Digest) ([]byte, error) {
 	if err := d.Validate(); err != nil {
@@ -108,13 +127,13 @@ func (e *DamagedError) Error() string {
 	return fmt.Sprintf("the blob %s has other bytes, of %s", e.Blob, e.Got)
 }
 
-// Put keeps a blob, which is verified against want while it is read. A blob that is
-// there is read and verified all the same.
+// Put keeps a blob, which is verified against want while it is read. Of a blob that is
+// there both are read and verified all the same, so that keeping it again repairs it.
 func (s *Store) Put(ctx context.Context, want digest.Digest, r io.Reader) (size int64, err error) {
 	if err := want.Validate(); err != nil {
 		return 0, err
 	}
-	if s.Has(want) {
+	if s.Sound(ctx, want) {
 		return verify(ctx, want, r)
 	}
 	store, err := s.Content()

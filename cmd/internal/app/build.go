@@ -53,9 +53,9 @@ type BuildOptions struct {
 	Sign SignOptions
 	// Locked is the file of a lock that says all of what is built; empty for none.
 	Locked string
-	// Kept is a folder or registry (oci://…) where the packages of locks are kept; empty
+	// KeptAt is a folder or registry (oci://…) where the packages of locks are kept; empty
 	// for none. A build without a lock does not look there.
-	Kept string
+	KeptAt string
 	// Offline takes everything from the bundles that were loaded here, and asks no network.
 	// Without Patched, what their lock says is built.
 	Offline bool
@@ -64,6 +64,8 @@ type BuildOptions struct {
 	OfflineLock string
 	// Patched is true where the user named a source in place of an offline lock's own.
 	Patched bool
+	// Chosen are the flags, of those in PatchFlags, that the user gave for a patched build.
+	Chosen []string
 	// CACert is a file with certificates (PEM) that steps with a network trust.
 	CACert string
 	// SourcePolicy is a file that says which sources may be used; empty for all.
@@ -72,6 +74,9 @@ type BuildOptions struct {
 	// lock is what Locked would be read from, where it is at hand.
 	lock *images.Lock
 }
+
+// PatchFlags are the flags that a patched build takes in place of what its lock says.
+var PatchFlags = []string{"source", "ref", "cpu", "cmake-flag", "programs", "no-ui"}
 
 // Build makes the image and leaves it in the engine, or where the options say.
 func (a *App) Build(ctx context.Context, opt BuildOptions) (Built, error) {
@@ -235,8 +240,8 @@ func (a *App) prepare(ctx context.Context, local bool, opt BuildOptions) (wanted
 		}
 		opt, w.bases = w.BuildOptions, w.locked
 	}
-	if w.locked != nil && opt.Kept != "" && !strings.HasPrefix(opt.Kept, bundle.Scheme) {
-		if _, err := openKept(opt.Kept); err != nil {
+	if w.locked != nil && opt.KeptAt != "" && !strings.HasPrefix(opt.KeptAt, bundle.Scheme) {
+		if _, err := openKept(opt.KeptAt); err != nil {
 			return w, err
 		}
 	}

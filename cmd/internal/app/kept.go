@@ -109,15 +109,15 @@ func (a *App) kept(ctx context.Context, d *Display, w wanted) (keptFor, error) {
 	switch {
 	case w.offline != nil:
 		k.shelf, k.offline = &w.offline.shelf, true
-	case w.Kept == "" || w.locked == nil:
-	case strings.HasPrefix(w.Kept, bundle.Scheme):
+	case w.KeptAt == "" || w.locked == nil:
+	case strings.HasPrefix(w.KeptAt, bundle.Scheme):
 		s, err := a.pullKept(ctx, d, w)
 		if err != nil {
 			return k, err
 		}
 		k.shelf = &s
 	default:
-		s, err := openKept(w.Kept)
+		s, err := openKept(w.KeptAt)
 		if err != nil {
 			return k, err
 		}
@@ -156,13 +156,13 @@ func (k keptFor) all(f images.Facts) buildkit.Kept {
 // pullKept fetches what a registry keeps for a lock, as far as it is not here.
 func (a *App) pullKept(ctx context.Context, d *Display, w wanted) (shelf, error) {
 	failed := func(err error) (shelf, error) {
-		return shelf{}, fault.New(fault.Machine, "what is kept at "+w.Kept+" cannot be had", err, "check the name, and the login: docker login; or leave --kept out")
+		return shelf{}, fault.New(fault.Machine, "what is kept at "+w.KeptAt+" cannot be had", err, "check the name, and the login: docker login; or leave --kept out")
 	}
 	store, err := a.bundles()
 	if err != nil {
 		return shelf{}, err
 	}
-	reg, err := bundle.AtRegistry(w.Kept, trusting(w.caCert))
+	reg, err := bundle.AtRegistry(w.KeptAt, trusting(w.caCert))
 	if err != nil {
 		return failed(err)
 	}

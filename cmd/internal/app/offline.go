@@ -52,8 +52,8 @@ func (a *App) openOffline(opt BuildOptions) (*offline, error) {
 	if o.artifacts, err = store.Artifacts(); err != nil {
 		return nil, fault.New(fault.Machine, "the bundles of this machine cannot be read", err, "load them again: llorch-bk bundle load FILE")
 	}
-	if opt.Kept != "" {
-		more, err := openKept(opt.Kept)
+	if opt.KeptAt != "" {
+		more, err := openKept(opt.KeptAt)
 		if err != nil {
 			return nil, err
 		}
@@ -86,8 +86,8 @@ func (o BuildOptions) needsNoNetwork() error {
 		what = "--push"
 	case slices.ContainsFunc(caches, func(c string) bool { return !strings.Contains(c, "type=local") && !strings.Contains(c, "type=inline") }):
 		what = "a layer cache that is not on this machine"
-	case strings.HasPrefix(o.Kept, bundle.Scheme):
-		what = "--kept " + o.Kept
+	case strings.HasPrefix(o.KeptAt, bundle.Scheme):
+		what = "--kept " + o.KeptAt
 	case o.Patched && source.IsRemote(o.Request.Source):
 		what = "--source " + o.Request.Source
 	default:
@@ -126,6 +126,19 @@ func (o *offline) patched(opt BuildOptions) (BuildOptions, *images.Facts, error)
 		return opt, nil, err
 	}
 	r.Source, r.Ref = opt.Request.Source, opt.Request.Ref
+	// What needs nothing else than the bundle has.
+	for _, name := range opt.Chosen {
+		switch name {
+		case "cpu":
+			r.CPU = opt.Request.CPU
+		case "cmake-flag":
+			r.CMakeFlags = opt.Request.CMakeFlags
+		case "programs":
+			r.Programs = opt.Request.Programs
+		case "no-ui":
+			r.NoUI = opt.Request.NoUI
+		}
+	}
 	opt.Request = r
 	return opt, &f, nil
 }
@@ -175,6 +188,9 @@ func (o *offline) missing(patched bool, uiLock string) []string {
 		name string
 		all  []images.Package
 	}{{"toolchain", p.Packages.Toolchain}, {"accelerator", p.Packages.Accelerator}, {"ui", p.Packages.UI}, {"runtime", p.Packages.Runtime}} {
+		if set.name == "ui" && uiLock == "" {
+			continue
+		}
 		for _, pkg := range set.all {
 			if _, ok := o.file(digest.NewDigestFromEncoded(digest.SHA256, pkg.SHA256)); !ok {
 				out = append(out, fmt.Sprintf("the package %s %s (%s)", pkg.Name, pkg.Version, set.name))

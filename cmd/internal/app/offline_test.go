@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,10 +92,10 @@ func TestOfflineNamesAllThatIsMissing(t *testing.T) {
 			},
 			missing: []string{"5 things", "libc6"}, here: []string{cmake.Name},
 		},
-		// The tree's own web UI is not wanted of one that has none, nor its source.
+		// Of a tree that has no web UI nothing is wanted for one, and the source is here.
 		"of a patched tree": {
 			change:  func(o *BuildOptions) { o.Patched, o.Request.Source = true, repo.Dir },
-			missing: []string{"debian:trixie-slim", "cmake", "nodejs", "libc6"}, here: []string{"the source"},
+			missing: []string{"3 things", "debian:trixie-slim", "cmake", "libc6"}, here: []string{"the source", "nodejs", "npm"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -157,7 +158,7 @@ func TestOfflineLock(t *testing.T) {
 		"another platform":    {loaded: []images.Lock{one}, change: func(o *BuildOptions) { o.Request.Platform = "linux/arm64" }, class: fault.Machine, says: "no bundle for linux/arm64"},
 		"a push":              {change: func(o *BuildOptions) { o.Output.Push = true }, class: fault.Usage, says: "--push"},
 		"a registry's cache":  {change: func(o *BuildOptions) { o.CacheFrom = []string{"registry.example.com/x"} }, class: fault.Usage, says: "layer cache"},
-		"a registry's kept":   {change: func(o *BuildOptions) { o.Kept = "oci://registry.example.com/x" }, class: fault.Usage, says: "--kept"},
+		"a registry's kept":   {change: func(o *BuildOptions) { o.KeptAt = "oci://registry.example.com/x" }, class: fault.Usage, says: "--kept"},
 		"a remote source":     {change: func(o *BuildOptions) { o.Patched = true }, class: fault.Usage, says: "--source https://"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -235,14 +236,16 @@ func TestOfflineSource(t *testing.T) {
 	}
 	// A patched tree is built with the same, and is not the lock's.
 	repo.Commit("a patch", map[string]string{"common/patch.c": "int patch;\n"})
-	w, err = a.resolve(t.Context(), nil, true, offlineBuild(func(o *BuildOptions) { o.Patched, o.Request.Source = true, repo.Dir }))
+	w, err = a.resolve(t.Context(), nil, true, offlineBuild(func(o *BuildOptions) {
+		o.Patched, o.Request.Source, o.Chosen, o.Request.CMakeFlags = true, repo.Dir, []string{"source", "cmake-flag"}, []string{"-DLLAMA_CURL=OFF"}
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if plan, err = w.plan(); err != nil {
 		t.Fatal(err)
 	}
-	if plan.Source.Commit != repo.Head() || len(w.lock) > 0 || w.locked != nil || !images.Pinned(plan.Packages) || plan.CPU.Level != "x86-64-v3" {
+	if plan.Source.Commit != repo.Head() || len(w.lock) > 0 || w.locked != nil || !images.Pinned(plan.Packages) || plan.CPU.Level != "x86-64-v3" || !slices.Contains(plan.CMake.Flags, "-DLLAMA_CURL=OFF") {
 		t.Errorf("%+v, %v", plan.Source, plan.Packages)
 	}
 }

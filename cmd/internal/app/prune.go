@@ -212,6 +212,7 @@ func (a *App) leftCaches() ([]Leftover, error) {
 var cacheNotes = map[string]string{
 	"sources": "checked-out trees",
 	"bases":   "bootstrapped base images",
+	"bundle":  "what bundles have brought; builds without a network need it",
 	"demo":    "what make demo fetched",
 	// Of the project's own tests.
 	"programs": "compiled engines",
