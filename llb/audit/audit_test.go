@@ -143,6 +143,9 @@ func TestStatements(t *testing.T) {
 	}{
 		"another image's":               {func(p *published.Image) { p.Subject = other }, []string{"SBOM (", "device code (", "provenance (", "its subject is sha256:" + other}},
 		"of an image that is not there": {func(p *published.Image) { p.Reference = "sha256:" + other }, []string{"statements (", other, "not in the index"}},
+		"of another image by its manifest": {func(p *published.Image) {
+			p.Refers = &v1.Descriptor{MediaType: "x", Digest: v1.Hash{Algorithm: "sha256", Hex: other}}
+		}, []string{"statements (", "their manifest says that they are of sha256:" + other}},
 		"a kind that nobody knows": {func(p *published.Image) { p.Said[attest.PredicateSPDX] = "https://example.org/x" }, []string{
 			"statement https://example.org/x (", "its manifest says https://example.org/x",
 		}},

@@ -24,6 +24,9 @@ type Image struct {
 	index v1.ImageIndex
 }
 
+// ErrPlatform says that there is not one image for the platform.
+var ErrPlatform = errors.New("there is not one image for the platform")
+
 // Remote takes the image for a platform from what a registry gave.
 func Remote(desc *remote.Descriptor, platform v1.Platform) (*Image, error) {
 	if desc.MediaType.IsIndex() {
@@ -87,7 +90,7 @@ func pick(index v1.ImageIndex, root v1.Hash, platform v1.Platform) (*Image, erro
 		}
 	}
 	if len(found) != 1 {
-		return nil, fmt.Errorf("it has %d images for %s, not one", len(found), platform)
+		return nil, fmt.Errorf("%w %s, but %d", ErrPlatform, platform, len(found))
 	}
 	img, err := index.Image(found[0].Digest)
 	if err != nil {

@@ -56,6 +56,9 @@ func (f *Found) statementsIn(ctx context.Context, img *Image, desc v1.Descriptor
 	if err != nil {
 		return failed("statements", "", desc.Digest, err)
 	}
+	if of := manifest.Subject; of != nil && of.Digest != img.Descriptor.Digest {
+		return failed("statements", "", desc.Digest, fmt.Errorf("their manifest says that they are of %s", of.Digest))
+	}
 	var wrong []error
 	for _, layer := range manifest.Layers {
 		name := attest.Names[layer.Annotations[predicateType]]

@@ -94,7 +94,7 @@ func (p *Policy) Git(location, ref string) error {
 	}
 	u, err := gitutil.ParseURL(location)
 	if err != nil {
-		return nil // The look-up says what is wrong with it.
+		return nil //nolint:nilerr // The look-up says what is wrong with it.
 	}
 	identifier := "git://" + u.Host + path.Join("/", u.Path)
 	if ref != "" {

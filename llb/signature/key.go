@@ -39,9 +39,6 @@ func loadKey(pem []byte, password func() ([]byte, error)) (*keypair, error) {
 }
 
 func newKeypair(signer crypto.Signer) (*keypair, error) {
-	if err := cryptoutils.ValidatePubKey(signer.Public()); err != nil {
-		return nil, err
-	}
 	details, err := signature.GetDefaultAlgorithmDetails(signer.Public())
 	if err != nil {
 		return nil, err

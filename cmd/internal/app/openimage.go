@@ -34,6 +34,9 @@ func openImage(ctx context.Context, image, dir string, opt VerifyOptions) (*audi
 		return nil, fault.New(fault.Machine, image+" cannot be had", err, "check the name, and the login: docker login")
 	}
 	img, err := audit.Remote(desc, platform)
+	if errors.Is(err, audit.ErrPlatform) {
+		return nil, fault.New(fault.Usage, image+" cannot be verified", err, "name a platform that it has: --platform linux/arm64")
+	}
 	if err != nil {
 		return nil, untrue(image, err)
 	}

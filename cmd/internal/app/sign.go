@@ -18,7 +18,7 @@ import (
 	"github.com/llorch/llorch-bk/llb/signature"
 )
 
-// Keyless, in place of a key's file, signs with a certificate for an identity.
+// Keyless stands in place of a key's file: it signs with a certificate for an identity.
 const Keyless = "keyless"
 
 // SignOptions say by whom something is signed.
