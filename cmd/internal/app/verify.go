@@ -188,7 +188,8 @@ func keepLock(dir string, found *audit.Found, image string) (string, error) {
 }
 
 // checks checks all of an image and what its index states about it. name is the image's,
-// and locked the file of its lock, if it is not to be the one in it.
+// and locked the file of its lock, if it has none in it: what is stated is about the lock
+// that it was built from, and how another one differs is for the rebuild to show.
 func checks(ctx context.Context, image *audit.Image, name, locked string) (*audit.Found, error) {
 	found, err := audit.Content(ctx, image)
 	if err != nil {
@@ -196,14 +197,14 @@ func checks(ctx context.Context, image *audit.Image, name, locked string) (*audi
 	}
 	var lock *images.Lock
 	switch {
-	case locked != "":
-		l, err := readLock(locked)
+	case found.Lock != nil:
+		l, err := images.DecodeLock(found.Lock)
 		if err != nil {
 			return nil, err
 		}
 		lock = &l
-	case found.Lock != nil:
-		l, err := images.DecodeLock(found.Lock)
+	case locked != "":
+		l, err := readLock(locked)
 		if err != nil {
 			return nil, err
 		}
