@@ -97,6 +97,9 @@ func TestFixtureIndex(t *testing.T) {
 		}
 	}
 	stated(t, index, 2*3)
+	for arch := range byArch {
+		bare.must("verify", "--no-rebuild", "--platform", "linux/"+arch, tag)
+	}
 
 	// Both are there: nothing is compiled again.
 	bare.must(args...)

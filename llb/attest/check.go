@@ -134,6 +134,9 @@ type Inputs struct {
 	// Bases are names of the images that it was made on, by their digests; nil where they
 	// are not known.
 	Bases map[string]string
+	// Others are more images that may have been used, by their digests: of an index, those
+	// of its other platforms.
+	Others map[string]string
 }
 
 // provenance is what both versions of SLSA's predicate have of the inputs.
@@ -162,8 +165,8 @@ type dependency struct {
 }
 
 // CheckProvenance checks that SLSA provenance has the inputs of a lock: the source's
-// commit, unless the source was sent, and each base by its digest. Nothing else may be
-// among them. The error has all that is wrong.
+// commit, unless the source was sent, and each base by its digest. Nothing but these and
+// the others may be among them. The error has all that is wrong.
 func CheckProvenance(data []byte, want Inputs) error {
 	var p provenance
 	if err := json.Unmarshal(data, &p); err != nil {
@@ -180,7 +183,8 @@ func CheckProvenance(data []byte, want Inputs) error {
 		base := "sha256:" + d.Digest["sha256"]
 		switch {
 		case strings.HasPrefix(d.URI, "pkg:"):
-			if _, known := want.Bases[base]; !known && want.Bases != nil {
+			_, needed := want.Bases[base]
+			if _, known := want.Others[base]; !known && !needed && want.Bases != nil {
 				wrong = append(wrong, fmt.Errorf("it was built with %s, %s, which is not in the lock", d.URI, base))
 			}
 			delete(left, base)

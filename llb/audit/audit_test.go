@@ -234,6 +234,25 @@ func TestSent(t *testing.T) {
 	}
 }
 
+// What was built beside an image for another platform is no stranger to it.
+func TestOtherPlatforms(t *testing.T) {
+	t.Parallel()
+	p := published.Good(t)
+	arm := strings.Repeat("3", 64)
+	p.Extra = `,{"uri":"pkg:docker/debian@trixie-slim?platform=linux%2Farm64","digest":{"sha256":"` + arm + `"}}`
+	lock := published.Lock()
+	refused(t, open(t, p.Write(t)), lock, arm+", which is not in the lock")
+	lock.Platforms["linux/arm64"] = images.LockPlatform{Build: images.BaseFacts{Ref: "debian", Digest: "sha256:" + arm}}
+	img := open(t, p.Write(t))
+	found, err := audit.Content(t.Context(), img)
+	if err == nil {
+		err = found.Statements(t.Context(), img, lock)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func TestBroken(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{&net.OpError{Op: "dial", Err: errors.New("refused")}, io.ErrUnexpectedEOF, context.Canceled} {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -113,6 +114,10 @@ func (f *Found) predicate(ctx context.Context, s attest.Statement, lock *images.
 	in := attest.Inputs{Commit: strings.TrimSuffix(labels[images.LabelCommit], "-dirty"), Sent: llb.SourceMount}
 	if lock != nil {
 		in.Commit, in.Bases = lock.Source.Commit, lock.Bases(f.config.OS+"/"+f.config.Architecture)
+		in.Others = map[string]string{}
+		for platform := range lock.Platforms {
+			maps.Copy(in.Others, lock.Bases(platform))
+		}
 	}
 	switch s.PredicateType {
 	case attest.PredicateSPDX:
