@@ -46,7 +46,7 @@ unit: ## Unit tests with the race detector; needs no engine
 .PHONY: integration
 integration: export LLORCH_TEST_DOCKER := 1
 integration: ## Tests of single packages against the real engine
-	$(call tier,$@,-run '^TestDocker' ./llb/buildkit ./runtime/engine)
+	$(call tier,$@,-run '^TestDocker' ./llb/buildkit ./runtime/engine/docker)
 
 .PHONY: e2e-fixture
 e2e-fixture: export LLORCH_E2E_FIXTURE := 1

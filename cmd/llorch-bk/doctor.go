@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/llorch/llorch-bk/cmd/internal/app"
+	"github.com/llorch/llorch-bk/cmd/internal/settings"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/doctor"
 	"github.com/spf13/cobra"
@@ -25,6 +26,7 @@ and running are possible, and with 3 where they are not.`,
 			if err != nil {
 				return err
 			}
+			nameSettings(found, settings.Names(cmd))
 			if asJSON {
 				if found == nil {
 					found = []doctor.Finding{}
@@ -45,6 +47,18 @@ and running are possible, and with 3 where they are not.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// nameSettings puts the settings that findings name into the command line's words.
+func nameSettings(found []doctor.Finding, names func(setting, value string) string) {
+	for i := range found {
+		f := &found[i]
+		f.What, f.Why = fault.Name(f.What, names), fault.Name(f.Why, names)
+		f.Do = slices.Clone(f.Do)
+		for j := range f.Do {
+			f.Do[j] = fault.Name(f.Do[j], names)
+		}
+	}
 }
 
 func printFindings(a *app.App, found []doctor.Finding) {

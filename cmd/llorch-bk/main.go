@@ -14,6 +14,7 @@ import (
 
 	"github.com/containerd/log"
 	"github.com/llorch/llorch-bk/cmd/internal/app"
+	"github.com/llorch/llorch-bk/cmd/internal/settings"
 	"github.com/llorch/llorch-bk/images/fault"
 	"golang.org/x/term"
 )
@@ -37,16 +38,17 @@ func run(args []string) int {
 	a := app.New()
 	cmd := rootCommand(a)
 	cmd.SetArgs(args)
-	err := cmd.ExecuteContext(ctx)
+	ran, err := cmd.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
-	report(os.Stderr, err, colours(os.Stderr))
+	report(os.Stderr, err, settings.Names(ran), colours(os.Stderr))
 	return int(fault.ClassOf(err))
 }
 
 // report prints an error for a person: what and why, the log's end, what to do.
-func report(w io.Writer, err error, colour bool) {
+// names says what the person calls a setting.
+func report(w io.Writer, err error, names func(setting, value string) string, colour bool) {
 	label := "error: "
 	if colour {
 		label = "\x1b[1;31merror:\x1b[0m "
@@ -54,7 +56,7 @@ func report(w io.Writer, err error, colour bool) {
 	if fault.ClassOf(err) == fault.Interrupted {
 		label = ""
 	}
-	fmt.Fprint(w, label+strings.TrimRight(fault.Report(err), "\n")+"\n")
+	fmt.Fprint(w, label+strings.TrimRight(fault.Name(fault.Report(err), names), "\n")+"\n")
 }
 
 // colours says whether f is a terminal that shows colours, and whose user

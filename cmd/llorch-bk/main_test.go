@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/llorch/llorch-bk/cmd/internal/app"
+	"github.com/llorch/llorch-bk/cmd/internal/settings"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/handoff"
 	"github.com/spf13/cobra"
@@ -197,7 +198,7 @@ func TestReport(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var b bytes.Buffer
-			report(&b, c.err, c.colour)
+			report(&b, c.err, settings.Names(rootCommand(app.New())), c.colour)
 			if b.String() != c.want {
 				t.Errorf("got:\n%q\nwant:\n%q", b.String(), c.want)
 			}

@@ -7,6 +7,7 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -80,9 +81,27 @@ func ClassOf(err error) Class {
 	return Unexpected
 }
 
+// setting is how an error names something that the user can set: in backquotes,
+// alone or with a value, as in `listen` or `cpu=portable`.
+var setting = regexp.MustCompile("`([a-z][a-z-]*)(?:=([^`\\s]*))?`")
+
+// Name puts the names of settings in a text into the words of those who gave them.
+// A setting stands in backquotes, as `listen`, or with a value, as `cpu=portable`.
+// name says what the user calls it, "" for a word that is no setting and stays.
+func Name(text string, name func(setting, value string) string) string {
+	return setting.ReplaceAllStringFunc(text, func(word string) string {
+		m := setting.FindStringSubmatch(word)
+		if known := name(m[1], m[2]); known != "" {
+			return known
+		}
+		return word
+	})
+}
+
 // Report is the text for a terminal: what and why, the last log lines where
 // there are any, and what to do. Only the first line of what and why is not
-// indented, so that one failure looks like one.
+// indented, so that one failure looks like one. Settings are named as they are in
+// the error; see Name.
 func Report(err error) string {
 	var b strings.Builder
 	b.WriteString(strings.ReplaceAll(strings.TrimRight(err.Error(), "\n"), "\n", "\n  ") + "\n")

@@ -69,7 +69,7 @@ func Refusal(steps []Step, why error) error {
 	}
 	advice := "run these commands" + as + ", then run it again"
 	if errors.Is(why, ErrDeclined) || anyAutomatic(steps) {
-		advice = "run these commands" + as + ", or run it again with --yes"
+		advice = "run these commands" + as + ", or run it again with `yes`"
 	}
 	return fault.New(fault.Machine, "this machine needs: "+strings.Join(names, "; "), why,
 		fmt.Sprintf("%s:\n%s", advice, strings.Join(do, "\n")))

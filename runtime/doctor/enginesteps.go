@@ -101,7 +101,7 @@ func (s State) startStep() Step {
 	case s.Systemd:
 		act := runAndWait{
 			argv:    s.asRoot("systemctl", "enable", "--now", "docker"),
-			journal: s.asRoot("journalctl", "--unit=docker", "--lines=20", "--no-pager", "--output=cat"),
+			journal: s.asRoot("journalctl", "--unit=docker", "--lines=20", "--no-pager", "-o", "cat"),
 		}
 		step.Commands = []string{shellLine(act.argv)}
 		if s.mayRoot() {

@@ -42,7 +42,7 @@ func GPUFindings(host images.GPUFacts, built []GPUImage) []Finding {
 		return all
 	}
 	img := built[0]
-	again := []string{"llorch-bk build --cuda --cuda-arch auto"}
+	again := []string{"llorch-bk build `variant=cuda` `cuda-arch=auto`"}
 	for _, d := range host.Devices {
 		if d.Capability == "" || len(img.Archs) == 0 || img.Archs[0] == "" {
 			continue

@@ -1,7 +1,5 @@
-// Package engine runs llama.cpp images on a Docker engine, from 20.10 on.
-//
-// What a container is made of is a Spec, a value without decisions left in it,
-// with a digest and pure functions to Docker's own types. Docker carries it out.
-// Labels are the only state: whatever runs is found by them, so that nothing
-// can disagree with the engine about what is true.
+// Package engine says what an engine that runs servers must do, and in which
+// terms: a Spec is what is wanted, a Server what is there, Facts what the engine
+// says of itself. How an engine grants a Spec (mounts, devices, ports) is its own
+// matter: see package docker for the first implementation. It is pure.
 package engine

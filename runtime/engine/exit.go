@@ -1,52 +1,28 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"strings"
 
-	"github.com/containerd/errdefs"
-	"github.com/docker/docker/api/types/container"
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// Exit is how a container's process ended.
-type Exit struct {
-	// State is the container's after the end; zero where it was removed.
+// Ended is how a server's process ended. It is an error, since a server that ends
+// while somebody waits for it has failed.
+type Ended struct {
+	// State is the server's after the end; zero where it was removed.
 	State State
 	// Err is why the end is not known better: ErrGone, or a broken connection to
 	// the engine.
 	Err error
 }
 
-// Exited yields the exit of the container's process, at once where it does not
-// run, and then closes. It closes without one when ctx ends.
-func (i *Instance) Exited(ctx context.Context) <-chan Exit {
-	out := make(chan Exit, 1)
-	go func() {
-		defer close(out)
-		done, failed := i.d.api.ContainerWait(ctx, i.ID, container.WaitConditionNotRunning)
-		var e Exit
-		select {
-		case <-ctx.Done():
-			return
-		case <-done:
-			e.State, e.Err = i.Inspect(ctx)
-			if e.State.Status == container.StateRemoving {
-				e = Exit{Err: ErrGone} // killed, but as a part of that
-			}
-		case err := <-failed:
-			e.Err = err
-			if errdefs.IsNotFound(err) {
-				e.Err = ErrGone
-			}
-		}
-		if ctx.Err() == nil {
-			out <- e
-		}
-	}()
-	return out
-}
+// Error says how it ended, as a sentence.
+func (e *Ended) Error() string { return "the server " + e.Cause() }
+
+// Unwrap gives Err.
+func (e *Ended) Unwrap() error { return e.Err }
 
 // Signals by which servers die, as Linux numbers them on the machines that
 // llama.cpp runs on.
@@ -60,7 +36,7 @@ const (
 )
 
 // Cause says how it ended, in words that follow "the server".
-func (e Exit) Cause() string {
+func (e *Ended) Cause() string {
 	s := e.State
 	switch {
 	case errors.Is(e.Err, ErrGone):
@@ -91,29 +67,52 @@ func (e Exit) Cause() string {
 	return fmt.Sprintf("exited with code %d", s.ExitCode)
 }
 
-// advice is what to do about it.
-func (e Exit) advice() string {
+// advice is what to do about it, by the cause that was seen; lines are the log's last.
+func (e *Ended) advice(lines []string) string {
 	s := e.State
 	switch {
 	case errors.Is(e.Err, ErrGone):
-		return "run it again"
+		return "find out who removed it: `llorch-bk stop` in another shell, or docker"
 	case e.Err != nil:
-		return "see `llorch-bk doctor`, then run it again"
+		return "see whether the engine runs with `llorch-bk doctor`"
 	case s.OOMKilled:
-		return "give it more with --memory, or take a smaller model or context (--ctx)"
+		return "give it more `memory`, or take a smaller model or context (`ctx`)"
 	case s.Signal == sigILL:
-		return "build an image for this machine: `llorch-bk build --cpu portable`"
+		return "build an image for this machine with `cpu=portable`"
+	case s.Signal == sigBUS:
+		return "check the model with `llorch-bk model verify`"
 	case s.Signal == sigKILL:
-		return "see `dmesg` for the kernel's part; a smaller model or context (--ctx) needs less memory"
+		return "see `dmesg` for the kernel's part; a smaller model or context (`ctx`) needs less memory"
+	case s.Signal == sigTERM:
+		return "find out who stopped it: `llorch-bk stop` in another shell, or docker"
 	case s.Signal != 0:
-		return "run it again; where that does not help, its last lines belong into a bug report"
+		return "report it to llama.cpp with the lines above: a server must not crash"
+	case s.ExitCode == 126 || s.ExitCode == 127:
+		return "take an image that `llorch-bk build` made for this machine"
+	case refusesFlag(lines):
+		return "correct the flags for the server: this version does not take one of them"
 	}
-	return "its last lines say why; a flag after the -- may be one that it does not know"
+	return "the server's last lines say why it ended"
 }
 
-// Fault is the exit of a server that should have become ready, as an error for
-// a person.
-func (e Exit) Fault() *fault.Fault {
-	what := "the server " + e.Cause()
-	return fault.New(fault.Engine, what+" before it was ready", nil, e.advice())
+// refusesFlag says whether a server's last lines are about its own flags.
+// llama.cpp's common/arg.cpp says "error: invalid argument: --x" of a flag that it
+// does not know, and "error while handling argument" of a value.
+func refusesFlag(lines []string) bool {
+	for _, l := range lines {
+		if strings.Contains(l, "invalid argument: ") || strings.Contains(l, "error while handling argument") {
+			return true
+		}
+	}
+	return false
+}
+
+// Explain is the end of a server that should have become ready, as an error for a
+// person; lines are the last of its log.
+func (e *Ended) Explain(lines []string) *fault.Fault {
+	f := fault.New(fault.Engine, e.Error()+" before it was ready", nil, e.advice(lines)).WithLines(lines)
+	if e.Err != nil && !errors.Is(e.Err, ErrGone) {
+		f.What, f.Why = "the server cannot be watched any more", e.Err
+	}
+	return f
 }

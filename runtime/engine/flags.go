@@ -10,7 +10,7 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// ServerOptions is what our own flags say about the server's.
+// ServerOptions is what our own settings say about the server's flags.
 type ServerOptions struct {
 	// CPU is a run without a GPU: no layer is offloaded, whatever was asked for.
 	CPU bool
@@ -18,73 +18,112 @@ type ServerOptions struct {
 	Ctx int
 }
 
+// dashes begin the server's long flags. Ours are never named here: they are the
+// command line's matter, and settings have other sources too.
+const dashes = "--"
+
 // The flags that we give or look at, in the spelling that a handoff shows.
 const (
-	flagGPULayers = "--n-gpu-layers"
-	flagCtxSize   = "--ctx-size"
-	flagParallel  = "--parallel"
-	flagBatch     = "--cont-batching"
-	flagNoBatch   = "--no-cont-batching"
-	flagMetrics   = "--metrics"
-	flagNoMetrics = "--no-metrics"
+	flagGPULayers = dashes + "n-gpu-layers"
+	flagCtxSize   = dashes + "ctx-size"
+	flagParallel  = dashes + "parallel"
+	flagBatch     = dashes + "cont-batching"
+	flagNoBatch   = dashes + "no-cont-batching"
+	flagMetrics   = dashes + "metrics"
+	flagNoMetrics = dashes + "no-metrics"
+	flagMLock     = dashes + "mlock"
 )
+
+// ServerAddress are the server's flags for what it listens on.
+func ServerAddress(host string, port int) []string {
+	return []string{dashes + "host", host, dashes + "port", strconv.Itoa(port)}
+}
+
+// ServerModel are the server's flags for the model at a path.
+func ServerModel(path string) []string { return []string{dashes + "model", path} }
+
+// Locks says whether flags tell the server to lock its model into memory, which
+// takes a right that engines do not give by themselves.
+func Locks(flags []string) bool { return slices.Contains(flags, flagMLock) }
 
 // canonical gives the one spelling of a flag that we look at. The others are
 // from llama.cpp's common/arg.cpp, which also takes '_' for '-' in long flags.
 func canonical(flag string) string {
-	name := flag
-	if strings.HasPrefix(name, "--") {
-		name = strings.ReplaceAll(name, "_", "-")
-	}
-	switch name {
-	case "-ngl", "--ngl", "--gpu-layers", flagGPULayers:
+	name, long := longName(flag)
+	switch {
+	case long && (name == "ngl" || name == "gpu-layers" || dashes+name == flagGPULayers), flag == "-ngl":
 		return flagGPULayers
-	case "-c", flagCtxSize:
+	case flag == "-c":
 		return flagCtxSize
-	case "-np", flagParallel:
+	case flag == "-np":
 		return flagParallel
-	case "-cb", flagBatch:
+	case flag == "-cb":
 		return flagBatch
-	case "-nocb", flagNoBatch:
+	case flag == "-nocb":
 		return flagNoBatch
-	case flagMetrics, flagNoMetrics:
+	case !long:
+		return flag
+	}
+	switch name = dashes + name; name {
+	case flagCtxSize, flagParallel, flagBatch, flagNoBatch, flagMetrics, flagNoMetrics:
 		return name
 	}
 	return flag
 }
 
+// longName is the name of a long flag without its dashes, with '-' for '_'.
+func longName(flag string) (name string, long bool) {
+	name, long = strings.CutPrefix(flag, dashes)
+	return strings.ReplaceAll(name, "_", "-"), long
+}
+
+// The server's flags that would contradict ours, by what to use in their place.
+var (
+	modelFlags  = []string{"-m", "-mu", "-hf", "-hfr", "-hff", "model", "model-url", "hf-repo", "hf-file"}
+	secretFlags = []string{"api-key", "api-key-file"}
+	tokenFlags  = []string{"-hft", "hf-token"}
+)
+
 // instead names, for a flag that would contradict ours, what to use in its
 // place; "" for any other flag.
 func instead(flag string) string {
-	if strings.HasPrefix(flag, "--") {
-		flag = strings.ReplaceAll(flag, "_", "-")
+	name, long := longName(flag)
+	if !long {
+		name = flag
 	}
-	switch flag {
-	case "-m", "--model", "-mu", "--model-url", "-hf", "-hfr", "--hf-repo", "-hff", "--hf-file":
-		return "give the model with --model, before the --"
-	case "--host":
-		return "give the address with --listen, before the --"
-	case "--port":
-		return "give the port with --port, before the --"
-	case "--api-key", "--api-key-file":
+	is := func(names ...string) bool {
+		return slices.Contains(names, name) && (long || strings.HasPrefix(name, "-"))
+	}
+	switch {
+	case is(modelFlags...):
+		return "use llorch-bk's own `model` instead"
+	case is("host"):
+		return "use llorch-bk's own `listen` instead"
+	case is("port"):
+		return "use llorch-bk's own `port` instead"
+	case is(secretFlags...):
 		return "leave it out: whoever may list processes can read arguments, and the server is published on 127.0.0.1 only"
-	case "-hft", "--hf-token":
+	case is(tokenFlags...):
 		return "give the token in HF_TOKEN: whoever may list processes can read arguments"
 	}
 	return ""
 }
 
+// textFlags are flags that we do not look at and whose value is free text: those
+// in use.
+var textFlags = []string{
+	"-a", dashes + "alias", dashes + "chat-template", dashes + "chat-template-kwargs", dashes + "grammar", "-p", dashes + "prompt",
+	"-r", dashes + "reverse-prompt", "-sys", dashes + "system-prompt",
+}
+
 // takesText says whether the word after flag is its value even where that word
-// looks like a flag. Of the flags that we do not look at, only those count
-// whose value is free text, and of those the ones in use.
+// looks like a flag.
 func takesText(flag string) bool {
 	switch flag {
-	case flagGPULayers, flagCtxSize, flagParallel,
-		"-a", "--alias", "--chat-template", "--chat-template-kwargs", "--grammar", "-p", "--prompt",
-		"-r", "--reverse-prompt", "-sys", "--system-prompt":
+	case flagGPULayers, flagCtxSize, flagParallel:
 		return true
 	}
-	return false
+	return slices.Contains(textFlags, flag)
 }
 
 // ServerFlags turns what the user gave after "--" into the flags that the server
@@ -125,7 +164,7 @@ func ServerFlags(user []string, o ServerOptions) ([]string, error) {
 	}
 	if given, ok := seen[flagCtxSize]; ok && o.Ctx > 0 && given != strconv.Itoa(o.Ctx) {
 		errs = append(errs, fault.New(fault.Usage, "two context sizes were given",
-			fmt.Errorf("--ctx %d and %s %s", o.Ctx, flagCtxSize, given), "give one of them"))
+			fmt.Errorf("`ctx` is %d, and the server is given %s %s", o.Ctx, flagCtxSize, given), "give one of them"))
 	}
 	if len(errs) > 0 {
 		return nil, join(errs)
@@ -164,7 +203,7 @@ func splitFlag(word string) (flag, value string, joined bool) {
 	if !joined {
 		return word, "", false
 	}
-	long := strings.HasPrefix(flag, "--") && !strings.ContainsAny(flag, " \t\n{\"")
+	long := strings.HasPrefix(flag, dashes) && !strings.ContainsAny(flag, " \t\n{\"")
 	if long || canonical(flag) != flag || instead(flag) != "" {
 		return flag, value, true
 	}

@@ -63,12 +63,12 @@ func TestServerFlags(t *testing.T) {
 func TestServerFlagsRefuses(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ in, use string }{
-		{"-m x.gguf", "--model"},
-		{"--model=x.gguf", "--model"},
-		{"-hf a/b", "--model"},
-		{"--model_url http://x", "--model"},
-		{"--host 0.0.0.0", "--listen"},
-		{"--port=1", "--port"},
+		{"-m x.gguf", "`model`"},
+		{"--model=x.gguf", "`model`"},
+		{"-hf a/b", "`model`"},
+		{"--model_url http://x", "`model`"},
+		{"--host 0.0.0.0", "`listen`"},
+		{"--port=1", "`port`"},
 		{"--api-key secret", "arguments"},
 		{"--api_key=secret", "arguments"},
 		{"-hft secret", "HF_TOKEN"},
@@ -83,12 +83,12 @@ func TestServerFlagsRefuses(t *testing.T) {
 		}
 	}
 	_, err := engine.ServerFlags([]string{"-c", "1"}, engine.ServerOptions{Ctx: 2})
-	if fault.ClassOf(err) != fault.Usage || !strings.Contains(err.Error(), "--ctx 2 and --ctx-size 1") {
+	if fault.ClassOf(err) != fault.Usage || !strings.Contains(err.Error(), "`ctx` is 2, and the server is given --ctx-size 1") {
 		t.Errorf("two context sizes: %v", err)
 	}
 	// Everything that is wrong is said at once.
 	_, err = engine.ServerFlags(strings.Fields("--port 1 --host x"), engine.ServerOptions{})
-	if r := fault.Report(err); !strings.Contains(r, "--listen") || !strings.Contains(r, "--port") {
+	if r := fault.Report(err); !strings.Contains(r, "`listen`") || !strings.Contains(r, "`port`") {
 		t.Errorf("two faults:\n%s", r)
 	}
 }

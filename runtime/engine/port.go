@@ -1,93 +1,13 @@
 package engine
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
-	"net/netip"
-	"strconv"
-	"strings"
-	"syscall"
 
-	"github.com/docker/docker/api/types/container"
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// choosePort gives the port to publish on. Whether one is free can only be
-// looked up where the engine's ports are ours; between the look and the
-// engine's use of it another may take it, so the caller tries again.
-func (d *Docker) choosePort(ctx context.Context, s Spec, attempt int) (int, error) {
-	switch {
-	case s.Port != 0:
-		if d.endpoint.Local {
-			if err := taken(ctx, s.Listen, s.Port); err != nil {
-				return 0, d.portInUse(ctx, s, s.Port, err)
-			}
-		}
-		return s.Port, nil
-	case s.PreferPort != 0 && attempt == 0 && (!d.endpoint.Local || taken(ctx, s.Listen, s.PreferPort) == nil):
-		return s.PreferPort, nil
-	case d.endpoint.Local:
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(s.Listen, "0"))
-		if err != nil {
-			return 0, fault.New(fault.Usage, "nothing can be published on "+s.Listen, err, "give another address with --listen")
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		return port, l.Close()
-	}
-	// Far from the well-known ports and below Linux' own choice for clients.
-	return 20000 + rand.IntN(12000), nil
-}
-
-// taken is nil when port can be listened on, and when it cannot be told: a port
-// below 1024 is closed to us, but perhaps not to the engine.
-func taken(ctx context.Context, listen string, port int) error {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(listen, strconv.Itoa(port)))
-	if err == nil {
-		return l.Close()
-	}
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return err
-	}
-	return nil
-}
-
-// portInUse names the port and, where it is a container, who has it.
-func (d *Docker) portInUse(ctx context.Context, s Spec, port int, err error) error {
-	holder := "another program has it"
-	found, listErr := d.api.ContainerList(ctx, container.ListOptions{})
-	for _, c := range found {
-		for _, p := range c.Ports {
-			if listErr == nil && int(p.PublicPort) == port && len(c.Names) > 0 {
-				holder = "the container " + strings.TrimPrefix(c.Names[0], "/") + " has it"
-				if pool := c.Labels[LabelPool]; pool != "" {
-					holder += fmt.Sprintf(" (pool %s of %s)", pool, c.Labels[LabelProject])
-				}
-			}
-		}
-	}
-	return fault.New(fault.Engine, fmt.Sprintf("port %d on %s is in use", port, s.Listen), fmt.Errorf("%s: %w", holder, err),
-		"stop that, give another --port, or none for one that is free")
-}
-
-// isPortClash tells an engine's refusal to publish a port from other failures;
-// it has no code of its own.
-func isPortClash(err error) bool {
-	if err == nil {
-		return false
-	}
-	text := err.Error()
-	return strings.Contains(text, "port is already allocated") || strings.Contains(text, "address already in use")
-}
-
-// checkReach refuses what could be started but never reached: an engine's
-// loopback elsewhere.
-func (d *Docker) checkReach(s Spec) error {
-	if addr, err := netip.ParseAddr(s.Listen); d.endpoint.Local || err == nil && !addr.IsLoopback() {
-		return nil
-	}
-	return fault.New(fault.Machine, "the Docker engine is on another machine", fmt.Errorf("%s is %s", d.endpoint.Source, d.endpoint.Host),
-		"name the address there to publish on with --listen, knowing who can reach it")
+// PortInUse is the error for a port that a server is to have and somebody else has.
+func PortInUse(listen string, port int, why error) error {
+	return fault.New(fault.Engine, fmt.Sprintf("port %d on %s is in use", port, listen), why,
+		"stop that, give another `port`, or none for one that is free")
 }

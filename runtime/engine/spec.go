@@ -10,14 +10,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/llorch/llorch-bk/images/fault"
-	"github.com/llorch/llorch-bk/runtime/handoff"
+	"github.com/llorch/llorch-bk/runtime/replica"
 )
 
-// Spec is everything that makes a server's container.
+// Spec is everything that is wanted of a server. It says nothing of how an engine
+// grants it: mounts, devices and the like are the engine's own matter.
 type Spec struct {
 	// Project is the absolute folder of the handoff, to which the pool belongs.
 	Project string
@@ -32,7 +32,7 @@ type Spec struct {
 	// Flags are the server's, from ServerFlags: without model, host and port.
 	Flags []string
 	// Model is what is served.
-	Model Mount
+	Model Model
 	// Listen is the host's address that the port is published on; empty is 127.0.0.1.
 	Listen string
 	// Port is the host's port; 0 takes PreferPort if that is free, else any that is.
@@ -45,9 +45,6 @@ type Spec struct {
 	// Device begins the names that ggml gives the GPUs ("CUDA", "Vulkan"); empty where
 	// GPUs is.
 	Device string
-	// Access is how the engine gives them to the container. It is the engine's matter
-	// and not in the run digest.
-	Access GPUs
 	// Memory is the limit in bytes, 0 for none. CPUs is the share of CPU time in
 	// cores, 0 for all.
 	Memory int64
@@ -57,7 +54,7 @@ type Spec struct {
 	// GPUCache keeps what the GPU's driver compiles from run to run.
 	GPUCache bool
 	// Env are the server's variables ("NAME=value"). They can be seen by who may
-	// inspect the container: no secrets.
+	// inspect the server: no secrets.
 	Env []string
 	// Labels are the caller's, beside ours.
 	Labels map[string]string
@@ -69,8 +66,6 @@ const (
 	DefaultListen = "127.0.0.1"
 	// DefaultUser is an ordinary user without a name; many distroless images use it.
 	DefaultUser = "65532:65532"
-	// ServerPort is what the server listens on inside its container.
-	ServerPort = 8080
 )
 
 // specVersion enters the run digest and is raised when the same Spec comes to
@@ -82,8 +77,8 @@ var (
 	restartPolicy = regexp.MustCompile(`^(|no|always|unless-stopped|on-failure(:\d+)?)$`)
 )
 
-// withDefaults fills in what s says nothing about.
-func (s Spec) withDefaults() Spec {
+// WithDefaults fills in what s says nothing about.
+func (s Spec) WithDefaults() Spec {
 	if s.Listen == "" {
 		s.Listen = DefaultListen
 	}
@@ -102,13 +97,13 @@ func (s Spec) withDefaults() Spec {
 // Validate says everything that is wrong with s as a request, without asking
 // an engine or looking at the disk.
 func (s Spec) Validate() error {
-	s = s.withDefaults()
+	s = s.WithDefaults()
 	var errs []error
 	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
-	if err := handoff.ValidID(s.Pool); err != nil {
+	if err := replica.ValidPool(s.Pool); err != nil {
 		errs = append(errs, err)
 	}
-	if err := handoff.ValidReplicaID(s.Replica); err != nil {
+	if err := replica.ValidReplica(s.Replica); err != nil {
 		errs = append(errs, err)
 	}
 	if !filepath.IsAbs(s.Project) {
@@ -121,48 +116,43 @@ func (s Spec) Validate() error {
 		errs = append(errs, err)
 	}
 	if _, err := netip.ParseAddr(s.Listen); err != nil {
-		bad("--listen %s is no IP address", s.Listen)
+		bad("`listen` must be an IP address, got %q", s.Listen)
 	}
 	if s.Port < 0 || s.Port > 65535 {
-		bad("--port %d is none of 1 to 65535", s.Port)
+		bad("`port` must be 1–65535, got %d", s.Port)
 	}
 	if uid, _, _ := strings.Cut(s.User, ":"); !numericUser.MatchString(s.User) || strings.Trim(uid, "0") == "" {
 		bad("the server's user %q must be numeric and not root", s.User)
 	}
 	if !restartPolicy.MatchString(s.Restart) {
-		bad("--restart %s is none of no, always, unless-stopped and on-failure[:N]", s.Restart)
+		bad("`restart` must be no, always, unless-stopped or on-failure[:N], got %q", s.Restart)
 	}
 	if s.GPUs != "" && slices.Contains(strings.Split(s.GPUs, ","), "") {
-		bad("--gpus %q has an empty name in it", s.GPUs)
+		bad("`gpus` must be all, none or a list of GPUs, got %q with an empty name in it", s.GPUs)
 	}
 	// Less than this Docker refuses, in words that help nobody.
 	if s.Memory < 0 || s.Memory > 0 && s.Memory < 6<<20 {
-		bad("--memory %d is less than 6 MiB", s.Memory)
+		bad("`memory` must be at least 6 MiB, got %d bytes", s.Memory)
 	}
 	if !(s.CPUs >= 0 && s.CPUs < 1e6) { // written so that NaN is out too
-		bad("--cpus %v is no number of cores", s.CPUs)
+		bad("`cpus` must be a number of cores, got %v", s.CPUs)
 	}
 	if len(errs) == 0 {
 		return nil
 	}
-	return fault.New(fault.Usage, "the server cannot be started like this", errors.Join(errs...), "see `llorch-bk run --help`")
+	return fault.New(fault.Usage, "the server cannot be started like this", errors.Join(errs...), "correct the settings that are named")
 }
 
-// Name is the container's name, which follows from the replica's place alone.
-// Since an engine gives a name only once, it keeps two starts of one replica apart.
-func (s Spec) Name() string { return ContainerName(s.Project, s.Pool, s.Replica) }
-
-// ContainerName is the name of the container of a replica of the project's pool.
-func ContainerName(project, pool, replica string) string {
-	sum := sha256.Sum256([]byte(project))
-	return "llorch-" + pool + "-" + replica + "-" + hex.EncodeToString(sum[:4])
+// Of is the replica that the server is of.
+func (s Spec) Of() replica.ID {
+	return replica.ID{Project: s.Project, Pool: s.Pool, Replica: s.Replica}
 }
 
 // RunDigest identifies what makes the container behave as it does: two specs
 // with the same one need not be run twice. Left out are names and labels, which
 // can be wrong without the server being so, and a port that nobody asked for.
 func (s Spec) RunDigest() string {
-	s = s.withDefaults()
+	s = s.WithDefaults()
 	env := slices.Clone(s.Env)
 	slices.Sort(env)
 	// A struct's fields have a fixed order, so the same spec is the same JSON.
@@ -171,7 +161,7 @@ func (s Spec) RunDigest() string {
 		Project, Pool, Replica string
 		Image                  string
 		Entrypoint, Flags      []string
-		Model                  Mount
+		Model                  Model
 		Listen                 string
 		Port                   int
 		User, GPUs             string
@@ -197,12 +187,4 @@ func orEmpty(list []string) []string {
 		return []string{}
 	}
 	return list
-}
-
-// Args are the server's arguments. The port is said though the image may set
-// it: the server's default is about to change.
-func (s Spec) Args() []string {
-	return append([]string{
-		"--host", "0.0.0.0", "--port", strconv.Itoa(ServerPort), "--model", s.Model.Path(),
-	}, s.Flags...)
 }

@@ -52,7 +52,7 @@ func (c Circumstances) Explain() (why, do string) {
 	return c.other()
 }
 
-const toolkit = "install NVIDIA's container toolkit and restart the engine (see `llorch-bk doctor`), or run on the CPU with --allow-cpu"
+const toolkit = "install NVIDIA's container toolkit and restart the engine (see `llorch-bk doctor`), or run on the CPU with `allow-cpu`"
 
 func (c Circumstances) cuda() (why, do string) {
 	trouble := strings.Join(c.Evidence.Trouble, "\n")
@@ -64,21 +64,21 @@ func (c Circumstances) cuda() (why, do string) {
 		if c.Host != nil && c.Host.Driver != "" {
 			driver = " (" + c.Host.Driver + ")"
 		}
-		return "the NVIDIA driver" + driver + " is older than the image's CUDA needs", "update the driver, or build for this machine with `llorch-bk build --cuda --cuda-arch auto`"
+		return "the NVIDIA driver" + driver + " is older than the image's CUDA needs", "update the driver, or build an image for this machine's GPU with `cuda-arch=auto`"
 	case has("no kernel image is available"):
-		return "the image has no code for this GPU" + c.unserved(), "build for this machine with `llorch-bk build --cuda --cuda-arch auto`"
+		return "the image has no code for this GPU" + c.unserved(), "build an image for this machine's GPU with `cuda-arch=auto`"
 	case slices.Contains(missing, "libcuda.so.1") && c.Host != nil && c.Host.Driver == "" && len(c.Host.Devices) == 0:
-		return "this machine has no NVIDIA driver (libcuda.so.1 is missing in the container): " + c.Host.Why, "install the driver and NVIDIA's container toolkit (see `llorch-bk doctor`), or run on the CPU with --allow-cpu"
+		return "this machine has no NVIDIA driver (libcuda.so.1 is missing in the container): " + c.Host.Why, "install the driver and NVIDIA's container toolkit (see `llorch-bk doctor`), or run on the CPU with `allow-cpu`"
 	case slices.Contains(missing, "libcuda.so.1"):
 		return "the engine gives the container no driver (libcuda.so.1 is missing in it)", toolkit
 	case len(missing) > 0:
 		return "the image's CUDA backend cannot be loaded, since the image lacks " + strings.Join(missing, ", "), "build the image again"
 	case has("no CUDA-capable device") || has("No such device"):
-		return "the driver shows the container no GPU", "check --gpus against `nvidia-smi -L`, or " + toolkit
+		return "the driver shows the container no GPU", "check `gpus` against `nvidia-smi -L`, or " + toolkit
 	case has("failed to initialize CUDA"):
 		return "CUDA cannot be initialised: " + last(c.Evidence.Trouble), "see whether `nvidia-smi` works on this machine; after an update of the driver, restart it"
 	case has("out of memory"):
-		return "the GPU's memory does not do: " + last(c.Evidence.Trouble), "free some, take a smaller model or context (--ctx), or fewer layers (-- --n-gpu-layers N)"
+		return "the GPU's memory does not do: " + last(c.Evidence.Trouble), "free some, take a smaller model or context (`ctx`), or put fewer layers on the GPU with the server's own flag for it"
 	case len(c.Evidence.Devices) > 0:
 		return c.noLayers()
 	case !c.Given:
@@ -110,7 +110,7 @@ func (c Circumstances) other() (why, do string) {
 	case len(missing) > 0:
 		return "the image's " + c.Evidence.Backend + " backend cannot be loaded, since the image lacks " + strings.Join(missing, ", "), "build the image again"
 	case strings.Contains(trouble, "Invalid device index") || strings.Contains(trouble, "Invalid Vulkan device index"):
-		return "there is no " + c.Evidence.Backend + " device " + c.Asked, "leave --gpus out to take what there is, or name a lower number"
+		return "there is no " + c.Evidence.Backend + " device " + c.Asked, "leave `gpus` out to take what there is, or name a lower number"
 	case len(c.Evidence.Devices) > 0:
 		return c.noLayers()
 	}
@@ -118,12 +118,12 @@ func (c Circumstances) other() (why, do string) {
 	if !c.Given {
 		why += ": this machine has no /dev/dri and the engine no NVIDIA devices"
 	}
-	return why, "check the GPU's driver on this machine; a driver that computes on the CPU (llvmpipe) is used only where it is named, with --gpus 0; or run on the CPU with --allow-cpu"
+	return why, "check the GPU's driver on this machine; a driver that computes on the CPU (llvmpipe) is used only where it is named, with `gpus=0`; or run on the CPU with `allow-cpu`"
 }
 
 func (c Circumstances) noLayers() (why, do string) {
 	return "the server sees " + c.Evidence.Devices[0].Name + " and put no layer of the model on it",
-		"leave --n-gpu-layers out, or run on the CPU with --gpus none"
+		"leave the server's flag for layers on the GPU out, or run on the CPU with `gpus=none`"
 }
 
 func last(lines []string) string {

@@ -180,7 +180,7 @@ func TestExplain(t *testing.T) {
 		},
 		"no code for this GPU": {
 			Circumstances{Evidence: says("CUDA error: no kernel image is available for execution on the device"), Host: rtx, Given: true, Archs: []string{"61-real", "75-real"}},
-			"RTX 4090", "--cuda-arch auto",
+			"RTX 4090", "`cuda-arch=auto`",
 		},
 		"an image that is not whole": {
 			Circumstances{Evidence: says("  (none)"), Linked: []string{"	libcublas.so.12 => not found"}, Host: rtx, Given: true},
@@ -190,13 +190,13 @@ func TestExplain(t *testing.T) {
 			Circumstances{Evidence: says("ggml_cuda_init: failed to initialize CUDA: unknown error"), Host: rtx, Given: true}, "unknown error", "nvidia-smi",
 		},
 		"a GPU that is hidden": {
-			Circumstances{Evidence: says("ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected"), Host: rtx, Given: true}, "no GPU", "--gpus",
+			Circumstances{Evidence: says("ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected"), Host: rtx, Given: true}, "no GPU", "`gpus`",
 		},
 		"seen and not used": {
-			Circumstances{Evidence: Look("CUDA", []string{"  CUDA0: NVIDIA X (1 MiB, 1 MiB free)", "load_tensors: offloaded 0/33 layers to GPU"}), Given: true}, "no layer", "--n-gpu-layers",
+			Circumstances{Evidence: Look("CUDA", []string{"  CUDA0: NVIDIA X (1 MiB, 1 MiB free)", "load_tensors: offloaded 0/33 layers to GPU"}), Given: true}, "no layer", "layers on the GPU",
 		},
 		"Vulkan sees nothing": {
-			Circumstances{Evidence: Look("Vulkan", []string{"  (none)"})}, "no /dev/dri", "--gpus 0",
+			Circumstances{Evidence: Look("Vulkan", []string{"  (none)"})}, "no /dev/dri", "`gpus=0`",
 		},
 		"a Vulkan device that is not there": {
 			Circumstances{Evidence: Look("Vulkan", []string{"ggml_vulkan: Invalid device index 7 in GGML_VK_VISIBLE_DEVICES."}), Asked: "7"}, "no Vulkan device 7", "lower number",

@@ -55,6 +55,9 @@ type Handoff struct {
 	Container Container `json:"container"`
 	// EngineHost is the address of the container engine, empty for the local one.
 	EngineHost string `json:"engine_host,omitempty"`
+	// EngineID is the container engine's own id; empty where it has none. Only that
+	// engine can tell whether the server ended.
+	EngineID string `json:"engine_id,omitempty"`
 	// SlotsTotal is how many requests the server takes at once, 0 where unknown.
 	SlotsTotal int `json:"slots_total,omitempty"`
 	// GPU is what the server proved of the GPUs that it uses; nil where it uses none.

@@ -188,14 +188,22 @@ func TestIDs(t *testing.T) {
 func TestRemove(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if err := handoff.Remove(dir, "p", "r0"); err != nil {
+	id := sample("p", "r0").Container.ID
+	if err := handoff.Remove(dir, "p", "r0", id); err != nil {
 		t.Errorf("an absent file: %v", err)
 	}
 	path, err := handoff.Write(dir, sample("p", "r0"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := handoff.Remove(dir, "p", "r0"); err != nil {
+	// One that has come to tell of another container is true of that.
+	if err := handoff.Remove(dir, "p", "r0", "another"); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("another container's handoff is gone: %v", err)
+	}
+	if err := handoff.Remove(dir, "p", "r0", id); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
@@ -208,7 +216,7 @@ func TestRemove(t *testing.T) {
 		if err := os.WriteFile(path, []byte(body), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := handoff.Remove(dir, "p", "r0"); err == nil {
+		if err := handoff.Remove(dir, "p", "r0", ""); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 		if _, err := os.Stat(path); err != nil {
@@ -224,7 +232,7 @@ func TestWriteRefuses(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := handoff.Write(filepath.Join(file, "x"), sample("p", "r0")); fault.ClassOf(err) != fault.Usage {
+	if _, err := handoff.Write(filepath.Join(file, "x"), sample("p", "r0")); fault.ClassOf(err) != fault.Machine {
 		t.Errorf("below a file: %v", err)
 	}
 	if _, err := handoff.Write(dir, sample("../p", "r0")); fault.ClassOf(err) != fault.Usage {
@@ -310,6 +318,77 @@ func TestWriteGPU(t *testing.T) {
   },`, `"device_mask": "all"`} {
 		if !strings.Contains(string(body), want) {
 			t.Errorf("no %s in %s", want, body)
+		}
+	}
+}
+
+func TestList(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if all, err := handoff.List(filepath.Join(dir, "absent")); err != nil || all != nil {
+		t.Errorf("a folder that is absent: %v, %v", all, err)
+	}
+	for _, id := range [][2]string{{"default", "r0"}, {"my-pool", "r1"}} {
+		if _, err := handoff.Write(dir, sample(id[0], id[1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, body := range map[string]string{
+		"vllm.json": "{}", "llamacpp-notes.txt": "", "llamacpp-x.json": "{}", // no handoff's name
+		"llamacpp-a-r0.json": `{"pool_id":"b","replica_id":"r0"}`, "llamacpp-c-r0.json": "{",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "llamacpp-d-r0.json"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	all, err := handoff.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range all {
+		text := e.Pool + "/" + e.Replica + " " + e.Handoff.Container.ID
+		if e.Err != nil {
+			text = e.Pool + "/" + e.Replica + " is none"
+		}
+		got = append(got, text)
+	}
+	c := sample("p", "r0").Container.ID
+	want := []string{"a/r0 is none", "c/r0 is none", "d/r0 is none", "my-pool/r1 " + c, "default/r0 " + c}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func TestResolve(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "real"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for link, to := range map[string]string{"link": "real", "nowhere": "none"} {
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(dir)
+	for in, want := range map[string]string{
+		"real":           "real",
+		"link":           "real",
+		"link/a/b":       "real/a/b",
+		"a/../link/x":    "real/x",
+		"absent/engines": "absent/engines",
+		// Said by whoever is to use it.
+		"nowhere/x": "nowhere/x",
+	} {
+		got, err := handoff.Resolve(in)
+		if err != nil || got != filepath.Join(dir, want) {
+			t.Errorf("%s: %s, %v; want %s", in, got, err, want)
 		}
 	}
 }

@@ -12,8 +12,9 @@ import (
 type Target interface {
 	// URL is the server's base, without a final slash.
 	URL() string
-	// Exited yields one value when what was started no longer runs: the cause, in
-	// words that follow "the server". A *fault.Fault among them is kept, its advice too.
+	// Exited yields one value when what was started no longer runs: the cause. One
+	// with a method Explain(lines []string) *fault.Fault says what to do about it;
+	// a *fault.Fault is kept, its advice too.
 	Exited() <-chan error
 	// LogLines yields the log's lines as they come. It may be nil, may close and
 	// may leave lines out: a line only says that it is time to look.

@@ -105,7 +105,7 @@ func (w *wait) run(ctx context.Context, spawn func(func(context.Context))) error
 			return w.exited(ctx, cause)
 		case <-timeout:
 			return w.notReady(ctx, fmt.Sprintf("the server was not ready within %v", w.o.Timeout),
-				"give it longer with --timeout, or read the whole log with llorch-bk logs")
+				"give it a longer `timeout`, or read the whole log with llorch-bk logs")
 		case <-second.C:
 			w.o.Progress(Phase{w.step, time.Since(w.stepSince)})
 		case line, ok := <-lines:
@@ -136,7 +136,7 @@ func (w *wait) run(ctx context.Context, spawn func(func(context.Context))) error
 			w.sampling = false
 			if w.hung(s) {
 				return w.notReady(ctx, fmt.Sprintf("the server hangs: it did nothing for %v", w.o.StallTimeout),
-					"if it is only slow, give it longer with --stall-timeout; else read the whole log with llorch-bk logs")
+					"if it is only slow, give it a longer `stall-timeout`; else read the whole log with llorch-bk logs")
 			}
 		}
 	}
@@ -212,12 +212,21 @@ func (w *wait) exited(ctx context.Context, cause error) error {
 		return context.Cause(ctx)
 	}
 	lines := w.lines(ctx)
+	var e explainer
+	if errors.As(cause, &e) {
+		return e.Explain(lines)
+	}
 	var f *fault.Fault
 	if errors.As(cause, &f) {
 		return fault.New(f.Class, f.What, f.Why, f.Do).WithLines(lines)
 	}
-	return fault.New(fault.Engine, "the server ended before it was ready", cause,
-		"its last lines say more; a flag after -- may be one that it does not know").WithLines(lines)
+	return fault.New(fault.Engine, "the server ended before it was ready", cause, "the server's last lines say why it ended").WithLines(lines)
+}
+
+// explainer is a cause that knows what to do about it, once it has seen the last
+// lines of the log.
+type explainer interface {
+	Explain(lines []string) *fault.Fault
 }
 
 func (w *wait) notReady(ctx context.Context, what, do string) error {

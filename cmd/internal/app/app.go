@@ -47,10 +47,14 @@ func New() *App {
 }
 
 // interrupted replaces the error of a cancelled command by what it means to the
-// user, whatever layer noticed the cancellation first.
+// user, whatever layer noticed the cancellation first. What could not be cleaned up
+// is said all the same.
 func interrupted(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
+	}
+	if left := fault.Leftovers(err); left != nil {
+		return fault.New(fault.Interrupted, "interrupted, and not everything could be cleaned up", left, "clean up what is named")
 	}
 	return fault.New(fault.Interrupted, "interrupted", nil, "")
 }

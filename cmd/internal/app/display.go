@@ -51,8 +51,11 @@ func OpenDisplay(w io.Writer, mode string) (*Display, error) {
 	return d, nil
 }
 
-// Update shows what a builder reports.
+// Update shows what a builder reports. A nil Display shows nothing.
 func (d *Display) Update(s *client.SolveStatus) {
+	if d == nil {
+		return
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.closed {

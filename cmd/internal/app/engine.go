@@ -4,20 +4,19 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
-	"github.com/docker/docker/api/types/filters"
-	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/engine"
+	"github.com/llorch/llorch-bk/runtime/engine/docker"
 )
 
 // dockerEngine is an engine that answered.
 type dockerEngine struct {
+	// client is for what builds, and for nothing else.
 	client *client.Client
 	at     engine.Endpoint
 	// local is true where the engine's loopback and CPU are this machine's.
@@ -25,11 +24,29 @@ type dockerEngine struct {
 }
 
 func (a *App) engine(ctx context.Context) (*dockerEngine, error) {
-	c, at, err := engine.Discover(ctx, engine.Options{Getenv: a.Getenv})
+	c, at, err := docker.Discover(ctx, docker.Options{Getenv: a.Getenv})
 	if err != nil {
 		return nil, interrupted(ctx, err)
 	}
 	return &dockerEngine{client: c, at: at, local: at.Local}, nil
+}
+
+// servers is the engine as what runs servers; d shows a model that is copied into
+// it, and may be nil.
+func (e *dockerEngine) servers(d *Display) engine.Engine {
+	if d == nil {
+		return docker.New(e.client, e.at, nil)
+	}
+	var copying *Step
+	return docker.New(e.client, e.at, func(done, total int64) {
+		if copying == nil {
+			copying = d.Begin("copy the model into the engine", total)
+		}
+		copying.Set(done)
+		if done == total {
+			copying.End(nil)
+		}
+	})
 }
 
 // remote is the address that a handoff names the engine by; empty for a local one.
@@ -43,56 +60,18 @@ func (e *dockerEngine) remote() string {
 // Close ends the connection.
 func (e *dockerEngine) Close() error { return e.client.Close() }
 
-// imageOf is an image in the engine, with what its labels say.
-type imageOf struct {
-	ID     string
-	Ref    string
-	Labels map[string]string
-	// Platform is what it is for, as linux/amd64; empty where the engine does not say.
-	Platform string
-	// tagged is when it got its name here; the image's own time is its commit's.
-	tagged time.Time
-}
+// imageOf is an image in the engine.
+type imageOf = docker.Image
 
 // images lists the engine's images with a label of ours, the newest first.
 func (e *dockerEngine) images(ctx context.Context, label string) ([]imageOf, error) {
-	list, err := e.client.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", label))})
-	if err != nil {
-		return nil, fault.New(fault.Machine, "the engine's images cannot be listed", err, "")
-	}
-	var out []imageOf
-	for _, s := range list {
-		img, err := e.image(ctx, s.ID)
-		if errdefs.IsNotFound(err) { // Removed since.
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, img)
-	}
-	slices.SortStableFunc(out, func(x, y imageOf) int { return y.tagged.Compare(x.tagged) })
-	return out, nil
+	return docker.Images(ctx, e.client, label)
 }
 
 // image looks an image up by name or id. One that is not there is an error that
 // errdefs.IsNotFound knows.
 func (e *dockerEngine) image(ctx context.Context, name string) (imageOf, error) {
-	info, err := e.client.ImageInspect(ctx, name)
-	if err != nil {
-		return imageOf{}, err
-	}
-	img := imageOf{ID: info.ID, Ref: info.ID, tagged: info.Metadata.LastTagTime}
-	if info.Config != nil {
-		img.Labels = info.Config.Labels
-	}
-	if info.Os != "" && info.Architecture != "" {
-		img.Platform = info.Os + "/" + info.Architecture
-	}
-	if len(info.RepoTags) > 0 {
-		img.Ref = info.RepoTags[0]
-	}
-	return img, nil
+	return docker.InspectImage(ctx, e.client, name)
 }
 
 // fitting is the newest image that does what a build would, on this machine. An

@@ -16,6 +16,8 @@ import (
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/pkg/stdcopy"
 	"github.com/llorch/llorch-bk/runtime/engine"
+	"github.com/llorch/llorch-bk/runtime/engine/docker"
+	"github.com/llorch/llorch-bk/runtime/replica"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 )
 
@@ -37,6 +39,9 @@ type fakeEngine struct {
 	// changed are the requests that change something, in their order.
 	changed []string
 }
+
+// fakeID is the fake engine's own id.
+const fakeID = "FAKE:ENGINE"
 
 // startEngine starts an engine without images and containers.
 func startEngine(t *testing.T) *fakeEngine {
@@ -77,17 +82,17 @@ func (f *fakeEngine) addImage(id, tag string, tagged time.Time, labels map[strin
 }
 
 // addServer adds a container of ours. A change says what is special about it.
-func (f *fakeEngine) addServer(id, project, pool, replica, url, path string, change ...func(*container.InspectResponse)) {
+func (f *fakeEngine) addServer(id, project, pool, name, url, path string, change ...func(*container.InspectResponse)) {
 	c := container.InspectResponse{
 		ContainerJSONBase: &container.ContainerJSONBase{
-			ID: id, Name: "/" + engine.ContainerName(project, pool, replica), Image: "sha256:1111",
+			ID: id, Name: "/" + replica.ID{Project: project, Pool: pool, Replica: name}.Name(), Image: "sha256:1111",
 			State: &container.State{Status: "running", Running: true, StartedAt: time.Now().Add(-time.Hour).UTC().Format(time.RFC3339Nano)},
 		},
 		Config: &container.Config{Labels: map[string]string{
-			engine.LabelProject: project, engine.LabelPool: pool, engine.LabelReplica: replica,
-			engine.LabelURL: url, engine.LabelHandoff: path, engine.LabelImageRef: "llorch-bk:test",
-			engine.LabelModelHost: "/models/m.gguf", engine.LabelRunDigest: "sha256:2222",
-			labelModelRef: "file:m.gguf", labelFlags: `["--metrics"]`,
+			docker.LabelProject: project, docker.LabelPool: pool, docker.LabelReplica: name,
+			docker.LabelURL: url, docker.LabelHandoff: path, docker.LabelImageRef: "llorch-bk:test",
+			docker.LabelModelHost: "/models/m.gguf", docker.LabelRunDigest: "sha256:2222",
+			engine.LabelModel: "file:m.gguf", engine.LabelFlags: `["--metrics"]`,
 		}},
 	}
 	for _, ch := range change {
@@ -131,7 +136,7 @@ func (f *fakeEngine) serve(w http.ResponseWriter, r *http.Request) {
 	case noun == "_ping":
 		w.Header().Set("Api-Version", "1.41")
 	case noun == "info":
-		reply(w, map[string]int64{"MemTotal": f.memory})
+		reply(w, map[string]any{"MemTotal": f.memory, "ID": fakeID})
 	case noun == "version":
 		reply(w, map[string]string{"Arch": "amd64", "ApiVersion": "1.41"})
 	case noun == "images" && rest == "json":

@@ -44,11 +44,11 @@ func (w *runner) fits(ctx context.Context, h model.Header) {
 	if err != nil {
 		return // A header that the estimate does not understand may be one that the server does.
 	}
-	info, err := w.eng.client.Info(ctx)
+	facts, err := w.eng.servers(nil).Facts(ctx)
 	if err != nil {
 		return // The start says what is wrong with the engine.
 	}
-	have := info.MemTotal
+	have := facts.Memory
 	if w.r.memory > 0 && w.r.memory < have {
 		have = w.r.memory
 	}
@@ -76,7 +76,7 @@ func tooLarge(what string, need, have int64, tokens int) string {
 	if tokens > 0 {
 		with = fmt.Sprintf("a context of %d", tokens)
 	}
-	return fmt.Sprintf("serving this model with %s takes about %s of %s, and there are %s: it may be slow, or not start; --ctx takes less",
+	return fmt.Sprintf("serving this model with %s takes about %s of %s, and there are %s: it may be slow, or not start; a smaller `ctx` takes less",
 		with, units.BytesSize(float64(need)), what, units.BytesSize(float64(have)))
 }
 

@@ -29,8 +29,8 @@ func TestFits(t *testing.T) {
 	}{
 		"there is enough":  {64 << 30, "", ""},
 		"nobody knows":     {0, "", ""},
-		"there is little":  {1 << 20, "", "of memory, and there are 1MiB: it may be slow, or not start; --ctx takes less"},
-		"the user's limit": {64 << 30, "6m", "and there are 6MiB: it may be slow, or not start; --ctx takes less, and hf:org/tiny:Q4_K_M would fit"},
+		"there is little":  {1 << 20, "", "of memory, and there are 1MiB: it may be slow, or not start; a smaller `ctx` takes less"},
+		"the user's limit": {64 << 30, "6m", "and there are 6MiB: it may be slow, or not start; a smaller `ctx` takes less, and hf:org/tiny:Q4_K_M would fit"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -15,6 +15,7 @@ import (
 	"github.com/llorch/llorch-bk/runtime/engine"
 	"github.com/llorch/llorch-bk/runtime/gpu"
 	"github.com/llorch/llorch-bk/runtime/handoff"
+	"github.com/llorch/llorch-bk/runtime/pool"
 )
 
 // hostGPU is what this machine's driver says; nil where the engine is another
@@ -35,31 +36,24 @@ func deviceOf(img imageOf) string {
 
 // findGPU makes sure, within seconds and before a model is loaded, that the image's
 // server sees the GPUs that spec asks for.
-func (a *App) findGPU(ctx context.Context, d *Display, eng *dockerEngine, docker *engine.Docker, spec *engine.Spec, img imageOf) error {
-	return d.Do("look for the GPU", func(s *Step) error {
-		access, err := docker.GPUAccess(ctx, spec.Device)
-		if err != nil {
-			return err
+func findGPU(ctx context.Context, s *Step, eng engine.Prober, local bool, spec engine.Spec, labels map[string]string) error {
+	found, err := eng.Devices(ctx, spec)
+	if err != nil {
+		return withHost(err, spec.Device, hostGPU(ctx, local))
+	}
+	e := gpu.Look(spec.Device, found.Lines)
+	if len(e.Devices) > 0 {
+		for _, dev := range e.Devices {
+			s.Note(dev.Name + " " + dev.Description)
 		}
-		spec.Access = access
-		lines, err := docker.Devices(ctx, *spec)
-		if err != nil {
-			return withHost(err, spec.Device, hostGPU(ctx, eng.local))
-		}
-		e := gpu.Look(spec.Device, lines)
-		if len(e.Devices) > 0 {
-			for _, dev := range e.Devices {
-				s.Note(dev.Name + " " + dev.Description)
-			}
-			return nil
-		}
-		library := images.AppDir + "/libggml-" + strings.ToLower(spec.Device) + ".so"
-		return noGPU("the server does not see the GPU that it is to use", img, gpu.Circumstances{
-			Evidence: e, Linked: docker.Linked(ctx, *spec, library), Host: hostGPU(ctx, eng.local), Asked: spec.GPUs,
-			// An engine that has nothing to give refuses what CUDA takes.
-			Given: spec.Device == "CUDA" || access.Sure,
-		}).WithLines(lines)
-	})
+		return nil
+	}
+	library := images.AppDir + "/libggml-" + strings.ToLower(spec.Device) + ".so"
+	return noGPU("the server does not see the GPU that it is to use", labels, gpu.Circumstances{
+		Evidence: e, Linked: eng.Linked(ctx, spec, library), Host: hostGPU(ctx, local), Asked: spec.GPUs,
+		// An engine that has nothing to give refuses what CUDA takes.
+		Given: spec.Device == "CUDA" || found.Given,
+	}).WithLines(found.Lines)
 }
 
 // withHost adds to an engine's refusal what this machine lacks, which is most often
@@ -74,8 +68,8 @@ func withHost(err error, device string, host *images.GPUFacts) error {
 	return &more
 }
 
-func noGPU(what string, img imageOf, c gpu.Circumstances) *fault.Fault {
-	if archs := img.Labels[images.LabelCUDAArchs]; archs != "" {
+func noGPU(what string, labels map[string]string, c gpu.Circumstances) *fault.Fault {
+	if archs := labels[images.LabelCUDAArchs]; archs != "" {
 		c.Archs = strings.Split(archs, ";")
 	}
 	why, do := c.Explain()
@@ -86,16 +80,13 @@ func noGPU(what string, img imageOf, c gpu.Circumstances) *fault.Fault {
 // through the engine's log. Tests have less of it.
 var proofPatience = 5 * time.Second
 
-// errUnproven marks a server that is healthy and does not use its GPU.
-var errUnproven = errors.New("there is no proof that the GPU is used")
-
 // proveGPU is what a ready server's own lines say of the GPU that it was to use; an
-// error wraps errUnproven where they do not say that it does.
-func proveGPU(ctx context.Context, eng *dockerEngine, i *engine.Instance) (*handoff.GPU, error) {
+// error has the cause pool.NoGPU where they do not say that it does.
+func proveGPU(ctx context.Context, eng engine.Follower, local bool, i engine.Server) (*handoff.GPU, error) {
 	device := cmp.Or(i.Labels[labelDevice], "CUDA")
 	var e gpu.Evidence
 	for deadline := time.Now().Add(proofPatience); ; {
-		lines, err := i.StartLines(ctx)
+		lines, err := engine.StartLines(ctx, eng, i)
 		if err != nil && ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -110,11 +101,10 @@ func proveGPU(ctx context.Context, eng *dockerEngine, i *engine.Instance) (*hand
 		}
 	}
 	if !e.Proven() {
-		f := noGPU("the server is healthy, but does not use the GPU", imageOf{Labels: i.Labels}, gpu.Circumstances{
-			Evidence: e, Host: hostGPU(ctx, eng.local), Given: true, Asked: i.Labels[labelDeviceMask],
+		f := noGPU("the server is healthy, but does not use the GPU", i.Labels, gpu.Circumstances{
+			Evidence: e, Host: hostGPU(ctx, local), Given: true, Asked: i.Labels[engine.LabelDeviceMask],
 		})
-		f.Why = errors.Join(f.Why, errUnproven)
-		return nil, f.WithLines(append(slices.Clone(e.Lines), e.Trouble...))
+		return nil, pool.Because(f.WithLines(append(slices.Clone(e.Lines), e.Trouble...)), pool.NoGPU)
 	}
 	out := &handoff.GPU{Backend: e.Backend, Evidence: e.Lines}
 	for _, dev := range e.Devices {
@@ -129,13 +119,13 @@ func gpuBefore(ctx context.Context, eng *dockerEngine, r images.Request, opt Run
 	if images.DeviceOf(r.Variant) != "CUDA" || opt.GPUs == "none" || opt.AllowCPU || !eng.local {
 		return nil
 	}
-	access, err := engine.New(eng.client, eng.at, nil).GPUAccess(ctx, "CUDA")
-	if err != nil || access.Sure {
+	facts, err := eng.servers(nil).Facts(ctx)
+	if err != nil || facts.NVIDIA {
 		return err
 	}
 	if host := hostGPU(ctx, true); host.Driver == "" && len(host.Devices) == 0 {
 		return fault.New(fault.Engine, "there is no NVIDIA GPU to run on", errors.New(host.Why),
-			"install its driver and NVIDIA's container toolkit (see llorch-bk doctor), run on the CPU with --allow-cpu, or only build with llorch-bk build --cuda")
+			"install its driver and NVIDIA's container toolkit (see llorch-bk doctor), run on the CPU with `allow-cpu`, or only build with llorch-bk build")
 	}
 	return nil
 }

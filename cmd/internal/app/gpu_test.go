@@ -12,6 +12,7 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/engine"
 	"github.com/llorch/llorch-bk/runtime/handoff"
+	"github.com/llorch/llorch-bk/runtime/pool"
 )
 
 func init() { proofPatience = 300 * time.Millisecond }
@@ -38,21 +39,30 @@ func TestReadyWithAGPU(t *testing.T) {
 			f := startEngine(t)
 			f.log = log
 			f.addServer("c1", dir, "default", "r0", llama(t, nil), filepath.Join(dir, "llamacpp.json"), func(c *container.InspectResponse) {
-				c.Config.Labels[labelDeviceMask], c.Config.Labels[labelDevice] = "all", "CUDA"
+				c.Config.Labels[engine.LabelDeviceMask], c.Config.Labels[labelDevice] = "all", "CUDA"
 			})
-			eng := f.connect(t)
-			i, err := engine.New(eng.client, eng.at, nil).Find(t.Context(), dir, "default", "r0")
-			if err != nil || i == nil {
-				t.Fatal(i, err)
+			c := f.connect(t)
+			eng := c.servers(nil)
+			found, err := eng.Observe(t.Context(), dir)
+			if err != nil || len(found) != 1 {
+				t.Fatal(found, err)
 			}
 			d, err := OpenDisplay(t.Output(), "plain")
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer d.Close()
-			opt := options(dir)
-			got, err := f.app(t).ready(t.Context(), d, eng, i, request{RunOptions: opt}, false)
-			h, readErr := handoff.Read(i.Handoff)
+			seen, err := c.observer(eng).project(t.Context(), dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ops := c.operations(d, eng, fakeID)
+			ops.timeout = time.Minute
+			want := pool.Wanted{Spec: engine.Spec{Project: dir, Pool: "default", Replica: "r0", GPUs: "all", Device: "CUDA"}}
+			seen.Servers[0].RunDigest = want.Spec.RunDigest()
+			_, err = pool.Run(want, seen).Execute(t.Context(), ops)
+			h, readErr := handoff.Read(found[0].Handoff)
+			got := Running{Handoff: h}
 			if changed := f.done(); len(changed) > 0 {
 				t.Errorf("it was not left alone: %v", changed)
 			}
@@ -63,7 +73,7 @@ func TestReadyWithAGPU(t *testing.T) {
 				return
 			}
 			report := fault.Report(err)
-			if fault.ClassOf(err) != fault.Engine || !errors.Is(err, errUnproven) || !strings.Contains(report, "no usable GPU found") || !strings.Contains(report, "--allow-cpu") {
+			if fault.ClassOf(err) != fault.Engine || !errors.Is(err, pool.NoGPU) || !strings.Contains(report, "no usable GPU found") || !strings.Contains(report, "`allow-cpu`") {
 				t.Errorf("got %v:\n%s", err, report)
 			}
 			if readErr == nil {

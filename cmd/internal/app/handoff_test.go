@@ -18,12 +18,12 @@ import (
 )
 
 // instance is a container that serves at url, with labels.
-func instance(url string, labels map[string]string) *engine.Instance {
+func instance(url string, labels map[string]string) engine.Server {
 	l := runLabels(request{ref: model.Ref{Raw: "file:m.gguf"}}, "", "", []string{"--metrics"})
 	for name, value := range labels {
 		l[name] = value
 	}
-	return &engine.Instance{
+	return engine.Server{
 		ID: "c0ffee", Name: "llorch-chat-r1-00000000", Project: "/p", Pool: "chat", Replica: "r1", RunDigest: "sha256:2222",
 		Image: "sha256:1111", ImageRef: "llorch-bk:test", URL: url, Handoff: "/p/llamacpp-chat-r1.json", ModelPath: "/models/m.gguf",
 		Labels: l, State: engine.State{Status: "running", Running: true, StartedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))},
@@ -38,7 +38,7 @@ func TestDescribe(t *testing.T) {
 	url := llama(t, nil)
 	labels := map[string]string{
 		images.LabelCommit: "de3ff81000000000000000000000000000000000", images.LabelRef: "v0.5.0", images.LabelVariant: "cuda",
-		images.LabelRecipe: "sha256:3333", labelDeviceMask: "0,1",
+		images.LabelRecipe: "sha256:3333", engine.LabelDeviceMask: "0,1",
 	}
 	got, err := describe(t.Context(), instance(url, labels))
 	if err != nil {
@@ -102,8 +102,8 @@ func TestDescribeOfAServerThatDoesNotKnow(t *testing.T) {
 
 func TestDescribeFails(t *testing.T) {
 	t.Parallel()
-	if _, err := describe(t.Context(), instance(nobody, map[string]string{labelFlags: "none"})); err == nil || !strings.Contains(err.Error(), labelFlags) {
-		t.Errorf("error = %v, want one about %s", err, labelFlags)
+	if _, err := describe(t.Context(), instance(nobody, map[string]string{engine.LabelFlags: "none"})); err == nil || !strings.Contains(err.Error(), engine.LabelFlags) {
+		t.Errorf("error = %v, want one about %s", err, engine.LabelFlags)
 	}
 	reason := errors.New("the user went away")
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -122,9 +122,9 @@ func TestRunLabels(t *testing.T) {
 		flags  []string
 		want   map[string]string
 	}{
-		"no flags": {"", "", nil, map[string]string{labelModelRef: "hf:org/repo/m.gguf", labelFlags: "[]"}},
-		"flags":    {"", "", []string{"--alias", `a "b"`}, map[string]string{labelModelRef: "hf:org/repo/m.gguf", labelFlags: `["--alias","a \"b\""]`}},
-		"GPUs":     {"0,1", "CUDA", nil, map[string]string{labelModelRef: "hf:org/repo/m.gguf", labelFlags: "[]", labelDeviceMask: "0,1", labelDevice: "CUDA"}},
+		"no flags": {"", "", nil, map[string]string{engine.LabelModel: "hf:org/repo/m.gguf", engine.LabelFlags: "[]"}},
+		"flags":    {"", "", []string{"--alias", `a "b"`}, map[string]string{engine.LabelModel: "hf:org/repo/m.gguf", engine.LabelFlags: `["--alias","a \"b\""]`}},
+		"GPUs":     {"0,1", "CUDA", nil, map[string]string{engine.LabelModel: "hf:org/repo/m.gguf", engine.LabelFlags: "[]", engine.LabelDeviceMask: "0,1", labelDevice: "CUDA"}},
 	} {
 		if d := cmp.Diff(c.want, runLabels(r, c.gpus, c.device, c.flags)); d != "" {
 			t.Errorf("%s (-want +got):\n%s", name, d)

@@ -11,7 +11,6 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/llorch/llorch-bk/images/fault"
-	"github.com/llorch/llorch-bk/runtime/engine"
 	"github.com/llorch/llorch-bk/runtime/model"
 )
 
@@ -222,12 +221,12 @@ func removeModels(s *model.Store, all []model.Stored, partials []model.Partial) 
 // served says of a model's path which pool's container has it; "" for none. Without
 // an engine nothing is served.
 func (a *App) served(ctx context.Context) (func(path string) string, error) {
-	docker, closeIt := a.maybeEngine(ctx)
-	defer closeIt()
-	if docker == nil {
+	eng, err := a.engine(ctx)
+	if err != nil {
 		return func(string) string { return "" }, nil
 	}
-	list, err := engine.New(docker, engine.Endpoint{}, nil).List(ctx, "")
+	defer eng.Close()
+	list, err := eng.servers(nil).Observe(ctx, "")
 	if err != nil {
 		return nil, interrupted(ctx, err)
 	}

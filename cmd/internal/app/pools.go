@@ -4,24 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/engine"
 	"github.com/llorch/llorch-bk/runtime/handoff"
-	"github.com/llorch/llorch-bk/runtime/health"
+	"github.com/llorch/llorch-bk/runtime/pool"
+	"github.com/llorch/llorch-bk/runtime/replica"
 )
 
-// The states of a pool's replica, as ps shows them.
+// The states of a running replica, as ps shows them.
 const (
-	StateReady   = "ready"
-	StateLoading = "loading"
-	StateSilent  = "not answering"
+	StateReady   = string(pool.Ready)
+	StateLoading = string(pool.Loading)
+	StateSilent  = string(pool.Silent)
 )
 
 // Pool is a replica of a pool as it is now.
@@ -50,7 +48,7 @@ type PsOptions struct {
 // Ps lists pools as the engine tells of them, and sets their handoffs right:
 // one that is missing is written, one that is no longer true is removed.
 func (a *App) Ps(ctx context.Context, opt PsOptions) ([]Pool, error) {
-	dir, err := filepath.Abs(opt.HandoffDir)
+	dir, err := handoff.Resolve(opt.HandoffDir)
 	if err != nil {
 		return nil, err
 	}
@@ -59,106 +57,95 @@ func (a *App) Ps(ctx context.Context, opt PsOptions) ([]Pool, error) {
 		return nil, err
 	}
 	defer eng.Close()
-	project := dir
-	if opt.AllProjects {
-		project = ""
+	on := eng.servers(nil)
+	look := eng.observer(on)
+	seen, err := look.project(ctx, dir)
+	if err == nil && opt.AllProjects {
+		seen.Servers, err = on.Observe(ctx, "")
 	}
-	found, err := engine.New(eng.client, eng.at, nil).List(ctx, project)
+	if err == nil {
+		err = look.answers(ctx, &seen)
+	}
 	if err != nil {
 		return nil, interrupted(ctx, err)
 	}
-	pools := make([]Pool, 0, len(found))
-	for _, i := range found {
-		p := Pool{
-			Pool: i.Pool, Replica: i.Replica, State: stateOf(ctx, i), URL: i.URL, Image: i.ImageRef,
-			Model: i.Labels[labelModelRef], Since: i.State.StartedAt, Project: i.Project, Container: i.Name,
+	if err := a.reconcile(ctx, eng, look, dir, seen); err != nil {
+		return nil, interrupted(ctx, err)
+	}
+	return list(dir, opt.AllProjects, seen), nil
+}
+
+// reconcile carries out what makes a project's handoffs true, replica by replica. One
+// that somebody else is at is left to them.
+func (a *App) reconcile(ctx context.Context, eng *dockerEngine, look observer, project string, seen pool.Seen) error {
+	on := eng.servers(nil)
+	plan := pool.Reconcile(project, seen)
+	for _, id := range plan.Replicas() {
+		release, err := a.claims().Try(id)
+		if err != nil {
+			return err
 		}
+		if release == nil {
+			continue
+		}
+		err = func() error {
+			defer release()
+			// What was seen before the claim may have changed since.
+			now, err := look.project(ctx, project)
+			if err == nil {
+				err = look.answers(ctx, &now)
+			}
+			if err == nil {
+				_, err = pool.Reconcile(project, now).Only(id).Execute(ctx, eng.operations(nil, on, now.Engine))
+			}
+			return err
+		}()
 		if ctx.Err() != nil {
-			// A question that was broken off has no answer to act upon.
-			return nil, interrupted(ctx, context.Cause(ctx))
+			return context.Cause(ctx)
 		}
-		if i.Project == dir {
-			if err := a.reconcile(ctx, eng, i, p.State); err != nil {
-				if ctx.Err() != nil {
-					return nil, interrupted(ctx, err)
-				}
-				// One file that is not as it should be is no reason to show nothing.
-				a.say("warning: the handoff of %s: %v", i.Pool, err)
-			}
+		if err != nil {
+			// One file that is not as it should be is no reason to show nothing.
+			a.say("warning: the handoff of %s: %v", id, err)
 		}
-		if _, err := os.Stat(i.Handoff); err == nil {
-			p.Handoff = i.Handoff
-		}
-		pools = append(pools, p)
 	}
-	return pools, interrupted(ctx, sweep(dir, eng.remote(), found))
-}
-
-// stateOf asks a replica how it is.
-func stateOf(ctx context.Context, i *engine.Instance) string {
-	if !i.State.Running {
-		if i.State.Status == "exited" {
-			return fmt.Sprintf("exited (%d)", i.State.ExitCode)
-		}
-		return i.State.Status
-	}
-	switch step := health.Look(ctx, i.URL); {
-	case step == health.Ready:
-		return StateReady
-	case step == health.Loading, time.Since(i.State.StartedAt) < startingFor:
-		return StateLoading
-	}
-	return StateSilent
-}
-
-// startingFor is how long a server that does not answer may still be about to
-// open its port.
-const startingFor = time.Minute
-
-// reconcile makes a replica's handoff say the truth. A server that is too busy
-// to answer keeps what it has.
-func (a *App) reconcile(ctx context.Context, eng *dockerEngine, i *engine.Instance, state string) error {
-	switch state {
-	case StateReady:
-		_, err := writeHandoff(ctx, eng, i)
-		return err
-	case StateSilent:
-		return nil
-	}
-	return handoff.Remove(i.Project, i.Pool, i.Replica)
-}
-
-// ours says whether a file of the handoff folder is a handoff that this program
-// wrote for a container on the engine at host: another program may write there
-// too, and another engine's containers cannot be seen from here.
-func ours(file, host string, h handoff.Handoff) bool {
-	return h.Container.ID != "" && h.EngineHost == host && file == handoff.FileName(h.PoolID, h.ReplicaID)
-}
-
-// sweep removes the project's handoffs that no container stands behind.
-func sweep(dir, host string, found []*engine.Instance) error {
-	files, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		if !strings.HasSuffix(f.Name(), ".json") {
-			continue
-		}
-		h, err := handoff.Read(filepath.Join(dir, f.Name()))
-		if err != nil || !ours(f.Name(), host, h) {
-			continue
-		}
-		if !slices.ContainsFunc(found, func(i *engine.Instance) bool { return i.ID == h.Container.ID }) {
-			if err := handoff.Remove(dir, h.PoolID, h.ReplicaID); err != nil {
-				return err
-			}
-		}
+	for _, n := range plan.Notes {
+		a.say("note: %s", n)
 	}
 	return nil
+}
+
+// list are the rows of ps: a row for each replica, also while it is replaced.
+func list(project string, all bool, seen pool.Seen) []Pool {
+	out := []Pool{}
+	for _, s := range seen.Servers {
+		if s.Foreign || !all && s.Project != project {
+			continue
+		}
+		beside := func(o engine.Server) bool { return o.Of() == s.Of() && o.ID != s.ID && !o.Foreign }
+		if i := slices.IndexFunc(seen.Servers, beside); i >= 0 && (s.State.Running == seen.Servers[i].State.Running && s.Standby || !s.State.Running && seen.Servers[i].State.Running) {
+			continue
+		}
+		p := Pool{
+			Pool: s.Pool, Replica: s.Replica, State: stateOf(s, seen.Health[s.ID]), URL: s.URL, Image: s.ImageRef,
+			Model: s.Labels[engine.LabelModel], Since: s.State.StartedAt, Project: s.Project, Container: s.Name,
+		}
+		if _, err := os.Stat(s.Handoff); err == nil {
+			p.Handoff = s.Handoff
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// stateOf is a replica's state in a word.
+func stateOf(s engine.Server, health pool.Health) string {
+	switch {
+	case s.State.Running:
+		return string(health)
+	case s.State.Status == "exited":
+		return fmt.Sprintf("exited (%d)", s.State.ExitCode)
+	}
+	return s.State.Status
 }
 
 // StopOptions say what is stopped.
@@ -174,55 +161,95 @@ type StopOptions struct {
 // Stop ends pools and returns what it ended. Handoffs go first, also those of
 // an engine that does not answer: nobody is to bind what may be gone.
 func (a *App) Stop(ctx context.Context, opt StopOptions) ([]string, error) {
-	dir, err := filepath.Abs(opt.HandoffDir)
+	meant, err := opt.meant()
 	if err != nil {
-		return nil, err
-	}
-	pools := opt.Pools
-	if opt.All && len(pools) > 0 {
-		return nil, fault.New(fault.Usage, "--all and the names of pools exclude each other", nil, "see llorch-bk stop --help")
-	}
-	if len(pools) == 0 {
-		pools = []string{handoff.DefaultPool}
-	}
-	for _, p := range pools {
-		if err := handoff.ValidID(p); err != nil {
-			return nil, fault.New(fault.Usage, "no pool can be called "+p, err, "llorch-bk ps lists the pools")
-		}
-	}
-	meant := func(pool string) bool { return opt.All || slices.Contains(pools, pool) }
-	if err := removeHandoffs(dir, meant); err != nil {
 		return nil, err
 	}
 	eng, err := a.engine(ctx)
 	if err != nil {
-		return nil, err
+		if ctx.Err() != nil || fault.ClassOf(err) != fault.Machine {
+			return nil, err
+		}
+		return nil, errors.Join(err, a.withdrawAll(ctx, meant))
 	}
 	defer eng.Close()
-	found, err := engine.New(eng.client, eng.at, nil).List(ctx, dir)
+	s := stopper{claims: a.claims(), look: eng.observer(eng.servers(nil)), eng: eng, grace: opt.Grace, meant: meant, say: a.say}
+	return s.stop(ctx)
+}
+
+// meant are the replicas that a stop is about.
+func (opt StopOptions) meant() (pool.Meant, error) {
+	dir, err := handoff.Resolve(opt.HandoffDir)
+	if err != nil {
+		return pool.Meant{}, err
+	}
+	m := pool.Meant{Project: dir, All: opt.All, Pools: opt.Pools}
+	if m.All && len(m.Pools) > 0 {
+		return m, fault.New(fault.Usage, "`all` and the names of pools exclude each other", nil, "see llorch-bk stop --help")
+	}
+	if len(m.Pools) == 0 {
+		m.Pools = []string{handoff.DefaultPool}
+	}
+	for _, p := range m.Pools {
+		if err := handoff.ValidID(p); err != nil {
+			return m, fault.New(fault.Usage, "no pool can be called "+p, err, "llorch-bk ps lists the pools")
+		}
+	}
+	return m, nil
+}
+
+// withdrawAll removes the handoffs of pools whose engine does not answer.
+func (a *App) withdrawAll(ctx context.Context, meant pool.Meant) error {
+	entries, err := handoff.List(meant.Project)
+	if err != nil {
+		return err
+	}
+	plan := pool.Halt(meant, pool.Seen{Unreachable: true, Handoffs: handoffs(entries)})
+	for _, id := range plan.Replicas() {
+		release, err := a.claims().Acquire(ctx, id, func() {})
+		if err != nil {
+			return err
+		}
+		_, err = plan.Only(id).Execute(ctx, &operations{files: folder{}})
+		release()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stopper stops pools.
+type stopper struct {
+	claims claims
+	look   observer
+	eng    *dockerEngine
+	grace  time.Duration
+	meant  pool.Meant
+	say    func(format string, args ...any)
+}
+
+func (s stopper) stop(ctx context.Context) ([]string, error) {
+	seen, err := s.look.project(ctx, s.meant.Project)
 	if err != nil {
 		return nil, interrupted(ctx, err)
 	}
+	plan := pool.Halt(s.meant, seen)
 	var stopped []string
 	var failed []error
-	for _, i := range found {
-		if !meant(i.Pool) {
-			continue
-		}
-		// A run that was waiting may have written the handoff since.
-		err := errors.Join(i.Stop(ctx, opt.Grace), handoff.Remove(dir, i.Pool, i.Replica))
+	for _, id := range plan.Replicas() {
+		err := s.replica(ctx, id)
 		if ctx.Err() != nil {
-			return stopped, interrupted(ctx, err)
+			return stopped, interrupted(ctx, errors.Join(err, context.Cause(ctx)))
 		}
 		if err != nil {
-			failed = append(failed, fmt.Errorf("%s: %w", i.Pool, err))
-			continue
+			failed = append(failed, fmt.Errorf("%s: %w", id, err))
+		} else if slices.Contains(plan.Stopped, id) {
+			stopped = append(stopped, id.String())
 		}
-		name := i.Pool
-		if i.Replica != handoff.DefaultReplica {
-			name += "/" + i.Replica
-		}
-		stopped = append(stopped, name)
+	}
+	for _, n := range plan.Notes {
+		s.say("note: %s", n)
 	}
 	if len(failed) > 0 {
 		return stopped, fault.New(fault.Unexpected, "not everything could be stopped", errors.Join(failed...), "look at the engine's log, or remove the container by hand: docker rm -f NAME")
@@ -230,23 +257,49 @@ func (a *App) Stop(ctx context.Context, opt StopOptions) ([]string, error) {
 	return stopped, nil
 }
 
-func removeHandoffs(dir string, meant func(string) bool) error {
-	files, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+// replica stops one replica once nobody else is at it.
+func (s stopper) replica(ctx context.Context, id replica.ID) error {
+	release, err := s.claim(ctx, id)
 	if err != nil {
 		return err
 	}
-	for _, f := range files {
-		h, err := handoff.Read(filepath.Join(dir, f.Name()))
-		if err == nil && meant(h.PoolID) && ours(f.Name(), h.EngineHost, h) {
-			if err := handoff.Remove(dir, h.PoolID, h.ReplicaID); err != nil {
-				return err
-			}
+	defer release()
+	seen, err := s.look.project(ctx, id.Project)
+	if err != nil {
+		return err
+	}
+	_, err = pool.Halt(s.meant, seen).Only(id).Execute(ctx, s.ops(seen))
+	return err
+}
+
+// claim takes a replica's claim. A run that has it waits for a server: that one ends,
+// so that the run does.
+func (s stopper) claim(ctx context.Context, id replica.ID) (func(), error) {
+	for said := false; ; said = true {
+		release, err := s.claims.Try(id)
+		if err != nil || release != nil {
+			return release, err
+		}
+		if !said {
+			s.say("note: another llorch-bk is starting %s: it is told to give up", id)
+		}
+		seen, err := s.look.project(ctx, id.Project)
+		if err == nil {
+			_, err = pool.Break(id, seen).Execute(ctx, s.ops(seen))
+		}
+		if err == nil {
+			err = pause(ctx)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
-	return nil
+}
+
+func (s stopper) ops(seen pool.Seen) *operations {
+	ops := s.eng.operations(nil, s.eng.servers(nil), seen.Engine)
+	ops.grace = s.grace
+	return ops
 }
 
 // LogsOptions say which log is printed.
@@ -257,7 +310,7 @@ type LogsOptions struct {
 
 // Logs prints a replica's log.
 func (a *App) Logs(ctx context.Context, opt LogsOptions) error {
-	dir, err := filepath.Abs(opt.HandoffDir)
+	dir, err := handoff.Resolve(opt.HandoffDir)
 	if err != nil {
 		return err
 	}
@@ -266,12 +319,15 @@ func (a *App) Logs(ctx context.Context, opt LogsOptions) error {
 		return err
 	}
 	defer eng.Close()
-	i, err := engine.New(eng.client, eng.at, nil).Find(ctx, dir, opt.Pool, opt.Replica)
+	on, id := eng.servers(nil), replica.ID{Project: dir, Pool: opt.Pool, Replica: opt.Replica}
+	found, err := on.Observe(ctx, dir)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
-	if i == nil {
-		return fault.New(fault.Usage, fmt.Sprintf("this project has no pool %q", opt.Pool), nil, "llorch-bk ps lists the pools")
+	for _, s := range found {
+		if s.Of() == id && !s.Foreign {
+			return interrupted(ctx, on.Logs(ctx, s, a.Out, engine.LogOptions{Follow: opt.Follow}))
+		}
 	}
-	return interrupted(ctx, i.Logs(ctx, a.Out, engine.LogOptions{Follow: opt.Follow}))
+	return pool.NoPool(id.String())
 }

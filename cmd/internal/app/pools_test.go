@@ -15,6 +15,9 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/engine"
 	"github.com/llorch/llorch-bk/runtime/handoff"
+	"github.com/llorch/llorch-bk/runtime/health"
+	"github.com/llorch/llorch-bk/runtime/pool"
+	"github.com/llorch/llorch-bk/runtime/replica"
 )
 
 // put writes the handoff of a container and gives its path.
@@ -22,7 +25,7 @@ func put(t *testing.T, dir, pool, replica, container string) string {
 	t.Helper()
 	path, err := handoff.Write(dir, handoff.Handoff{
 		Engine: handoff.EngineLlamaCPP, URL: nobody, PoolID: pool, ReplicaID: replica,
-		Container: handoff.Container{ID: container}, Schema: handoff.Schema,
+		Container: handoff.Container{ID: container}, EngineID: fakeID, Schema: handoff.Schema,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -72,56 +75,94 @@ func exists(t *testing.T, path string) bool {
 	return err == nil
 }
 
-func TestSweep(t *testing.T) {
+// ps removes the handoffs of servers that are gone, and no file of anybody else's.
+func TestPsLeavesForeignFiles(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	f, dir := startEngine(t), t.TempDir()
 	untouched := foreign(t, dir)
-	alive := put(t, dir, "default", "r0", "alive")
-	stale := put(t, dir, "default", "r1", "gone")
-	if err := sweep(dir, "", []*engine.Instance{{ID: "alive"}, {ID: "another"}}); err != nil {
-		t.Fatal(err)
-	}
-	if !exists(t, alive) || exists(t, stale) {
-		t.Errorf("the live one is there: %v; the stale one: %v", exists(t, alive), exists(t, stale))
-	}
-	untouched()
-	// The containers of another engine cannot be seen from this one.
-	if err := sweep(dir, "tcp://elsewhere:2376", nil); err != nil || !exists(t, alive) {
-		t.Errorf("seen from another engine, ours is there: %v (%v)", exists(t, alive), err)
-	}
+	alive, stale := put(t, dir, "default", "r0", "alive"), put(t, dir, "default", "r1", "gone")
+	f.addServer("alive", dir, "default", "r0", llama(t, nil), alive)
 	// A handoff without a container is another program's.
 	external := put(t, dir, "chat", "r0", "")
-	if err := sweep(dir, "", nil); err != nil {
-		t.Fatal(err)
+	ps := func(f *fakeEngine) {
+		t.Helper()
+		if _, err := f.app(t).Ps(t.Context(), PsOptions{HandoffDir: dir}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if exists(t, alive) || !exists(t, external) {
-		t.Errorf("with nothing running, ours is there: %v; the external one: %v", exists(t, alive), exists(t, external))
+	ps(f)
+	if !exists(t, alive) || exists(t, stale) || !exists(t, external) {
+		t.Errorf("the live one is there: %v; the stale one: %v; the external one: %v", exists(t, alive), exists(t, stale), exists(t, external))
 	}
-	if err := sweep(filepath.Join(dir, "absent"), "", nil); err != nil {
-		t.Errorf("a project without a folder: %v", err)
+	untouched()
+}
+
+// The servers of another engine cannot be seen from this one: not seen is not gone.
+func TestPsOnAnotherEngine(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, change := range map[string]func(*handoff.Handoff){
+		"another id":                    func(h *handoff.Handoff) { h.EngineID = "ANOTHER" },
+		"an older program's":            func(h *handoff.Handoff) { h.EngineID = "" },
+		"another address":               func(h *handoff.Handoff) { h.EngineID, h.EngineHost = "", "tcp://elsewhere:2376" },
+		"another id at this address":    func(h *handoff.Handoff) { h.EngineID = "ANOTHER" },
+		"another id and address":        func(h *handoff.Handoff) { h.EngineID, h.EngineHost = "ANOTHER", "tcp://elsewhere:2376" },
+		"a container with another's id": func(h *handoff.Handoff) { h.EngineID, h.Container.ID = "ANOTHER", "c2" },
+	} {
+		h := handoff.Handoff{PoolID: "default", ReplicaID: "r0", URL: nobody, Container: handoff.Container{ID: "c1"}, EngineID: fakeID}
+		change(&h)
+		path, err := handoff.Write(dir, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := startEngine(t).app(t).Ps(t.Context(), PsOptions{HandoffDir: dir}); err != nil {
+			t.Fatal(err)
+		}
+		if !exists(t, path) {
+			t.Errorf("%s: it is gone", name)
+		}
 	}
 }
 
-func TestRemoveHandoffs(t *testing.T) {
+// A project is the same through whatever link it is named.
+func TestPsThroughALink(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	untouched := foreign(t, dir)
-	first, second, other := put(t, dir, "default", "r0", "a"), put(t, dir, "default", "r1", "b"), put(t, dir, "chat", "r0", "c")
-	if err := removeHandoffs(dir, func(pool string) bool { return pool == "default" }); err != nil {
+	f, dir := startEngine(t), t.TempDir()
+	real := filepath.Join(dir, "real")
+	if err := errors.Join(os.Mkdir(real, 0o755), os.Symlink("real", filepath.Join(dir, "link"))); err != nil {
 		t.Fatal(err)
 	}
-	if exists(t, first) || exists(t, second) || !exists(t, other) {
-		t.Error("not just the pool's own were removed, or not all of them")
+	path := put(t, real, "default", "r0", "c1")
+	f.addServer("c1", real, "default", "r0", llama(t, nil), path)
+	pools, err := f.app(t).Ps(t.Context(), PsOptions{HandoffDir: filepath.Join(dir, "link")})
+	if err != nil || len(pools) != 1 || !exists(t, path) {
+		t.Errorf("pools %+v, %v; the handoff is there: %v", pools, err, exists(t, path))
 	}
-	if err := removeHandoffs(dir, func(string) bool { return true }); err != nil {
+}
+
+// A replica that somebody else is at is left to them.
+func TestPsLeavesWhatIsClaimed(t *testing.T) {
+	t.Parallel()
+	f, dir := startEngine(t), t.TempDir()
+	path := put(t, dir, "default", "r0", "gone")
+	release, err := f.app(t).claims().Acquire(t.Context(), replica.ID{Project: dir, Pool: "default", Replica: "r0"}, func() {})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if exists(t, other) {
-		t.Error("one is left")
+	ps := func() {
+		t.Helper()
+		if _, err := f.app(t).Ps(t.Context(), PsOptions{HandoffDir: dir}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	untouched()
-	if err := removeHandoffs(filepath.Join(dir, "absent"), func(string) bool { return true }); err != nil {
-		t.Errorf("a project without a folder: %v", err)
+	ps()
+	if !exists(t, path) {
+		t.Error("the handoff is gone, though somebody else has the replica")
+	}
+	release()
+	ps()
+	if exists(t, path) {
+		t.Error("the handoff of a server that is gone is still there")
 	}
 }
 
@@ -153,7 +194,11 @@ func TestStateOf(t *testing.T) {
 			t.Parallel()
 			i := instance(c.url, nil)
 			i.State = c.state
-			if got := stateOf(t.Context(), i); got != c.want {
+			seen := pool.Seen{At: time.Now(), Servers: []engine.Server{i}}
+			if err := (observer{step: health.Look}).answers(t.Context(), &seen); err != nil {
+				t.Fatal(err)
+			}
+			if got := stateOf(i, seen.Health[i.ID]); got != c.want {
 				t.Errorf("state = %q, want %q", got, c.want)
 			}
 		})
@@ -189,7 +234,7 @@ func TestPs(t *testing.T) {
 			if (p.Handoff != "") != (name == "default" || name == "moved") {
 				t.Errorf("%s: handoff %q", name, p.Handoff)
 			}
-			if p.Container != engine.ContainerName(p.Project, p.Pool, p.Replica) || p.Model != "file:m.gguf" || p.Image != "llorch-bk:test" {
+			if p.Container != (replica.ID{Project: p.Project, Pool: p.Pool, Replica: p.Replica}).Name() || p.Model != "file:m.gguf" || p.Image != "llorch-bk:test" {
 				t.Errorf("pool = %+v", p)
 			}
 		}
@@ -279,6 +324,7 @@ func TestStop(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f, dir, elsewhere := startEngine(t), t.TempDir(), t.TempDir()
+			untouched := foreign(t, dir)
 			paths := map[string]string{
 				"default": put(t, dir, "default", "r0", "c1"), "default-r1": put(t, dir, "default", "r1", "c2"),
 				"chat": put(t, dir, "chat", "r0", "c3"), "external": put(t, dir, "external", "r0", "c-gone"),
@@ -307,6 +353,7 @@ func TestStop(t *testing.T) {
 			if d := cmp.Diff(c.left, left); d != "" {
 				t.Errorf("handoffs that are left (-want +got):\n%s", d)
 			}
+			untouched()
 			if !exists(t, filepath.Join(elsewhere, "llamacpp.json")) {
 				t.Error("another project's handoff is gone")
 			}

@@ -12,19 +12,15 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/filters"
-	"github.com/docker/docker/api/types/image"
-	"github.com/docker/docker/api/types/volume"
 	"github.com/docker/docker/client"
 	"github.com/docker/go-units"
-	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
-	"github.com/llorch/llorch-bk/runtime/engine"
+	"github.com/llorch/llorch-bk/runtime/engine/docker"
+	"github.com/llorch/llorch-bk/runtime/pool"
 )
 
 // PruneKinds are what prune knows, in the order in which it goes about it.
-var PruneKinds = []string{"builders", "images", "volumes", "caches"}
+var PruneKinds = []string{pool.KindBuilders, pool.KindImages, pool.KindVolumes, pool.KindCaches}
 
 // PruneOptions say what is to be removed.
 type PruneOptions struct {
@@ -43,7 +39,8 @@ type Leftover struct {
 	Name string `json:"name"`
 	// Bytes is what it takes; 0 where that is not known.
 	Bytes int64 `json:"bytes,omitempty"`
-	// Note says more about it.
+	// Why it can go, and Note for what more there is to know.
+	Why  string `json:"why"`
 	Note string `json:"note,omitempty"`
 	// Removed is true once it is gone.
 	Removed bool `json:"removed"`
@@ -59,9 +56,9 @@ func (a *App) Prune(ctx context.Context, opt PruneOptions) ([]Leftover, error) {
 			return nil, fault.New(fault.Usage, fmt.Sprintf("prune knows no %q", k), nil, "it takes "+strings.Join(PruneKinds, ", "))
 		}
 	}
-	docker, closeIt := a.maybeEngine(ctx)
+	api, closeIt := a.maybeEngine(ctx)
 	defer closeIt()
-	found, err := a.leftovers(ctx, docker, opt.Kinds)
+	found, err := a.leftovers(ctx, api, opt.Kinds)
 	if err != nil || len(found) == 0 || opt.DryRun {
 		return found, interrupted(ctx, err)
 	}
@@ -88,35 +85,46 @@ func (a *App) Prune(ctx context.Context, opt PruneOptions) ([]Leftover, error) {
 	return found, nil
 }
 
-func (a *App) leftovers(ctx context.Context, docker *client.Client, kinds []string) ([]Leftover, error) {
+// leftovers are what can go, with how each is removed.
+func (a *App) leftovers(ctx context.Context, api *client.Client, kinds []string) ([]Leftover, error) {
 	wants := func(kind string) bool { return len(kinds) == 0 || slices.Contains(kinds, kind) }
+	var stock pool.Stock
+	removers := map[string]func(context.Context) error{}
+	var err error
+	if wants(pool.KindBuilders) {
+		stock.Builders, err = a.stockBuilders(ctx, api, removers)
+	}
+	if err == nil && api != nil && (wants(pool.KindImages) || wants(pool.KindVolumes)) {
+		stock.Engine, err = docker.Stock(ctx, api)
+	}
+	if err == nil && wants(pool.KindCaches) {
+		stock.Caches, err = a.stockCaches()
+	}
+	if err != nil {
+		return nil, err
+	}
 	var out []Leftover
-	add := func(more []Leftover, err error) error { out = append(out, more...); return err }
-	if wants("builders") {
-		if err := add(a.leftBuilders(ctx, docker)); err != nil {
-			return nil, err
+	for _, l := range pool.Prune(stock) {
+		if !wants(l.Kind) {
+			continue
 		}
-	}
-	if wants("images") && docker != nil {
-		if err := add(leftImages(ctx, docker)); err != nil {
-			return nil, err
+		remove := removers[l.ID]
+		switch l.Kind {
+		case pool.KindImages:
+			remove = func(ctx context.Context) error { return docker.RemoveImage(ctx, api, l.ID) }
+		case pool.KindVolumes:
+			remove = func(ctx context.Context) error { return docker.RemoveVolume(ctx, api, l.ID) }
+		case pool.KindCaches:
+			remove = func(context.Context) error { return os.RemoveAll(l.ID) }
 		}
-	}
-	if wants("volumes") && docker != nil {
-		if err := add(leftVolumes(ctx, docker)); err != nil {
-			return nil, err
-		}
-	}
-	if wants("caches") {
-		if err := add(a.leftCaches()); err != nil {
-			return nil, err
-		}
+		out = append(out, Leftover{Kind: l.Kind, Name: l.Name, Bytes: l.Bytes, Why: l.Why, Note: l.Note, remove: remove})
 	}
 	return out, nil
 }
 
-func (a *App) leftBuilders(ctx context.Context, docker *client.Client) ([]Leftover, error) {
-	m, err := a.manager(docker, nil)
+// stockBuilders are the builders, and into removers how each is removed.
+func (a *App) stockBuilders(ctx context.Context, api *client.Client, removers map[string]func(context.Context) error) ([]pool.Builder, error) {
+	m, err := a.manager(api, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -124,68 +132,21 @@ func (a *App) leftBuilders(ctx context.Context, docker *client.Client) ([]Leftov
 	if err != nil {
 		return nil, err
 	}
-	var out []Leftover
+	var out []pool.Builder
 	for _, s := range states {
-		l := Leftover{Kind: "builders", Name: s.Where, Bytes: s.Bytes, Note: "a " + s.Kind, remove: func(ctx context.Context) error { return m.Remove(ctx, s) }}
-		if !s.Running {
-			l.Note += ", stopped"
-			if s.Kind == "process" {
-				l.Bytes = size(s.Where)
-			}
+		b := pool.Builder{Where: s.Where, Kind: s.Kind, Running: s.Running, Bytes: s.Bytes}
+		if !s.Running && s.Kind == "process" {
+			b.Bytes = size(s.Where)
 		}
-		out = append(out, l)
+		removers[s.Where] = func(ctx context.Context) error { return m.Remove(ctx, s) }
+		out = append(out, b)
 	}
 	return out, nil
 }
 
-// leftImages are those that were built here and that no container is made of.
-func leftImages(ctx context.Context, docker *client.Client) ([]Leftover, error) {
-	list, err := docker.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", images.LabelRecipe))})
-	if err != nil {
-		return nil, fault.New(fault.Machine, "the engine's images cannot be listed", err, "look at its log")
-	}
-	containers, err := docker.ContainerList(ctx, container.ListOptions{All: true})
-	if err != nil {
-		return nil, fault.New(fault.Machine, "the engine's containers cannot be listed", err, "look at its log")
-	}
-	var out []Leftover
-	for _, img := range list {
-		if slices.ContainsFunc(containers, func(c container.Summary) bool { return c.ImageID == img.ID }) {
-			continue
-		}
-		l := Leftover{Kind: "images", Name: img.ID, Bytes: img.Size, remove: func(ctx context.Context) error {
-			// By id and with force all of its names go, and no container has it.
-			_, err := docker.ImageRemove(ctx, img.ID, image.RemoveOptions{Force: true, PruneChildren: true})
-			return err
-		}}
-		if len(img.RepoTags) > 0 {
-			l.Name = strings.Join(img.RepoTags, " ")
-		}
-		out = append(out, l)
-	}
-	return out, nil
-}
-
-// leftVolumes are models' and that no container has mounted.
-func leftVolumes(ctx context.Context, docker *client.Client) ([]Leftover, error) {
-	list, err := docker.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", engine.LabelRole+"="+engine.RoleModel), filters.Arg("dangling", "true"))})
-	if err != nil {
-		return nil, fault.New(fault.Machine, "the engine's volumes cannot be listed", err, "look at its log")
-	}
-	var out []Leftover
-	for _, v := range list.Volumes {
-		l := Leftover{Kind: "volumes", Name: v.Name, remove: func(ctx context.Context) error { return docker.VolumeRemove(ctx, v.Name, false) }}
-		if v.Options["device"] != "" {
-			l.Note = "shows " + v.Options["device"] + ", which stays"
-		}
-		out = append(out, l)
-	}
-	return out, nil
-}
-
-// leftCaches are what can be made again, but for the builder, which has a kind
+// stockCaches are what can be made again, but for the builder, which has a kind
 // of its own, and locks, which others may hold.
-func (a *App) leftCaches() ([]Leftover, error) {
+func (a *App) stockCaches() ([]pool.Cache, error) {
 	cache, err := a.CacheDir()
 	if err != nil {
 		return nil, err
@@ -197,12 +158,11 @@ func (a *App) leftCaches() ([]Leftover, error) {
 	if err != nil {
 		return nil, fault.New(fault.Machine, "the cache folder cannot be read", err, "check LLORCH_CACHE_DIR")
 	}
-	var out []Leftover
+	var out []pool.Cache
 	for _, e := range entries {
-		note, ours := cacheNotes[e.Name()]
 		path := filepath.Join(cache, e.Name())
-		if ours {
-			out = append(out, Leftover{Kind: "caches", Name: path, Bytes: size(path), Note: note, remove: func(context.Context) error { return os.RemoveAll(path) }})
+		if note, ours := cacheNotes[e.Name()]; ours {
+			out = append(out, pool.Cache{Path: path, Bytes: size(path), Note: note})
 		}
 	}
 	return out, nil
@@ -242,7 +202,11 @@ func PrintLeftovers(out io.Writer, all []Leftover) {
 			bytes = units.HumanSize(float64(l.Bytes))
 		}
 		sum += l.Bytes
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", strings.TrimSuffix(l.Kind, "s"), bytes, l.Name, l.Note)
+		note := l.Note
+		if note == "" {
+			note = l.Why
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", strings.TrimSuffix(l.Kind, "s"), bytes, l.Name, note)
 	}
 	fmt.Fprintf(tw, "all\t%s\t\t\n", units.HumanSize(float64(sum)))
 	_ = tw.Flush()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/docker/go-units"
 	"github.com/llorch/llorch-bk/images"
@@ -13,6 +14,7 @@ import (
 	"github.com/llorch/llorch-bk/runtime/engine"
 	"github.com/llorch/llorch-bk/runtime/handoff"
 	"github.com/llorch/llorch-bk/runtime/model"
+	"github.com/llorch/llorch-bk/runtime/pool"
 )
 
 // request is RunOptions checked, before anything was started.
@@ -30,7 +32,7 @@ func check(opt RunOptions) (request, error) {
 	r := request{RunOptions: opt}
 	var err error
 	if err := errors.Join(handoff.ValidID(opt.Pool), handoff.ValidReplicaID(opt.Replica)); err != nil {
-		return r, fault.New(fault.Usage, "the pool cannot be called that", err, "check --pool and --replica")
+		return r, fault.New(fault.Usage, "the pool cannot be called that", err, "check `pool` and `replica`")
 	}
 	if r.ref, err = model.Parse(opt.Model); err != nil {
 		return r, err
@@ -40,13 +42,13 @@ func check(opt RunOptions) (request, error) {
 	}
 	if opt.Memory != "" {
 		if r.memory, err = units.RAMInBytes(opt.Memory); err != nil {
-			return r, fault.New(fault.Usage, "--memory "+opt.Memory+" is no size", err, "write it as 8g or 512m")
+			return r, fault.New(fault.Usage, "`memory` must be a size, got "+strconv.Quote(opt.Memory), err, "write it as 8g or 512m")
 		}
 	}
-	if r.Ctx < 0 || r.Timeout <= 0 || r.StallTimeout <= 0 {
-		return r, fault.New(fault.Usage, "--ctx must not be negative, and --timeout and --stall-timeout must be above zero", nil, "see llorch-bk run --help")
+	if err := checkPatience(opt); err != nil {
+		return r, err
 	}
-	if r.HandoffDir, err = filepath.Abs(opt.HandoffDir); err != nil {
+	if r.HandoffDir, err = handoff.Resolve(opt.HandoffDir); err != nil {
 		return r, err
 	}
 	if err := handoff.CheckWritable(r.HandoffDir); err != nil {
@@ -55,6 +57,37 @@ func check(opt RunOptions) (request, error) {
 	// What a spec itself knows to be wrong: address, port, limits, policies.
 	probe := r.spec(imageOf{ID: "checked later"}, model.Local{Path: "/checked/later.gguf"}, nil)
 	return r, probe.Validate()
+}
+
+// checkPatience says what is wrong with a run's numbers that no Spec knows of.
+func checkPatience(opt RunOptions) error {
+	switch {
+	case opt.Ctx < 0:
+		return fault.New(fault.Usage, fmt.Sprintf("`ctx` must not be negative, got %d", opt.Ctx), nil, "leave it out for the model's own context")
+	case opt.Timeout <= 0:
+		return fault.New(fault.Usage, fmt.Sprintf("`timeout` must be above zero, got %v", opt.Timeout), nil, "write it as 30m")
+	case opt.StallTimeout <= 0:
+		return fault.New(fault.Usage, fmt.Sprintf("`stall-timeout` must be above zero, got %v", opt.StallTimeout), nil, "write it as 2m")
+	}
+	return nil
+}
+
+// wanted is what a run wants of its pool.
+func (r request) wanted(img imageOf, m model.Local) (pool.Wanted, error) {
+	spec, err := r.specOf(img, m)
+	if err != nil {
+		return pool.Wanted{}, err
+	}
+	w := pool.Wanted{Spec: spec}
+	if r.AllowCPU && spec.GPUs != "" {
+		r.GPUs = "none"
+		cpu, err := r.specOf(img, m)
+		if err != nil {
+			return pool.Wanted{}, err
+		}
+		w.CPU = &cpu
+	}
+	return w, nil
 }
 
 // specOf is the container for a run, with the flags that its server gets.
@@ -74,7 +107,7 @@ func (r request) spec(img imageOf, m model.Local, flags []string) engine.Spec {
 		Handoff: filepath.Join(r.HandoffDir, handoff.FileName(r.Pool, r.Replica)),
 		Image:   img.ID, ImageRef: img.Ref,
 		Flags:  flags,
-		Model:  engine.Mount{HostFile: m.Path, HostDir: m.Dir, SHA256: m.SHA256},
+		Model:  engine.Model{HostFile: m.Path, HostDir: m.Dir, SHA256: m.SHA256},
 		Listen: r.Listen, Port: r.Port,
 		User: serverUser(m),
 		GPUs: gpus, Device: device, GPUCache: gpus != "",

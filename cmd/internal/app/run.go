@@ -9,8 +9,9 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/engine"
 	"github.com/llorch/llorch-bk/runtime/handoff"
-	"github.com/llorch/llorch-bk/runtime/health"
 	"github.com/llorch/llorch-bk/runtime/model"
+	"github.com/llorch/llorch-bk/runtime/pool"
+	"github.com/llorch/llorch-bk/runtime/replica"
 )
 
 // DefaultModel is small, instructable and free to use (Apache-2.0): half a
@@ -104,7 +105,7 @@ func reach(eng *dockerEngine, r request) error {
 		return nil
 	}
 	return fault.New(fault.Machine, "the engine at "+eng.at.Host+" is another machine", errors.New("a server on its 127.0.0.1 cannot be reached from here"),
-		"name an address of that machine with --listen; the server then listens there for whoever can reach it")
+		"name an address of that machine with `listen`; the server then listens there for whoever can reach it")
 }
 
 // modelProgress shows a fetch in the display.
@@ -114,127 +115,86 @@ func (p modelProgress) Begin(name string, total int64) model.Task { return p.d.B
 
 // launch brings the pool to the wanted state and proves that it is ready.
 func (a *App) launch(ctx context.Context, w *runner, img imageOf, m model.Local) (Running, error) {
-	d, eng, r := w.d, w.eng, w.r
-	arch := engineArch(ctx, eng)
-	if err := eng.runsHere(img, arch); err != nil {
+	if err := w.eng.runsHere(img, engineArch(ctx, w.eng)); err != nil {
 		return Running{}, err
 	}
-	spec, err := r.specOf(img, m)
+	want, err := w.r.wanted(img, m)
 	if err != nil {
 		return Running{}, err
 	}
-	var copying *Step
-	docker := engine.New(eng.client, eng.at, func(done, total int64) {
-		if copying == nil {
-			copying = d.Begin("copy the model into the engine", total)
-		}
-		copying.Set(done)
-		if done == total {
-			copying.End(nil)
-		}
-	})
-	old, err := docker.Find(ctx, r.HandoffDir, r.Pool, r.Replica)
+	eng := w.eng.servers(w.d)
+	facts, err := eng.Facts(ctx)
 	if err != nil {
 		return Running{}, err
 	}
-	if old != nil && old.State.Running && old.RunDigest == spec.RunDigest() {
-		running, err := a.ready(ctx, d, eng, old, r, false)
-		running.Already = true
-		return running, err
+	ops := w.eng.operations(w.d, eng, facts.ID)
+	ops.labels, ops.timeout, ops.stallTimeout = img.Labels, w.r.Timeout, w.r.StallTimeout
+	l := launcher{
+		claims: a.claims(), look: w.eng.observer(eng), ops: ops,
+		busy: func() { w.d.notice("another llorch-bk is at pool " + want.Spec.Pool + ": this one waits for it") },
+		first: func() {
+			w.onGPU = want.Spec.GPUs != ""
+			w.fits(ctx, m.Header())
+		},
 	}
-	if spec.GPUs != "" {
-		if err := a.findGPU(ctx, d, eng, docker, &spec, img); err != nil {
-			if !r.AllowCPU || fault.ClassOf(err) != fault.Engine || ctx.Err() != nil {
-				return Running{}, err
-			}
-			d.notice("the GPU cannot be used, so the server runs on the CPU: " + oneLine(err))
-			r.GPUs = "none"
-			if spec, err = r.specOf(img, m); err != nil {
-				return Running{}, err
-			}
-			if old != nil && old.State.Running && old.RunDigest == spec.RunDigest() {
-				running, err := a.ready(ctx, d, eng, old, r, false)
-				running.Already = true
-				return running, err
-			}
-		}
+	return l.bring(ctx, want)
+}
+
+// launcher brings one replica to what is wanted.
+type launcher struct {
+	claims claims
+	look   observer
+	ops    *operations
+	// busy is called if somebody else has to be waited for, first before the first
+	// server is started.
+	busy, first func()
+}
+
+// rounds is how often everything is looked at again since somebody who does not
+// share our locks acted first. Each round waits for what that one did.
+const rounds = 100
+
+// bring makes plans and carries them out until one was carried out whole.
+func (l launcher) bring(ctx context.Context, want pool.Wanted) (Running, error) {
+	id := want.Spec.Of()
+	release, err := l.claims.Acquire(ctx, id, l.busy)
+	if err != nil {
+		return Running{}, err
 	}
-	w.onGPU = spec.GPUs != ""
-	w.fits(ctx, m.Header())
-	if old != nil {
-		if err := a.replace(ctx, d, old, &spec); err != nil {
+	defer release()
+	for range rounds {
+		seen, err := l.look.run(ctx, want.Spec)
+		if err != nil {
 			return Running{}, err
 		}
-	}
-	// A handoff without its container is a lie, whoever left it.
-	if err := handoff.Remove(r.HandoffDir, r.Pool, r.Replica); err != nil {
-		return Running{}, err
-	}
-	var started *engine.Instance
-	err = d.Do("start "+spec.Name(), func(*Step) error {
-		started, err = docker.Start(ctx, spec)
-		return err
-	})
-	if err != nil {
-		return Running{}, err
-	}
-	running, err := a.ready(ctx, d, eng, started, r, true)
-	if r.AllowCPU && errors.Is(err, errUnproven) {
-		// What did not prove itself is gone; the same without a GPU may take its place.
-		d.notice("the GPU is not used, so the server runs on the CPU: " + oneLine(err))
-		w.r.GPUs = "none"
-		return a.launch(ctx, w, img, m)
-	}
-	return running, err
-}
-
-// replace ends what the pool ran before; its port is kept where it may be.
-func (a *App) replace(ctx context.Context, d *Display, old *engine.Instance, spec *engine.Spec) error {
-	if spec.Port == 0 {
-		spec.PreferPort = old.Port
-	}
-	return d.Do("stop what "+old.Pool+" ran before", func(*Step) error {
-		if err := handoff.Remove(old.Project, old.Pool, old.Replica); err != nil {
-			return err
+		plan := pool.Run(want, seen)
+		if l.first != nil && plan.Starts() {
+			l.first()
+			l.first = nil
 		}
-		return old.Stop(ctx, grace)
-	})
+		started, err := plan.Execute(ctx, l.ops)
+		if ctx.Err() == nil && (errors.Is(err, engine.ErrTaken) || errors.Is(err, pool.ErrAgain)) {
+			continue
+		}
+		if err != nil {
+			return Running{}, err
+		}
+		running, err := l.running(id)
+		running.Already = started.ID == ""
+		return running, err
+	}
+	return Running{}, fault.New(fault.Engine, "pool "+id.String()+" changes all the time", errors.New("other processes start and stop its servers"), "see `docker ps -a`, and end them")
 }
 
-// ready waits for a server and writes its handoff. A server that does not get
-// there is removed, so that a failed run leaves nothing behind; but Ctrl-C and
-// impatience end only what this run started: another may still be waiting for it.
-func (a *App) ready(ctx context.Context, d *Display, eng *dockerEngine, i *engine.Instance, r request, started bool) (Running, error) {
-	var out Running
-	err := d.Do("wait until "+i.URL+" is healthy", func(s *Step) error {
-		watching, stop := context.WithCancel(ctx)
-		defer stop()
-		var last health.Step
-		return health.Wait(ctx, i.Watch(watching), health.Options{
-			Timeout: r.Timeout, StallTimeout: r.StallTimeout,
-			Progress: func(p health.Phase) {
-				if p.Step != last {
-					last = p.Step
-					s.Note(string(p.Step))
-				}
-			},
-		})
-	})
-	if err == nil {
-		err = d.Do("write the handoff", func(*Step) error {
-			out, err = writeHandoff(ctx, eng, i)
-			return err
-		})
+// running is what the replica's handoff says.
+func (l launcher) running(id replica.ID) (Running, error) {
+	all, err := l.ops.files.List(id.Project)
+	for _, e := range all {
+		if e.Pool == id.Pool && e.Replica == id.Replica && e.Err == nil {
+			return Running{Handoff: e.Handoff, HandoffPath: e.Path}, nil
+		}
 	}
-	if err == nil || !started && (ctx.Err() != nil || fault.ClassOf(err) == fault.NotReady || errors.Is(err, errUnproven)) {
-		return out, err
-	}
-	cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*grace)
-	defer cancel()
-	if rerr := errors.Join(handoff.Remove(i.Project, i.Pool, i.Replica), i.Stop(cleaning, time.Second)); rerr != nil {
-		d.notice("cleaning up failed, do it by hand: docker rm -f " + i.Name + ": " + rerr.Error())
-	}
-	return Running{}, err
+	return Running{}, errors.Join(err, fault.New(fault.Unexpected, "the handoff of pool "+id.String()+" is gone", errors.New("it was removed just after it was written"), "llorch-bk ps writes it again"))
 }
 
 // engineArch is the architecture of the engine's machine in Go's spelling.

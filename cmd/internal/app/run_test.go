@@ -15,6 +15,7 @@ import (
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/engine"
+	"github.com/llorch/llorch-bk/runtime/engine/docker"
 	"github.com/llorch/llorch-bk/runtime/model"
 )
 
@@ -43,8 +44,8 @@ func TestCheck(t *testing.T) {
 		}, ""},
 		"no GPU":             {func(o *RunOptions) { o.GPUs = "none" }, ""},
 		"the highest port":   {func(o *RunOptions) { o.Port = 65535 }, ""},
-		"a port too high":    {func(o *RunOptions) { o.Port = 65536 }, "--port 65536"},
-		"a port too low":     {func(o *RunOptions) { o.Port = -1 }, "--port -1"},
+		"a port too high":    {func(o *RunOptions) { o.Port = 65536 }, "`port` must be 1–65535, got 65536"},
+		"a port too low":     {func(o *RunOptions) { o.Port = -1 }, "`port` must be 1–65535, got -1"},
 		"a pool":             {func(o *RunOptions) { o.Pool = "../up" }, `"../up" cannot name a pool`},
 		"no pool":            {func(o *RunOptions) { o.Pool = "" }, `"" cannot name a pool`},
 		"a replica":          {func(o *RunOptions) { o.Replica = "r-0" }, `"r-0" cannot name a replica`},
@@ -55,16 +56,16 @@ func TestCheck(t *testing.T) {
 		"the port twice":     {func(o *RunOptions) { o.Server = []string{"--port=1"} }, "--port cannot be given"},
 		"a key in arguments": {func(o *RunOptions) { o.Server = []string{"--api-key", "secret"} }, "--api-key cannot be given"},
 		"two context sizes":  {func(o *RunOptions) { o.Ctx, o.Server = 1, []string{"-c", "2"} }, "two context sizes"},
-		"a context size":     {func(o *RunOptions) { o.Ctx = -1 }, "--ctx"},
-		"a timeout":          {func(o *RunOptions) { o.Timeout = 0 }, "--timeout"},
-		"a stall timeout":    {func(o *RunOptions) { o.StallTimeout = -time.Second }, "--stall-timeout"},
-		"no size":            {func(o *RunOptions) { o.Memory = "much" }, "--memory much"},
-		"too small a size":   {func(o *RunOptions) { o.Memory = "1m" }, "--memory 1048576"},
-		"less than no CPU":   {func(o *RunOptions) { o.CPUs = -1 }, "--cpus -1"},
-		"CPUs":               {func(o *RunOptions) { o.CPUs = math.NaN() }, "--cpus NaN"},
-		"an address":         {func(o *RunOptions) { o.Listen = "localhost" }, "--listen localhost"},
-		"a policy":           {func(o *RunOptions) { o.Restart = "sometimes" }, "--restart sometimes"},
-		"GPUs":               {func(o *RunOptions) { o.GPUs = "0,,1" }, "--gpus"},
+		"a context size":     {func(o *RunOptions) { o.Ctx = -1 }, "`ctx`"},
+		"a timeout":          {func(o *RunOptions) { o.Timeout = 0 }, "`timeout`"},
+		"a stall timeout":    {func(o *RunOptions) { o.StallTimeout = -time.Second }, "`stall-timeout`"},
+		"no size":            {func(o *RunOptions) { o.Memory = "much" }, "`memory` must be a size, got \"much\""},
+		"too small a size":   {func(o *RunOptions) { o.Memory = "1m" }, "`memory` must be at least 6 MiB, got 1048576"},
+		"less than no CPU":   {func(o *RunOptions) { o.CPUs = -1 }, "`cpus` must be a number of cores, got -1"},
+		"CPUs":               {func(o *RunOptions) { o.CPUs = math.NaN() }, "`cpus` must be a number of cores, got NaN"},
+		"an address":         {func(o *RunOptions) { o.Listen = "localhost" }, "`listen` must be an IP address"},
+		"a policy":           {func(o *RunOptions) { o.Restart = "sometimes" }, "`restart` must be"},
+		"GPUs":               {func(o *RunOptions) { o.GPUs = "0,,1" }, "`gpus`"},
 		"no folder":          {func(o *RunOptions) { o.HandoffDir = filepath.Join(file, "engines") }, "cannot be written to"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -125,7 +126,7 @@ func TestReach(t *testing.T) {
 		if (err == nil) != c.ok {
 			t.Errorf("local %v, --listen %s: error = %v", c.local, c.listen, err)
 		}
-		if err != nil && (fault.ClassOf(err) != fault.Machine || !strings.Contains(fault.Report(err), "--listen")) {
+		if err != nil && (fault.ClassOf(err) != fault.Machine || !strings.Contains(fault.Report(err), "`listen`")) {
 			t.Errorf("error = %v, want a fault.Machine that tells of --listen", err)
 		}
 	}
@@ -166,10 +167,10 @@ func TestSpec(t *testing.T) {
 	want := engine.Spec{
 		Project: dir, Pool: "chat", Replica: "r0", Handoff: filepath.Join(dir, "llamacpp-chat-r0.json"),
 		Image: "sha256:1", ImageRef: "llorch-bk:cuda", Flags: []string{"--metrics"},
-		Model:  engine.Mount{HostFile: "/no/such/m.gguf", SHA256: "abc"},
+		Model:  engine.Model{HostFile: "/no/such/m.gguf", SHA256: "abc"},
 		Listen: "127.0.0.1", Port: 4711, User: engine.DefaultUser, GPUs: "all", Device: "CUDA", GPUCache: true,
 		Memory: 1 << 30, CPUs: 1.5, Restart: "no",
-		Labels: map[string]string{labelModelRef: "m.gguf", labelFlags: `["--metrics"]`, labelDeviceMask: "all", labelDevice: "CUDA"},
+		Labels: map[string]string{engine.LabelModel: "m.gguf", engine.LabelFlags: `["--metrics"]`, engine.LabelDeviceMask: "all", labelDevice: "CUDA"},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
@@ -261,7 +262,7 @@ func already(t *testing.T, url string) (*fakeEngine, request, imageOf, model.Loc
 	}
 	spec := r.spec(img, local, flags)
 	f.addServer("c1", dir, r.Pool, r.Replica, url, spec.Handoff, func(c *container.InspectResponse) {
-		c.Config.Labels[engine.LabelRunDigest] = spec.RunDigest()
+		c.Config.Labels[docker.LabelRunDigest] = spec.RunDigest()
 	})
 	return f, r, img, local
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/llb/base"
 	"github.com/llorch/llorch-bk/runtime/doctor"
-	"github.com/llorch/llorch-bk/runtime/engine"
+	"github.com/llorch/llorch-bk/runtime/engine/docker"
 )
 
 // registryPatience is how long a registry may take to say that it has an image.
@@ -36,34 +36,34 @@ func (a *App) setup(ctx context.Context, opt SetupOptions) error {
 	if err := a.mend(ctx, opt, doctor.Want{Engine: true, Git: true}); err != nil {
 		return err
 	}
-	docker, at, err := engine.Discover(ctx, engine.Options{Getenv: a.Getenv})
+	api, at, err := docker.Discover(ctx, docker.Options{Getenv: a.Getenv})
 	if err != nil {
 		return err
 	}
-	defer docker.Close()
-	info, err := doctor.AskEngine(ctx, docker)
+	defer api.Close()
+	info, err := doctor.AskEngine(ctx, api)
 	if err != nil {
 		return fault.New(fault.Machine, "the Docker engine does not say what it is", err, "look at its log")
 	}
 	a.say("engine  Docker %s at %s (%s)", info.Version, at.Host, at.Source)
-	return a.setupBase(ctx, opt, docker, at.Local)
+	return a.setupBase(ctx, opt, api, at.Local)
 }
 
 // setupBase sees to it that the catalogue's CPU base can be had: from the
 // engine, from its registry, or bootstrapped here.
-func (a *App) setupBase(ctx context.Context, opt SetupOptions, docker *client.Client, local bool) error {
+func (a *App) setupBase(ctx context.Context, opt SetupOptions, api *client.Client, local bool) error {
 	choice, err := images.Choose(images.Request{Variant: "cpu"}, images.Facts{})
 	if err != nil {
 		return err
 	}
 	v := choice.Variant
-	if _, err := docker.ImageInspect(ctx, v.BuildBase); err == nil {
+	if _, err := api.ImageInspect(ctx, v.BuildBase); err == nil {
 		a.say("base    %s, in the engine", v.BuildBase)
 		return nil
 	}
 	asking, cancel := context.WithTimeout(ctx, registryPatience)
 	defer cancel()
-	_, registryErr := docker.DistributionInspect(asking, v.BuildBase, "")
+	_, registryErr := api.DistributionInspect(asking, v.BuildBase, "")
 	if registryErr == nil {
 		a.say("base    %s, from its registry", v.BuildBase)
 		return nil
@@ -91,7 +91,7 @@ func (a *App) setupBase(ctx context.Context, opt SetupOptions, docker *client.Cl
 			return err
 		}
 	}
-	if err := b.LoadInto(ctx, docker); err != nil {
+	if err := b.LoadInto(ctx, api); err != nil {
 		return err
 	}
 	a.say("base    %s, bootstrapped here", b.Ref)
@@ -167,7 +167,7 @@ func (a *App) Doctor(ctx context.Context) ([]doctor.Finding, error) {
 
 // host is this machine with the engine that would be used.
 func (a *App) host() (doctor.Host, error) {
-	addr, chosen, err := engine.Address(engine.Options{Getenv: a.Getenv})
+	addr, chosen, err := docker.Address(docker.Options{Getenv: a.Getenv})
 	return doctor.Host{
 		Terminal: atTerminal(),
 		Engine:   a.askEngine, EngineAddr: addr, EngineChosen: chosen,
@@ -175,12 +175,12 @@ func (a *App) host() (doctor.Host, error) {
 }
 
 func (a *App) askEngine(ctx context.Context) (doctor.EngineInfo, error) {
-	docker, _, err := engine.Discover(ctx, engine.Options{Getenv: a.Getenv})
+	api, _, err := docker.Discover(ctx, docker.Options{Getenv: a.Getenv})
 	if err != nil {
 		return doctor.EngineInfo{}, err
 	}
-	defer docker.Close()
-	return doctor.AskEngine(ctx, docker)
+	defer api.Close()
+	return doctor.AskEngine(ctx, api)
 }
 
 // ask shows what would be done and takes the person's answer.

@@ -70,13 +70,15 @@ func Apply(cmd *cobra.Command, getenv func(string) string, file string) error {
 			if err := set(cmd, f, split(f, v)); err != nil {
 				wrong = append(wrong, fmt.Errorf("%s=%s: %w", name, v, err))
 			}
+			cameFrom(f, name)
 		}
 	})
 	eachUnset(cmd, func(f *pflag.Flag) {
-		if v := values[f.Name]; len(v) > 0 {
-			if err := set(cmd, f, v); err != nil {
+		if v := values[f.Name]; len(v.values) > 0 {
+			if err := set(cmd, f, v.values); err != nil {
 				wrong = append(wrong, fmt.Errorf("%s: %s: %w", from, f.Name, err))
 			}
+			cameFrom(f, fmt.Sprintf("%s:%d %s", from, v.line, f.Name))
 		}
 	})
 	if len(wrong) > 0 {
@@ -136,7 +138,7 @@ func set(cmd *cobra.Command, f *pflag.Flag, values []string) error {
 }
 
 // read parses a settings file into lists of strings.
-func read(file string) (map[string][]string, string, error) {
+func read(file string) (map[string]setting, string, error) {
 	name := file
 	if name == "" {
 		name = DefaultFile
@@ -152,14 +154,12 @@ func read(file string) (map[string][]string, string, error) {
 	if err := yaml.Unmarshal(data, &raw); err != nil {
 		return nil, "", fault.New(fault.Usage, "the settings file "+name+" is no YAML of names and values", err, "write one setting a line, as in: model: hf:org/repo/file.gguf")
 	}
-	values := make(map[string][]string, len(raw))
 	for k, v := range raw {
 		if v.nested {
 			return nil, "", fault.New(fault.Usage, fmt.Sprintf("%s: the setting %q has settings inside", name, k), nil, "a setting is a value or a list of values")
 		}
-		values[k] = v.values
 	}
-	return values, name, nil
+	return raw, name, nil
 }
 
 // setting is a value or a list of values, letter by letter as they stand in the
@@ -168,11 +168,14 @@ type setting struct {
 	values []string
 	// nested is true for what is neither.
 	nested bool
+	// line is where in the file the value begins.
+	line int
 }
 
 // UnmarshalYAML takes a node of the file as it is written.
 func (s *setting) UnmarshalYAML(node ast.Node) error {
 	nodes := []ast.Node{node}
+	s.line = node.GetToken().Position.Line
 	if list, ok := node.(*ast.SequenceNode); ok {
 		nodes = list.Values
 	}
@@ -192,19 +195,10 @@ func (s *setting) UnmarshalYAML(node ast.Node) error {
 
 func flagNames(root *cobra.Command) []string {
 	var names []string
-	var walk func(*cobra.Command)
-	walk = func(c *cobra.Command) {
-		add := func(f *pflag.Flag) {
-			if !slices.Contains(perCommand, f.Name) {
-				names = append(names, f.Name)
-			}
+	everyFlag(root, func(f *pflag.Flag) {
+		if !slices.Contains(perCommand, f.Name) {
+			names = append(names, f.Name)
 		}
-		c.Flags().VisitAll(add)
-		c.PersistentFlags().VisitAll(add)
-		for _, sub := range c.Commands() {
-			walk(sub)
-		}
-	}
-	walk(root)
+	})
 	return names
 }

@@ -1,0 +1,134 @@
+package app
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/llorch/llorch-bk/runtime/engine"
+	"github.com/llorch/llorch-bk/runtime/handoff"
+	"github.com/llorch/llorch-bk/runtime/health"
+	"github.com/llorch/llorch-bk/runtime/pool"
+)
+
+// files are a project's handoffs. Tests have them in memory.
+type files interface {
+	List(project string) ([]handoff.Entry, error)
+	Write(project string, h handoff.Handoff) (string, error)
+	Remove(project, pool, replica, container string) error
+}
+
+// folder is files on disk.
+type folder struct{}
+
+func (folder) List(project string) ([]handoff.Entry, error) { return handoff.List(project) }
+func (folder) Write(project string, h handoff.Handoff) (string, error) {
+	return handoff.Write(project, h)
+}
+
+func (folder) Remove(project, pool, replica, container string) error {
+	return handoff.Remove(project, pool, replica, container)
+}
+
+// observer looks at what a plan is made for.
+type observer struct {
+	eng   engine.Observer
+	host  string // the engine's address in handoffs
+	files files
+	now   func() time.Time
+	// step asks a server how far it is.
+	step func(ctx context.Context, url string) health.Step
+}
+
+func (e *dockerEngine) observer(eng engine.Observer) observer {
+	return observer{eng: eng, host: e.remote(), files: folder{}, now: time.Now, step: health.Look}
+}
+
+// project looks at a project's servers and handoffs, and at what has other names.
+func (o observer) project(ctx context.Context, project string, names ...string) (pool.Seen, error) {
+	entries, err := o.files.List(project)
+	if err != nil {
+		return pool.Seen{}, err
+	}
+	facts, err := o.eng.Facts(ctx)
+	if err != nil {
+		return pool.Seen{}, err
+	}
+	seen := pool.Seen{At: o.now(), Engine: facts.ID, EngineHost: o.host, CPUs: facts.CPUs, Handoffs: handoffs(entries)}
+	for _, h := range seen.Handoffs {
+		// A handoff's server may be another project's, as in a folder that was copied.
+		if h.Container != "" {
+			names = append(names, h.Container)
+		}
+	}
+	seen.Servers, err = o.eng.Observe(ctx, project, names...)
+	return seen, err
+}
+
+// handoffs are handoff files as a plan knows them.
+func handoffs(entries []handoff.Entry) []pool.Handoff {
+	var out []pool.Handoff
+	for _, e := range entries {
+		h := pool.Handoff{
+			Path: e.Path, Pool: e.Pool, Replica: e.Replica, Container: e.Handoff.Container.ID, StartedAt: e.Handoff.StartedAt,
+			URL: e.Handoff.URL, Engine: e.Handoff.EngineID, EngineHost: e.Handoff.EngineHost,
+		}
+		if e.Err != nil {
+			h.Broken = e.Err.Error()
+		}
+		out = append(out, h)
+	}
+	return out
+}
+
+// run looks at all that a run plan depends on.
+func (o observer) run(ctx context.Context, spec engine.Spec) (pool.Seen, error) {
+	id := spec.Of()
+	seen, err := o.project(ctx, id.Project, id.Name(), id.StandbyName())
+	if err != nil {
+		return seen, err
+	}
+	if spec.Port != 0 {
+		if seen.Port, err = o.eng.PortHolder(ctx, spec.Listen, spec.Port); err != nil {
+			return seen, err
+		}
+	}
+	for i := range seen.Handoffs {
+		h := &seen.Handoffs[i]
+		known := slices.ContainsFunc(seen.Servers, func(s engine.Server) bool { return s.ID == h.Container })
+		if filepath.Base(h.Path) == id.HandoffFile() && !known && h.Broken == "" && h.Engine != seen.Engine {
+			h.Answers = o.step(ctx, h.URL) != health.Starting
+		}
+	}
+	return seen, nil
+}
+
+// startingFor is how long a server that does not answer may still be about to
+// open its port.
+const startingFor = time.Minute
+
+// answers asks the running servers of a project, or of all where it is empty, how
+// they are.
+func (o observer) answers(ctx context.Context, seen *pool.Seen) error {
+	seen.Health = map[string]pool.Health{}
+	for _, s := range seen.Servers {
+		if !s.State.Running || s.Foreign {
+			continue
+		}
+		step := o.step(ctx, s.URL)
+		if ctx.Err() != nil {
+			// A question that was broken off has no answer to act upon.
+			return context.Cause(ctx)
+		}
+		switch {
+		case step == health.Ready:
+			seen.Health[s.ID] = pool.Ready
+		case step == health.Loading, seen.At.Sub(s.State.StartedAt) < startingFor:
+			seen.Health[s.ID] = pool.Loading
+		default:
+			seen.Health[s.ID] = pool.Silent
+		}
+	}
+	return nil
+}

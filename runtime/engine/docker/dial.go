@@ -1,0 +1,122 @@
+package docker
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/docker/cli/cli/connhelper"
+	"github.com/docker/docker/client"
+	"github.com/docker/go-connections/tlsconfig"
+)
+
+// How long an engine may take to answer its first request.
+const (
+	localPatience  = 5 * time.Second
+	remotePatience = 20 * time.Second
+)
+
+// tlsFiles is what a TLS connection to an engine needs, as PEM.
+type tlsFiles struct {
+	ca, cert, key []byte
+	// insecure is the user's wish not to check who answers.
+	insecure bool
+	// dir is where the three still have to be read from, if not empty.
+	dir string
+}
+
+// tlsFromEnv is docker's CLI's reading of the environment: either variable
+// turns TLS on, DOCKER_TLS_VERIFY alone checks the server. Nil is no TLS.
+func tlsFromEnv(getenv func(string) string, configDir string) *tlsFiles {
+	verify := getenv("DOCKER_TLS_VERIFY") != ""
+	if !verify && getenv("DOCKER_TLS") == "" {
+		return nil
+	}
+	dir := getenv("DOCKER_CERT_PATH")
+	if dir == "" {
+		dir = configDir
+	}
+	return &tlsFiles{dir: dir, insecure: !verify}
+}
+
+func (t *tlsFiles) read() error {
+	if t.dir == "" {
+		return nil
+	}
+	for _, f := range []struct {
+		name string
+		to   *[]byte
+	}{{"ca.pem", &t.ca}, {"cert.pem", &t.cert}, {"key.pem", &t.key}} {
+		pem, err := os.ReadFile(filepath.Join(t.dir, f.name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		*f.to = pem
+	}
+	return nil
+}
+
+func (t *tlsFiles) config() (*tls.Config, error) {
+	if err := t.read(); err != nil {
+		return nil, err
+	}
+	c := tlsconfig.ClientDefault()
+	c.InsecureSkipVerify = t.insecure //nolint:gosec // only when the user's docker configuration says so
+	if t.ca != nil {
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(t.ca) {
+			return nil, errors.New("its ca.pem holds no certificate")
+		}
+	}
+	if t.cert != nil && t.key != nil {
+		pair, err := tls.X509KeyPair(t.cert, t.key)
+		if err != nil {
+			return nil, fmt.Errorf("its client certificate: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+// clientOpts says how to reach c, and how long that may take at first.
+func (c candidate) clientOpts() ([]client.Opt, time.Duration, error) {
+	helper, err := connhelper.GetConnectionHelper(c.Host)
+	if err != nil {
+		return nil, 0, err
+	}
+	if helper != nil {
+		transport := &http.Transport{DialContext: helper.Dialer}
+		return []client.Opt{
+			client.WithHTTPClient(&http.Client{Transport: transport}),
+			client.WithHost(helper.Host),
+			client.WithDialContext(helper.Dialer),
+		}, remotePatience, nil
+	}
+	patience := localPatience
+	if !isLocal(c.Host) {
+		patience = remotePatience
+	}
+	if c.tls == nil || strings.HasPrefix(c.Host, "unix://") || strings.HasPrefix(c.Host, "npipe://") {
+		return []client.Opt{client.WithHost(c.Host)}, patience, nil
+	}
+	conf, err := c.tls.config()
+	if err != nil {
+		return nil, 0, err
+	}
+	dialer := &net.Dialer{Timeout: patience, KeepAlive: 30 * time.Second}
+	return []client.Opt{
+		client.WithHTTPClient(&http.Client{
+			Transport:     &http.Transport{TLSClientConfig: conf, DialContext: dialer.DialContext},
+			CheckRedirect: client.CheckRedirect,
+		}),
+		client.WithHost(c.Host),
+	}, patience, nil
+}

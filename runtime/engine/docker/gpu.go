@@ -1,0 +1,235 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/system"
+	"github.com/docker/docker/pkg/stdcopy"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/runtime/engine"
+)
+
+// Way is the way in which an engine gives GPUs to a container.
+type Way string
+
+// The ways.
+const (
+	// WayNone: there is nothing to give.
+	WayNone Way = ""
+	// WayRuntime: by NVIDIA's runtime or its hook, which engines know as the
+	// driver of devices that can "gpu".
+	WayRuntime Way = "runtime"
+	// WayCDI: by device specifications (CDI), which engines read since 25.
+	WayCDI Way = "cdi"
+	// WayDRI: the kernel's render nodes, which Mesa's drivers use.
+	WayDRI Way = "dri"
+)
+
+// cdiKind begins the names of NVIDIA's devices in CDI specifications.
+const cdiKind = "nvidia.com/gpu="
+
+// nvidiaAccess is how an engine with this answer gives NVIDIA's GPUs to containers,
+// and whether it says so itself: an engine does not list a hook that it would
+// find only when asked.
+func nvidiaAccess(i system.Info) (way Way, sure bool) {
+	if _, ok := i.Runtimes["nvidia"]; ok {
+		return WayRuntime, true
+	}
+	for _, d := range i.DiscoveredDevices {
+		if d.Source == "cdi" && strings.HasPrefix(d.ID, cdiKind) {
+			return WayCDI, true
+		}
+	}
+	return WayRuntime, false
+}
+
+// Access is how GPUs reach a container.
+type Access struct {
+	Way Way
+	// Sure is whether the engine says that it can.
+	Sure bool
+	// Nodes are device files of this machine, for WayDRI, and Groups who may use them.
+	Nodes  []string
+	Groups []string
+}
+
+// access is how the engine gives a container the GPUs that a backend of ggml uses:
+// NVIDIA's alone for CUDA, for others also what has a render node.
+func (d *Engine) access(ctx context.Context, s engine.Spec) (Access, error) {
+	if s.GPUs == "" {
+		return Access{}, nil
+	}
+	i, err := d.api.Info(ctx)
+	if err != nil {
+		return Access{}, d.lost(ctx, err)
+	}
+	way, sure := nvidiaAccess(i)
+	if s.Device == "CUDA" || sure {
+		return Access{Way: way, Sure: sure}, nil
+	}
+	if !d.endpoint.Local {
+		return Access{}, nil
+	}
+	nodes, groups := renderNodes("/dev/dri")
+	if len(nodes) == 0 {
+		return Access{}, nil
+	}
+	return Access{Way: WayDRI, Sure: true, Nodes: nodes, Groups: groups}, nil
+}
+
+// renderNodes are a machine's render nodes and the ids of the groups that may use them.
+func renderNodes(dir string) (nodes, groups []string) {
+	found, _ := filepath.Glob(filepath.Join(dir, "renderD*")) // the pattern is right
+	for _, f := range found {
+		info, err := os.Stat(f)
+		if err != nil || info.Mode()&fs.ModeDevice == 0 {
+			continue
+		}
+		nodes = append(nodes, f)
+		if gid, ok := groupOf(info); ok && !slices.Contains(groups, gid) {
+			groups = append(groups, gid)
+		}
+	}
+	return nodes, groups
+}
+
+// give puts the spec's GPUs into a container.
+func give(h *container.HostConfig, s engine.Spec, a Access) {
+	if s.GPUs == "" {
+		return
+	}
+	// A backend that numbers the devices itself gets all of them, and the list as a
+	// variable.
+	list := s.GPUs
+	if visible(s) != "" {
+		list = "all"
+	}
+	switch a.Way {
+	case WayRuntime:
+		h.DeviceRequests = []container.DeviceRequest{gpus(list)}
+	case WayCDI:
+		r := container.DeviceRequest{Driver: "cdi"}
+		for _, name := range strings.Split(list, ",") {
+			r.DeviceIDs = append(r.DeviceIDs, cdiKind+name)
+		}
+		h.DeviceRequests = []container.DeviceRequest{r}
+	case WayDRI:
+		for _, node := range a.Nodes {
+			h.Devices = append(h.Devices, container.DeviceMapping{PathOnHost: node, PathInContainer: node, CgroupPermissions: "rw"})
+		}
+		h.GroupAdd = append(h.GroupAdd, a.Groups...)
+	}
+}
+
+// visible is the variable that shows the server only some of Vulkan's devices; ""
+// where none is wanted. Drivers that compute on the CPU are used only when their
+// number is in it.
+func visible(s engine.Spec) string {
+	if s.Device != "Vulkan" || s.GPUs == "" || s.GPUs == "all" {
+		return ""
+	}
+	for _, n := range strings.Split(s.GPUs, ",") {
+		if _, err := strconv.Atoi(n); err != nil {
+			return ""
+		}
+	}
+	return "GGML_VK_VISIBLE_DEVICES=" + s.GPUs
+}
+
+// loaders are the dynamic loaders of Linux, by Go's name of the architecture.
+var loaders = map[string]string{"amd64": "/lib64/ld-linux-x86-64.so.2", "arm64": "/lib/ld-linux-aarch64.so.1"}
+
+// Devices implements engine.Prober: an answer within seconds, before a model is
+// loaded. An engine that cannot give the GPUs is a fault.
+func (d *Engine) Devices(ctx context.Context, s engine.Spec) (engine.Devices, error) {
+	access, err := d.access(ctx, s)
+	if err != nil {
+		return engine.Devices{}, err
+	}
+	out := engine.Devices{Given: access.Sure}
+	img, err := d.api.ImageInspect(ctx, s.Image)
+	if errdefs.IsNotFound(err) || err == nil && (img.Config == nil || len(img.Config.Entrypoint) == 0) && len(s.Entrypoint) == 0 {
+		return out, fault.New(fault.Engine, "the image "+s.ImageRef+" has no server to ask for its devices", err, "take an image that `llorch-bk build` made")
+	}
+	if err != nil {
+		return out, d.lost(ctx, err)
+	}
+	cmd := s.Entrypoint
+	if len(cmd) == 0 {
+		cmd = img.Config.Entrypoint
+	}
+	out.Lines, err = d.say(ctx, s, access, append(slices.Clone(cmd), "--list-devices"))
+	return out, err
+}
+
+// Linked implements engine.Prober; it needs a loader in the image.
+func (d *Engine) Linked(ctx context.Context, s engine.Spec, library string) []string {
+	loader := loaders[runtime.GOARCH]
+	access, err := d.access(ctx, s)
+	if loader == "" || err != nil {
+		return nil
+	}
+	lines, err := d.say(ctx, s, access, []string{loader, "--list", library})
+	if err != nil {
+		return nil
+	}
+	return lines
+}
+
+// sayPatience bounds a question to an image. A driver that was not used since the
+// machine started takes seconds.
+const sayPatience = time.Minute
+
+// say runs a command in a container that is confined and equipped as the server
+// will be, and returns what it printed.
+func (d *Engine) say(ctx context.Context, s engine.Spec, a Access, cmd []string) (lines []string, err error) {
+	s = s.WithDefaults()
+	ctx, cancel := context.WithTimeoutCause(ctx, sayPatience, errors.New("it gave no answer in a minute"))
+	defer cancel()
+	c := helper(s, Placement{LogDriver: "json-file"}, cmd)
+	c.Config.Env = env(s)
+	give(c.Host, s, a)
+	id, err := d.create(ctx, c)
+	if err != nil {
+		return nil, explain(s, err)
+	}
+	defer func() { err = errors.Join(err, d.discard(ctx, id)) }()
+	if err := d.api.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, explain(s, err)
+	}
+	done, failed := d.api.ContainerWait(ctx, id, container.WaitConditionNotRunning)
+	select {
+	case <-done:
+	case err := <-failed:
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, explain(s, err)
+	}
+	r, err := d.api.ContainerLogs(ctx, id, container.LogsOptions{ShowStdout: true, ShowStderr: true})
+	if err != nil {
+		return nil, fmt.Errorf("what %s said cannot be read: %w", cmd[0], err)
+	}
+	defer r.Close()
+	var b bytes.Buffer
+	if _, err := stdcopy.StdCopy(engine.Limit(&b, engine.LogLimit), engine.Limit(&b, engine.LogLimit), r); err != nil {
+		return nil, err
+	}
+	return engine.Lines(b.String()), nil
+}

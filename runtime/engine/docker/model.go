@@ -1,0 +1,96 @@
+package docker
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strconv"
+
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/runtime/engine"
+)
+
+// modelRoot is where models are inside a container.
+const modelRoot = "/models"
+
+// shard matches the first of a model's shards, named as llama.cpp wants them.
+var shard = regexp.MustCompile(`^(.+)-00001-of-(\d{5})\.gguf$`)
+
+// modelPath is the model's path in the container.
+func modelPath(m engine.Model) string {
+	rel, err := m.Rel()
+	if err != nil { // Validate has refused it
+		return modelRoot
+	}
+	return path.Join(modelRoot, rel)
+}
+
+// modelFile is one file of a model.
+type modelFile struct {
+	host string
+	// rel is its path below modelRoot, with slashes.
+	rel  string
+	size int64
+	// stamp changes when the file does, as far as can be told without reading it.
+	stamp string
+}
+
+// filesOf looks up a model's files: one, or all shards.
+func filesOf(m engine.Model) ([]modelFile, error) {
+	rel, err := m.Rel()
+	if err != nil {
+		return nil, err
+	}
+	names := []string{filepath.Base(m.HostFile)}
+	if s := shard.FindStringSubmatch(names[0]); s != nil {
+		count, err := strconv.Atoi(s[2])
+		if err != nil || count < 1 {
+			return nil, fmt.Errorf("%s is no shard's name", names[0])
+		}
+		for n := 2; n <= count; n++ {
+			names = append(names, fmt.Sprintf("%s-%05d-of-%s.gguf", s[1], n, s[2]))
+		}
+	}
+	var out []modelFile
+	var errs []error
+	for _, name := range names {
+		host := filepath.Join(filepath.Dir(m.HostFile), name)
+		info, err := os.Stat(host)
+		if err == nil && !info.Mode().IsRegular() {
+			err = fmt.Errorf("%s is no file", host)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		out = append(out, modelFile{
+			host: host, rel: path.Join(path.Dir(rel), name), size: info.Size(),
+			stamp: fmt.Sprintf("%d@%d", info.Size(), info.ModTime().UnixNano()),
+		})
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fault.New(fault.Model, "the model is not on this machine", err, "check the path, or fetch the model again with `llorch-bk model pull`")
+	}
+	return out, nil
+}
+
+// keyOf identifies the content and layout of a model's copy, so that a copy that
+// exists can be used again.
+func keyOf(m engine.Model, files []modelFile) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "1\x00%s\x00", m.SHA256)
+	for i, f := range files {
+		// A hash, where there is one, vouches for the first file's content.
+		stamp := f.stamp
+		if i == 0 && m.SHA256 != "" {
+			stamp = strconv.FormatInt(f.size, 10)
+		}
+		fmt.Fprintf(h, "%s\x00%s\x00", f.rel, stamp)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

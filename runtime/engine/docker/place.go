@@ -1,0 +1,251 @@
+package docker
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/mount"
+	"github.com/docker/docker/api/types/volume"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/runtime/engine"
+)
+
+// marker is written into a volume after the model's copy is whole.
+const marker = ".llorch-complete"
+
+// errUnreadable is a model that is where it should be but closed to the
+// server's user; another way of mounting it would not open it.
+var errUnreadable = errors.New("the server's user cannot read it")
+
+// placer makes a model visible to the server, in the first of these ways that
+// is proven to work: a named volume over its folder; its folder itself, which
+// engines in virtual machines pass on where they cannot do the former; a copy.
+type placer struct {
+	d     *Engine
+	s     engine.Spec
+	files []modelFile
+	probe string
+	base  Placement
+}
+
+func (p *placer) place(ctx context.Context) ([]mount.Mount, error) {
+	var errs []error
+	unreadable := false
+	for _, way := range []struct {
+		name string
+		// here is a way that only an engine that sees our files can go.
+		here bool
+		make func(context.Context) ([]mount.Mount, error)
+	}{
+		{"a volume over its folder", true, p.volume},
+		{"its folder itself", true, p.bind},
+		{"a copy in a volume", false, p.copy},
+	} {
+		if way.here && (unreadable || !p.d.endpoint.Local) {
+			continue
+		}
+		mounts, err := way.make(ctx)
+		if err == nil && mounts == nil {
+			continue
+		}
+		if err == nil {
+			err = p.prove(ctx, mounts, p.files)
+		}
+		if err == nil {
+			return mounts, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		unreadable = unreadable || errors.Is(err, errUnreadable)
+		errs = append(errs, fmt.Errorf("as %s: %w", way.name, err))
+	}
+	return nil, fault.New(fault.Engine, "the container cannot be given the model "+p.s.Model.HostFile, errors.Join(errs...),
+		"see whether the engine has room and may read the file; `llorch-bk doctor` looks at both")
+}
+
+// volume mounts the model's folder as a named volume. Its name is made of the
+// folder's, since an engine keeps a volume's first options whatever is asked later.
+func (p *placer) volume(ctx context.Context) ([]mount.Mount, error) {
+	dir := p.s.Model.HostDir
+	if dir == "" {
+		return nil, nil
+	}
+	sum := sha256.Sum256([]byte(dir))
+	name := "llorch-model-" + hex.EncodeToString(sum[:6])
+	opts := map[string]string{"type": "none", "o": "bind,ro", "device": dir}
+	if _, err := p.d.api.VolumeCreate(ctx, volume.CreateOptions{
+		Name: name, Driver: "local", DriverOpts: opts,
+		Labels: map[string]string{LabelRole: RoleModel, LabelModelHost: dir},
+	}); err != nil {
+		return nil, err
+	}
+	v, err := p.d.api.VolumeInspect(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	for k, want := range opts {
+		if v.Options[k] != want {
+			return nil, fmt.Errorf("the volume %s exists with %s=%q instead of %q", name, k, v.Options[k], want)
+		}
+	}
+	return p.named(name, true), nil
+}
+
+func (p *placer) named(volume string, readOnly bool) []mount.Mount {
+	return []mount.Mount{{
+		Type: mount.TypeVolume, Source: volume, Target: modelRoot, ReadOnly: readOnly,
+		// Else an engine may put the image's files into an empty folder of the host's.
+		VolumeOptions: &mount.VolumeOptions{NoCopy: true},
+	}}
+}
+
+// bind mounts the model's folder, or where there is none its files alone.
+func (p *placer) bind(context.Context) ([]mount.Mount, error) {
+	m := p.s.Model
+	if m.HostDir != "" {
+		return []mount.Mount{{Type: mount.TypeBind, Source: m.HostDir, Target: modelRoot, ReadOnly: true}}, nil
+	}
+	var out []mount.Mount
+	for _, f := range p.files {
+		out = append(out, mount.Mount{Type: mount.TypeBind, Source: f.host, Target: path.Join(modelRoot, f.rel), ReadOnly: true})
+	}
+	return out, nil
+}
+
+// copy gives a volume that holds the model itself: one that was filled before,
+// or a new one. Each copy has a volume of its own until it is whole, so that two
+// at the same time cannot spoil each other's.
+func (p *placer) copy(ctx context.Context) ([]mount.Mount, error) {
+	key := keyOf(p.s.Model, p.files)
+	done := modelFile{rel: marker, size: int64(len(key))}
+	list, err := p.d.api.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", LabelModelKey+"="+key))})
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range list.Volumes {
+		mounts := p.named(v.Name, true)
+		if p.prove(ctx, mounts, append([]modelFile{done}, p.files...)) == nil {
+			return mounts, nil
+		}
+	}
+	var nonce [4]byte
+	if _, err := rand.Read(nonce[:]); err != nil {
+		return nil, err
+	}
+	name := fmt.Sprintf("llorch-model-%s-%s", key[:12], hex.EncodeToString(nonce[:]))
+	whole, cancel := detached(ctx, createPatience)
+	defer cancel()
+	if _, err := p.d.api.VolumeCreate(whole, volume.CreateOptions{
+		Name: name, Driver: "local",
+		Labels: map[string]string{LabelRole: RoleModel, LabelModelKey: key, LabelModelHost: p.s.Model.HostFile},
+	}); err != nil {
+		return nil, err
+	}
+	if err := p.fill(ctx, name, key); err != nil {
+		clean, cancel := detached(ctx, createPatience)
+		defer cancel()
+		return nil, errors.Join(err, p.d.api.VolumeRemove(clean, name, true))
+	}
+	return p.named(name, true), nil
+}
+
+// fill copies the model into a volume through a container that never runs.
+func (p *placer) fill(ctx context.Context, volume, key string) (err error) {
+	at := p.base
+	at.Mounts = p.named(volume, false)
+	id, err := p.d.create(ctx, helper(p.s, at, []string{modelPath(p.s.Model)}))
+	if err != nil {
+		return err
+	}
+	// Before the volume can be removed, this must be.
+	defer func() { err = errors.Join(err, p.d.discard(ctx, id)) }()
+	if err := p.d.stream(ctx, id, modelRoot, p.files); err != nil {
+		return err
+	}
+	mark, err := markerTar(key)
+	if err != nil {
+		return err
+	}
+	return p.d.api.CopyToContainer(ctx, id, modelRoot, mark, container.CopyToContainerOptions{})
+}
+
+// prove is nil when a container with these mounts has the files in full and,
+// where the image brings our probe along, when the server's user can read them.
+func (p *placer) prove(ctx context.Context, mounts []mount.Mount, files []modelFile) (err error) {
+	at := p.base
+	at.Mounts = mounts
+	cmd := []string{modelPath(p.s.Model)}
+	if p.probe != "" {
+		cmd = []string{p.probe, "readable", modelPath(p.s.Model)}
+	}
+	id, err := p.d.create(ctx, helper(p.s, at, cmd))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.d.discard(ctx, id)) }()
+	for _, f := range files {
+		size, err := p.d.sizeOf(ctx, id, path.Join(modelRoot, f.rel))
+		if err != nil {
+			return err
+		}
+		if size != f.size {
+			return fmt.Errorf("%s has %d bytes there instead of %d", f.rel, size, f.size)
+		}
+	}
+	if p.probe == "" {
+		return nil
+	}
+	return p.d.runProbe(ctx, id, p.probe)
+}
+
+// runProbe starts a container whose command says by its exit code whether the
+// model can be read.
+func (d *Engine) runProbe(ctx context.Context, id, name string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("reading the model's first bytes took more than 30 s"))
+	defer cancel()
+	if err := d.api.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
+		return err
+	}
+	done, failed := d.api.ContainerWait(ctx, id, container.WaitConditionNotRunning)
+	select {
+	case r := <-done:
+		switch r.StatusCode {
+		case 0:
+			return nil
+		case 1:
+			return errUnreadable
+		}
+		return fmt.Errorf("%s exited with code %d", name, r.StatusCode)
+	case err := <-failed:
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	}
+}
+
+// sizeOf is the size of a file in a container, following links.
+func (d *Engine) sizeOf(ctx context.Context, id, file string) (int64, error) {
+	// An engine resolves a link to its end; one hop more is for what is odd.
+	for range 3 {
+		st, err := d.api.ContainerStatPath(ctx, id, file)
+		if err != nil {
+			return 0, err
+		}
+		if st.Mode&os.ModeSymlink == 0 {
+			return st.Size, nil
+		}
+		file = st.LinkTarget
+	}
+	return 0, fmt.Errorf("%s is a link without end", file)
+}

@@ -1,0 +1,232 @@
+package docker
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/runtime/engine"
+)
+
+const (
+	// portAttempts is how often another free port is tried after a clash.
+	portAttempts = 5
+	// createPatience bounds a request that we see through even when told to stop.
+	createPatience = time.Minute
+)
+
+// Prepare implements engine.Runner: it proves that the model can be read in a
+// container with the Spec's limits. Volumes through which a model is seen stay
+// also when there is an error, since others may use them.
+func (d *Engine) Prepare(ctx context.Context, s engine.Spec) (engine.Prepared, error) {
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	s = s.WithDefaults()
+	if err := d.checkReach(s); err != nil {
+		return nil, err
+	}
+	facts, err := d.Facts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if facts.Init == "" {
+		return nil, noInit(nil)
+	}
+	found, err := filesOf(s.Model)
+	if err != nil {
+		return nil, err
+	}
+	probe, err := d.probeOf(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	gpus, err := d.access(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	p := placer{d: d, s: s, files: found, probe: probe, base: Placement{LogDriver: facts.LogDriver}}
+	mounts, err := p.place(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &prepared{d: d, s: s, at: Placement{Mounts: mounts, LogDriver: facts.LogDriver, GPUs: gpus}}, nil
+}
+
+// probeOf is the path of the static probe in the image, empty where it has none.
+func (d *Engine) probeOf(ctx context.Context, s engine.Spec) (string, error) {
+	img, err := d.api.ImageInspect(ctx, s.Image)
+	switch {
+	case errdefs.IsNotFound(err):
+		name := s.ImageRef
+		if name == "" {
+			name = s.Image
+		}
+		return "", fault.New(fault.Engine, "the engine has no image "+name, nil, "build one with `llorch-bk build`")
+	case err != nil:
+		return "", d.lost(ctx, err)
+	case img.Config == nil:
+		return "", nil
+	}
+	return img.Config.Labels[images.LabelProbe], nil
+}
+
+// prepared is a server's container before it is made.
+type prepared struct {
+	d *Engine
+	s engine.Spec
+	// at is how it is granted; name and port are added when it is made.
+	at Placement
+	// attempt counts the ports that were tried.
+	attempt int
+}
+
+// Create implements engine.Prepared.
+func (p *prepared) Create(ctx context.Context, standby bool) (engine.Server, error) {
+	d, at := p.d, p.at
+	at.Name = p.s.Of().Name()
+	if standby {
+		at.Name = p.s.Of().StandbyName()
+	}
+	var err error
+	if at.Port, err = d.choosePort(ctx, p.s, p.attempt, standby); err != nil {
+		return engine.Server{}, err
+	}
+	at.URL = urlFor(d.endpoint, p.s.Listen, at.Port)
+	id, err := d.create(ctx, ContainerOf(p.s, at))
+	if errdefs.IsConflict(err) {
+		return engine.Server{}, fault.New(fault.Engine, "the name "+at.Name+" is taken", errors.Join(engine.ErrTaken, err), "see what has it with `docker ps -a`")
+	}
+	if err != nil {
+		return engine.Server{}, p.failed(ctx, err)
+	}
+	if p.s.GPUCache {
+		if err := d.ownCache(ctx, id, p.s.User); err != nil {
+			return engine.Server{}, p.failed(ctx, errors.Join(fmt.Errorf("the GPU's cache: %w", err), d.discard(ctx, id)))
+		}
+	}
+	made, err := d.inspect(ctx, id)
+	if err != nil {
+		return engine.Server{}, p.failed(ctx, errors.Join(err, d.discard(ctx, id)))
+	}
+	return made, nil
+}
+
+// Start implements engine.Prepared.
+func (p *prepared) Start(ctx context.Context, s engine.Server) (engine.Server, error) {
+	for {
+		err := p.d.api.ContainerStart(ctx, s.ID, container.StartOptions{})
+		if err == nil {
+			return p.d.inspect(ctx, s.ID)
+		}
+		if ctx.Err() != nil || !isPortClash(err) {
+			return s, p.failed(ctx, err)
+		}
+		if p.attempt++; p.s.Port != 0 || p.attempt == portAttempts {
+			return s, p.d.portInUse(ctx, p.s, s.Port, err)
+		}
+		if err := p.d.kill(ctx, s); err != nil {
+			return s, err
+		}
+		again, err := p.Create(ctx, s.Standby)
+		if err != nil {
+			return s, err
+		}
+		s = again
+	}
+}
+
+// failed is the error of a container that could not be made or started.
+func (p *prepared) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return errors.Join(context.Cause(ctx), fault.Leftovers(err))
+	}
+	return explain(p.s, err)
+}
+
+// create makes a container and returns its id. It is seen through once begun:
+// an engine makes the container whether or not we wait, and one whose id nobody
+// heard could not be removed.
+func (d *Engine) create(ctx context.Context, c Container) (string, error) {
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	whole, cancel := detached(ctx, createPatience)
+	defer cancel()
+	made, err := d.api.ContainerCreate(whole, c.Config, c.Host, c.Networking, nil, c.Name)
+	if err != nil {
+		return "", err
+	}
+	return made.ID, nil
+}
+
+// discard removes a container, whatever it does, and also when ctx has ended.
+func (d *Engine) discard(ctx context.Context, id string) error {
+	ctx, cancel := detached(ctx, 30*time.Second)
+	defer cancel()
+	err := d.api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+	if err == nil || errdefs.IsNotFound(err) || errdefs.IsConflict(err) { // gone, or about to be
+		return nil
+	}
+	return &fault.Leftover{What: fmt.Sprintf("the container %.12s is left behind", id), Why: err, Do: "docker rm -f " + id[:min(12, len(id))]}
+}
+
+// ownCache makes the cache volume's folders the server's: a new volume is root's.
+func (d *Engine) ownCache(ctx context.Context, id, user string) error {
+	first, second, _ := strings.Cut(user, ":")
+	uid, err := strconv.Atoi(first)
+	if err != nil {
+		return err
+	}
+	gid, _ := strconv.Atoi(second) // none is root's group, as docker has it
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, name := range []string{"cuda/", "mesa/"} {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755, Uid: uid, Gid: gid}); err != nil {
+			return err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return d.api.CopyToContainer(ctx, id, cacheDir, &b, container.CopyToContainerOptions{})
+}
+
+func noInit(err error) error {
+	return fault.New(fault.Machine, "the Docker engine has no init for containers (docker-init)", err,
+		"install it (on Debian and Ubuntu: `apt-get install tini`), or run `llorch-bk setup`")
+}
+
+// explain puts an engine's refusal into terms of what was asked. Engines give
+// no codes for these, so their texts, unchanged since 20.10, have to do.
+func explain(s engine.Spec, err error) error {
+	var f *fault.Fault
+	if errors.As(err, &f) {
+		return err
+	}
+	text := err.Error()
+	has := func(part string) bool { return strings.Contains(text, part) }
+	switch {
+	case has("could not select device driver") || has("nvidia-container") || has("libnvidia-ml") || has("CDI device") || has("unresolvable CDI"):
+		return fault.New(fault.Engine, "the Docker engine cannot give containers a GPU", err,
+			"install the NVIDIA driver and NVIDIA's container toolkit (see `llorch-bk doctor`), or run on the CPU with `allow-cpu`")
+	case has("docker-init") || has("init binary"):
+		return noInit(err)
+	case has("exec format error"):
+		return fault.New(fault.Engine, "the image is for another kind of CPU", err, "build one for this machine with `llorch-bk build`")
+	}
+	name := s.ImageRef
+	if name == "" {
+		name = s.Image
+	}
+	return fault.New(fault.Engine, "the engine could not start "+name, err, "see `llorch-bk doctor`")
+}

@@ -1,0 +1,361 @@
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/runtime/engine"
+	"github.com/llorch/llorch-bk/runtime/replica"
+)
+
+// Wanted is one replica of a pool as it is to be.
+type Wanted struct {
+	// Spec is the server.
+	Spec engine.Spec
+	// CPU is the server without a GPU, which does as well where the GPU cannot be
+	// used; nil where it does not.
+	CPU *engine.Spec
+	// Build says why the image has to be built first, Fetch why the model has to be
+	// fetched; both are empty once that is done.
+	Build, Fetch string
+}
+
+// Run is the plan that brings a replica to what is wanted. What runs healthily is
+// stopped only for a server that was created already, and comes back where that
+// one does not get ready.
+func Run(w Wanted, seen Seen) Plan {
+	w.Spec = w.Spec.WithDefaults()
+	r := run{seen: seen, wanted: w, id: w.Spec.Of()}
+	r.have = seen.servers(r.id)
+	r.file = seen.handoff(r.id)
+	p := Plan{Title: "run plan for pool " + r.id.String()}
+	if p.Refused = r.refusal(); p.Refused != nil {
+		return p
+	}
+	if w.Build != "" {
+		p.Ops = append(p.Ops, Op{Do: Build, On: "an image", Why: w.Build, Replica: r.id})
+	}
+	if w.Fetch != "" {
+		p.Ops = append(p.Ops, Op{Do: Fetch, On: "the model", Why: w.Fetch, Replica: r.id})
+	}
+	p.Ops = append(p.Ops, r.settle(w.Spec, w.CPU)...)
+	return p
+}
+
+// run is the making of a run plan.
+type run struct {
+	wanted Wanted
+	seen   Seen
+	id     replica.ID
+	have   replicaServers
+	file   *Handoff
+}
+
+// refusal is why nothing can be started, known before anything is touched.
+func (r run) refusal() error {
+	spec := r.wanted.Spec
+	if f := r.have.foreign; f != nil {
+		return fault.New(fault.Engine, "the name "+f.Name+" is taken", errors.New("a container that is not llorch-bk's has it"),
+			"rename or remove it: docker rename "+f.Name+" another-name")
+	}
+	if f := r.file; f != nil {
+		if f.Broken != "" {
+			return fault.New(fault.Usage, "the file "+f.Path+" is in the way", errors.New(f.Broken), "look at it, and remove it by hand if it is of no use")
+		}
+		if whose := r.seen.whose(*f); f.Answers && (whose == elsewhere || whose == unknown) {
+			return fault.New(fault.Usage, "pool "+r.id.String()+" is served by another engine", fmt.Errorf("the handoff %s tells of a server at %s that answers, and this engine does not have it", f.Path, f.URL),
+				"stop it on its own engine"+at(f.EngineHost)+", or choose another `pool`")
+		}
+	}
+	if r.seen.CPUs > 0 && spec.CPUs > float64(r.seen.CPUs) {
+		return fault.New(fault.Usage, fmt.Sprintf("`cpus` must be at most %d, got %v", r.seen.CPUs, spec.CPUs), fmt.Errorf("the engine's machine has %d cores", r.seen.CPUs), "give fewer, or leave `cpus` out for all of them")
+	}
+	if h := r.seen.Port; spec.Port != 0 && h.Taken && !r.ours(h.Server) {
+		return engine.PortInUse(spec.Listen, spec.Port, fmt.Errorf("%s has it", h.Who))
+	}
+	return nil
+}
+
+func at(host string) string {
+	if host == "" {
+		return ""
+	}
+	return " at " + host
+}
+
+// ours says whether a server is this replica's, and so gives its port up.
+func (r run) ours(id string) bool {
+	return id != "" && (r.have.own != nil && r.have.own.ID == id || r.have.standby != nil && r.have.standby.ID == id)
+}
+
+// runs says whether a server runs and is what is wanted.
+func (r run) runs(s *engine.Server, spec engine.Spec) bool {
+	return s != nil && s.State.Running && s.RunDigest == spec.RunDigest() && r.wanted.Build == "" && r.wanted.Fetch == ""
+}
+
+// settle are the operations for a spec, and for the CPU where its GPU cannot be used.
+func (r run) settle(spec engine.Spec, cpu *engine.Spec) []Op {
+	own, standby := r.have.own, r.have.standby
+	switch {
+	case r.seen.beingStarted(standby):
+		return []Op{r.await(standby)}
+	case r.seen.beingStarted(own):
+		return []Op{r.await(own)}
+	case r.runs(standby, spec):
+		return r.takeOver(standby, spec)
+	case standby != nil && own == nil:
+		// Killed between the end of the old server and its own new name.
+		named := r
+		renamed := *standby
+		renamed.Name, renamed.Standby = r.id.Name(), false
+		named.have = replicaServers{own: &renamed}
+		op := Op{Do: Promote, On: "container " + standby.Name, Why: "a run that was killed left it without its name", Replica: r.id, Server: standby}
+		return append([]Op{op}, named.settle(spec, cpu)...)
+	case standby != nil:
+		alone := r
+		alone.have.standby = nil
+		op := Op{Do: Remove, On: "container " + standby.Name, Why: "a run that was killed left it", Replica: r.id, Server: standby}
+		return append([]Op{op}, alone.settle(spec, cpu)...)
+	case r.runs(own, spec):
+		return r.join(own, spec)
+	}
+	return r.start(spec, cpu)
+}
+
+func (r run) await(s *engine.Server) Op {
+	return Op{Do: Await, On: "container " + s.Name, Why: "it was created a moment ago", Replica: r.id, Server: s}
+}
+
+// join are the operations for a server that runs and is what is wanted.
+func (r run) join(s *engine.Server, spec engine.Spec) []Op {
+	wait := r.wait(s, "it runs what is wanted")
+	wait.Clean = &Branch{When: Ended, Ops: append(r.withdraw(s, "its server ended"), r.remove(s, "it ended"))}
+	if r.file != nil && r.file.tells(*s) {
+		return []Op{wait}
+	}
+	ops := append([]Op{wait}, r.proof(s, spec, nil)...)
+	return append(ops, r.publish(s))
+}
+
+// takeOver are the operations for a replacement that somebody else has started.
+func (r run) takeOver(s *engine.Server, spec engine.Spec) []Op {
+	ops := append([]Op{r.wait(s, "it runs what is wanted, and is to replace what ran before")}, r.proof(s, spec, nil)...)
+	if r.have.own != nil {
+		ops = append(ops, r.withdraw(r.have.own, "its server is replaced")...)
+		ops = append(ops, Op{Do: Remove, On: "container " + r.have.own.Name, Why: "it is replaced", Replica: r.id, Server: r.have.own, Final: true})
+	}
+	ops = append(ops, Op{Do: Promote, On: "container " + s.Name, Why: "it takes the place of what ran before", Replica: r.id, Server: s})
+	return append(ops, Op{Do: Publish, On: r.handoffName(), Why: "its server is ready", Replica: r.id})
+}
+
+// start are the operations for a server that does not run yet.
+func (r run) start(spec engine.Spec, cpu *engine.Spec) []Op {
+	own := r.have.own
+	if own != nil && spec.Port == 0 {
+		spec.PreferPort = own.Port
+	}
+	why := r.why(spec)
+	var ops []Op
+	if spec.GPUs != "" {
+		probe := Op{Do: Probe, On: imageName(spec), Why: "the server is to use " + gpus(spec), Replica: r.id, Spec: &spec}
+		if cpu != nil {
+			probe.Instead = &Branch{When: NoGPU, Ops: r.settle(cpu.WithDefaults(), nil)}
+		}
+		ops = append(ops, probe)
+	}
+	ops = append(ops, Op{Do: Prepare, On: imageName(spec), Why: why, Replica: r.id, Spec: &spec})
+	running := own != nil && own.State.Running
+	if own != nil && !running {
+		ops = append(ops, r.withdraw(own, "its server does not run")...)
+		ops = append(ops, r.remove(own, state(own)))
+	}
+	ops = append(ops, r.create(spec, running, why))
+	if own == nil {
+		ops = append(ops, r.withdrawStale()...)
+	}
+	if running {
+		ops = append(ops, r.giveWay(own, why)...)
+	}
+	ops = append(ops, r.launch(), r.wait(nil, "it was started just now"))
+	ops = append(ops, r.proof(nil, spec, cpu)...)
+	return append(ops, r.finish(running)...)
+}
+
+// create is the claim on the replica.
+func (r run) create(spec engine.Spec, standby bool, why string) Op {
+	name := r.id.Name()
+	if standby {
+		name = r.id.StandbyName()
+	}
+	return Op{
+		Do: Create, On: "container " + name, Why: why, Replica: r.id, Spec: &spec, Standby: standby,
+		Undo: []Op{{Do: Remove, On: "container " + name, Why: "it did not get ready", Replica: r.id}},
+	}
+}
+
+// giveWay stops a running server for one that was created.
+func (r run) giveWay(own *engine.Server, why string) []Op {
+	ops := r.withdraw(own, "its server is going to be stopped")
+	for i := range ops {
+		ops[i].Undo = []Op{{Do: Publish, On: r.handoffName(), Why: "its server runs again", Replica: r.id, Server: own}}
+	}
+	return append(ops, Op{
+		Do: Stop, On: "container " + own.Name, Why: why, Replica: r.id, Server: own,
+		Undo: []Op{
+			{Do: Start, On: "container " + own.Name, Why: "what was to replace it did not get ready", Replica: r.id, Server: own},
+			r.wait(own, "it was started again"),
+		},
+	})
+}
+
+func (r run) launch() Op {
+	return Op{Do: Start, On: "the new server", Why: "it was created", Replica: r.id}
+}
+
+func (r run) wait(s *engine.Server, why string) Op {
+	return Op{Do: Wait, On: serverName(s), Why: why, Replica: r.id, Server: s}
+}
+
+func (r run) remove(s *engine.Server, why string) Op {
+	return Op{Do: Remove, On: "container " + s.Name, Why: why, Replica: r.id, Server: s}
+}
+
+// proof is the operation that proves that a server uses its GPU, none for a server
+// without one. Where that fails, a server on the CPU takes its place.
+func (r run) proof(s *engine.Server, spec engine.Spec, cpu *engine.Spec) []Op {
+	if spec.GPUs == "" {
+		return nil
+	}
+	op := Op{Do: Prove, On: serverName(s), Why: "it is to use " + gpus(spec), Replica: r.id, Server: s}
+	if cpu != nil {
+		op.Instead = &Branch{When: NoGPU, Ops: r.onCPU(cpu.WithDefaults())}
+	}
+	return []Op{op}
+}
+
+// onCPU are the operations after a server that did not prove that it uses its GPU:
+// the same on the CPU in its place.
+func (r run) onCPU(cpu engine.Spec) []Op {
+	own := r.have.own
+	if own != nil && cpu.Port == 0 {
+		cpu.PreferPort = own.Port
+	}
+	running := own != nil && own.State.Running
+	why := "the GPU cannot be used"
+	return append([]Op{
+		{Do: Remove, On: "the new server", Why: "it does not use its GPU", Replica: r.id},
+		{Do: Prepare, On: imageName(cpu), Why: why, Replica: r.id, Spec: &cpu},
+		r.create(cpu, running, why),
+		r.launch(), r.wait(nil, "it was started just now"),
+	}, r.finish(running)...)
+}
+
+// finish are the operations after a server that is ready.
+func (r run) finish(replaces bool) []Op {
+	var ops []Op
+	if replaces {
+		ops = append(ops, Op{Do: Remove, On: "container " + r.have.own.Name, Why: "it is replaced", Replica: r.id, Server: r.have.own, Final: true},
+			Op{Do: Promote, On: "the new server", Why: "it takes the place of what ran before", Replica: r.id})
+	}
+	return append(ops, Op{Do: Publish, On: r.handoffName(), Why: "its server is ready", Replica: r.id})
+}
+
+// publish is the operation that writes a running server's handoff.
+func (r run) publish(s *engine.Server) Op {
+	return publish(r.file, r.seen, s)
+}
+
+// withdraw removes the handoff where it tells of a server.
+func (r run) withdraw(s *engine.Server, why string) []Op {
+	if r.file == nil || r.file.Container != s.ID {
+		return r.withdrawStale()
+	}
+	return []Op{withdraw(r.id, r.file, why)}
+}
+
+// withdrawStale removes a handoff that tells of no server of this replica.
+func (r run) withdrawStale() []Op {
+	if r.file == nil {
+		return nil
+	}
+	why := "its server is gone"
+	switch whose := r.seen.whose(*r.file); {
+	case r.file.Container == "":
+		why = "it tells of no container"
+	case whose == here:
+		why = "it tells of another replica's server"
+	case whose == elsewhere:
+		why = "its server is another engine's, and does not answer"
+	case whose == unknown:
+		why = "nobody knows its engine, and its server does not answer"
+	}
+	return []Op{withdraw(r.id, r.file, why)}
+}
+
+func (r run) handoffName() string { return "handoff " + r.id.HandoffFile() }
+
+// why says why a server has to be made.
+func (r run) why(spec engine.Spec) string {
+	own := r.have.own
+	switch {
+	case own == nil:
+		return "pool " + r.id.String() + " does not run"
+	case !own.State.Running:
+		return state(own)
+	case r.wanted.Build != "" || own.Image != spec.Image:
+		return "its image is another one"
+	case r.wanted.Fetch != "" || own.ModelPath != spec.Model.HostFile || own.Labels[engine.LabelModel] != spec.Labels[engine.LabelModel]:
+		return "its model is another one"
+	case spec.Port != 0 && own.Port != spec.Port:
+		return fmt.Sprintf("its port is %d, and %d is wanted", own.Port, spec.Port)
+	case own.Labels[engine.LabelDeviceMask] != spec.Labels[engine.LabelDeviceMask]:
+		return fmt.Sprintf("its GPUs are %s, and %s is wanted", orNone(own.Labels[engine.LabelDeviceMask]), orNone(spec.Labels[engine.LabelDeviceMask]))
+	case own.Labels[engine.LabelFlags] != spec.Labels[engine.LabelFlags]:
+		return "its flags are other ones"
+	}
+	return "its address, user or limits are other ones"
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// state says what became of a server that does not run.
+func state(s *engine.Server) string {
+	switch {
+	case s.State.Status == "exited" && s.State.OOMKilled:
+		return "it was killed for lack of memory"
+	case s.State.Status == "exited":
+		return fmt.Sprintf("it exited with code %d", s.State.ExitCode)
+	case s.State.Status == "created":
+		return "it was created and never started"
+	}
+	return "it is " + s.State.Status
+}
+
+func gpus(s engine.Spec) string {
+	list := "the GPUs " + s.GPUs
+	if s.GPUs == "all" {
+		list = "all GPUs"
+	}
+	return strings.TrimSpace(list + " (" + s.Device + ")")
+}
+
+func imageName(s engine.Spec) string {
+	if s.ImageRef != "" {
+		return "image " + s.ImageRef
+	}
+	return "image " + s.Image
+}
+
+func serverName(s *engine.Server) string {
+	if s == nil {
+		return "the new server"
+	}
+	return "container " + s.Name
+}
