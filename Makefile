@@ -121,7 +121,8 @@ bench-build: setup ## Build side by side with llama.cpp's own steps: a table of 
 
 FUZZTIME ?= 2m
 .PHONY: soak
-soak: ## Kill 200 downloads at random moments; fuzz whatever comes from outside, FUZZTIME each
+soak: ## Kill 200 downloads at random moments; race runs in every order; fuzz whatever comes from outside, FUZZTIME each
+	LLORCH_RACES=all $(GO) test -count=1 -v -timeout 30m -run '^TestRace$$' ./cmd/internal/app
 	LLORCH_KILLS=200 $(GO) test -count=1 -v -timeout 30m -run '^Test(Killed|SixteenProcesses)$$' ./runtime/model
 	set -e; for f in Parse Pick Describe Need ContentRange NextPage; do $(GO) test -run '^$$' -fuzz "^Fuzz$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./runtime/model; done
 

@@ -12,6 +12,7 @@ import (
 
 func stopCommand(a *app.App) *cobra.Command {
 	var opt app.StopOptions
+	var asJSON, dryRun bool
 	cmd := &cobra.Command{
 		Use:   "stop [POOL ...]",
 		Short: "Stop pools and remove their handoffs",
@@ -20,9 +21,13 @@ and removes their handoffs first, so that nobody binds an endpoint that is going
 Images and models stay.`,
 		Example: `  llorch-bk stop
   llorch-bk stop chat embed
-  llorch-bk stop --all`,
+  llorch-bk stop --all --dry-run`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.Pools = args
+			if dryRun {
+				plan, err := a.PlanStop(cmd.Context(), opt)
+				return printPlan(cmd, a, plan, err, asJSON)
+			}
 			stopped, err := a.Stop(cmd.Context(), opt)
 			for _, name := range stopped {
 				fmt.Fprintf(a.Out, "stopped %s\n", name)
@@ -34,6 +39,8 @@ Images and models stay.`,
 		},
 	}
 	cmd.Flags().BoolVar(&opt.All, "all", false, "stop all pools of this project")
+	addDryRun(cmd, &dryRun)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "with --dry-run, print the plan as JSON")
 	cmd.Flags().DurationVar(&opt.Grace, "grace", 15*time.Second, "how long a server may take to end by itself")
 	addHandoffDir(cmd, &opt.HandoffDir)
 	return cmd

@@ -21,6 +21,9 @@ const (
 	Prepare Verb = "prepare"
 	// Create makes a server without starting it: the claim on the replica.
 	Create Verb = "create"
+	// Confirm makes sure, once the replica is claimed, that what was seen before is
+	// still so. It fails with ErrAgain.
+	Confirm Verb = "confirm"
 	// Start starts what was created, or starts a stopped server again.
 	Start Verb = "start"
 	// Wait waits until a server is healthy. It fails with Ended.

@@ -201,6 +201,7 @@ func (r run) giveWay(own *engine.Server, why string) []Op {
 	for i := range ops {
 		ops[i].Undo = []Op{{Do: Publish, On: r.handoffName(), Why: "its server runs again", Replica: r.id, Server: own}}
 	}
+	ops = append([]Op{{Do: Confirm, On: "container " + own.Name, Why: "somebody else may have replaced it since it was seen", Replica: r.id, Server: own}}, ops...)
 	return append(ops, Op{
 		Do: Stop, On: "container " + own.Name, Why: why, Replica: r.id, Server: own,
 		Undo: []Op{

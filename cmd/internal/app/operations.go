@@ -70,6 +70,8 @@ func (o *operations) Do(ctx context.Context, op pool.Op) (engine.Server, error) 
 		made, err := o.prepared.Create(ctx, op.Standby)
 		o.created = made.ID
 		return made, err
+	case pool.Confirm:
+		return s, o.confirm(ctx, s)
 	case pool.Start:
 		return o.start(ctx, s)
 	case pool.Wait:
@@ -105,6 +107,20 @@ func (o *operations) probe(ctx context.Context, spec engine.Spec) error {
 		return pool.Because(err, pool.NoGPU)
 	}
 	return err
+}
+
+// confirm is pool.ErrAgain where a server does not have its name any more.
+func (o *operations) confirm(ctx context.Context, s engine.Server) error {
+	found, err := o.eng.Observe(ctx, s.Project, s.Name)
+	if err != nil {
+		return err
+	}
+	for _, now := range found {
+		if now.ID == s.ID && now.Name == s.Name {
+			return nil
+		}
+	}
+	return pool.ErrAgain
 }
 
 // start starts what was created, or a server that was stopped.

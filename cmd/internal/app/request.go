@@ -25,6 +25,8 @@ type request struct {
 	// roots are the authorities that the model's servers are trusted by, nil for the
 	// system's.
 	roots *x509.CertPool
+	// locked is the model of the lock that the build keeps to, if there is one.
+	locked images.LockModel
 }
 
 // check says everything that can be wrong with a run before anything is started.

@@ -10,28 +10,28 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Up builds what is missing and runs it. The model is fetched while the image
-// is built; whichever fails first ends the other.
-func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Running, error) {
-	locked, err := lockedModel(build, opt.ModelGiven)
+// checkUp checks both halves of an up before either starts, and connects to the
+// engine. It fills in what the engine's machine decides of the build.
+func (a *App) checkUp(ctx context.Context, build *BuildOptions, opt RunOptions) (request, *dockerEngine, error) {
+	locked, err := lockedModel(*build, opt.ModelGiven)
 	if err != nil {
-		return Running{}, err
+		return request{}, nil, err
 	}
 	if locked.Pinned != "" {
 		opt.Model = locked.Pinned
 	}
 	req, err := check(opt)
 	if err != nil {
-		return Running{}, err
+		return req, nil, err
 	}
-	// Both halves are checked before either starts.
+	req.locked = locked
 	if _, err := build.Request.Normalise(); err != nil {
-		return Running{}, err
+		return req, nil, err
 	}
 	if build.CACert != "" {
 		pem, err := a.certificates(build.CACert)
 		if err != nil {
-			return Running{}, err
+			return req, nil, err
 		}
 		if req.roots, err = x509.SystemCertPool(); err != nil {
 			req.roots = x509.NewCertPool()
@@ -40,21 +40,33 @@ func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Runni
 	}
 	eng, err := a.engine(ctx)
 	if err != nil {
-		return Running{}, err
+		return req, nil, err
 	}
-	defer eng.Close()
-	if err := reach(eng, req); err != nil {
-		return Running{}, err
+	err = reach(eng, req)
+	if err == nil {
+		err = eng.runsPlatform(ctx, build.Request.Platform, "the image")
 	}
-	if err := eng.runsPlatform(ctx, build.Request.Platform, "the image"); err != nil {
-		return Running{}, interrupted(ctx, err)
+	if err == nil {
+		err = gpuBefore(ctx, eng, build.Request, opt)
 	}
-	if err := gpuBefore(ctx, eng, build.Request, opt); err != nil {
-		return Running{}, interrupted(ctx, err)
+	if err != nil {
+		eng.Close()
+		return req, nil, interrupted(ctx, err)
 	}
 	if !build.CPUChosen && (!eng.local || machineLevel(build.Request.Arch()) == "") {
 		build.Request.CPU = images.CPUPortable
 	}
+	return req, eng, nil
+}
+
+// Up builds what is missing and runs it. The model is fetched while the image
+// is built; whichever fails first ends the other.
+func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Running, error) {
+	req, eng, err := a.checkUp(ctx, &build, opt)
+	if err != nil {
+		return Running{}, err
+	}
+	defer eng.Close()
 	d, err := OpenDisplay(a.Err, a.Progress)
 	if err != nil {
 		return Running{}, err
@@ -67,7 +79,7 @@ func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Runni
 	g.Go(func() error {
 		var err error
 		if local, err = w.fetch(gctx); err == nil {
-			err = a.keepToModel(gctx, d, locked, local)
+			err = a.keepToModel(gctx, d, req.locked, local)
 		}
 		return err
 	})
@@ -83,37 +95,44 @@ func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Runni
 	return r, interrupted(ctx, err)
 }
 
-// obtain is the image for a build request: one that is there and fits, else a
-// new one.
-func (a *App) obtain(ctx context.Context, d *Display, eng *dockerEngine, opt BuildOptions) (imageOf, error) {
-	want, err := a.resolve(ctx, d, eng.local, opt)
-	if err != nil {
-		return imageOf{}, err
+// findImage is the image for a build request that is in the engine and fits, if one
+// is; and the request with its facts.
+func (a *App) findImage(ctx context.Context, d *Display, eng *dockerEngine, opt BuildOptions) (want wanted, img imageOf, ok bool, err error) {
+	if want, err = a.resolve(ctx, d, eng.local, opt); err != nil {
+		return want, img, false, err
 	}
 	// What runs here at once is worth more than the first choice of a toolkit.
 	want.replace = true
-	if !opt.NoCache {
-		plan, err := want.plan()
-		if err != nil {
-			return imageOf{}, err
-		}
-		img, ok, err := eng.fitting(ctx, plan.Fit, want)
-		if err != nil {
-			return imageOf{}, err
-		}
-		if ok {
-			d.notice("the image " + img.Ref + " fits and is used as it is")
-			for _, tag := range want.Request.Tags {
-				if err := eng.client.ImageTag(ctx, img.ID, tag); err != nil {
-					return imageOf{}, fault.New(fault.Usage, "the image cannot be named "+tag, err, "")
-				}
-			}
-			return img, nil
-		}
+	if opt.NoCache {
+		return want, img, false, nil
 	}
-	built, err := a.build(ctx, d, eng.client, want)
+	plan, err := want.plan()
+	if err != nil {
+		return want, img, false, err
+	}
+	img, ok, err = eng.fitting(ctx, plan.Fit, want)
+	return want, img, ok, err
+}
+
+// obtain is the image for a build request: one that is there and fits, else a
+// new one.
+func (a *App) obtain(ctx context.Context, d *Display, eng *dockerEngine, opt BuildOptions) (imageOf, error) {
+	want, img, ok, err := a.findImage(ctx, d, eng, opt)
 	if err != nil {
 		return imageOf{}, err
 	}
-	return eng.image(ctx, built.ID)
+	if !ok {
+		built, err := a.build(ctx, d, eng.client, want)
+		if err != nil {
+			return imageOf{}, err
+		}
+		return eng.image(ctx, built.ID)
+	}
+	d.notice("the image " + img.Ref + " fits and is used as it is")
+	for _, tag := range want.Request.Tags {
+		if err := eng.client.ImageTag(ctx, img.ID, tag); err != nil {
+			return imageOf{}, fault.New(fault.Usage, "the image cannot be named "+tag, err, "give another `tag`")
+		}
+	}
+	return img, nil
 }

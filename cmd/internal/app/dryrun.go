@@ -1,0 +1,119 @@
+package app
+
+import (
+	"context"
+
+	"github.com/llorch/llorch-bk/images"
+	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/runtime/handoff"
+	"github.com/llorch/llorch-bk/runtime/model"
+	"github.com/llorch/llorch-bk/runtime/pool"
+)
+
+// PlanRun is the plan that Run would carry out now. It changes nothing.
+func (a *App) PlanRun(ctx context.Context, opt RunOptions) (pool.Plan, error) {
+	req, err := check(opt)
+	if err != nil {
+		return pool.Plan{}, err
+	}
+	eng, err := a.engine(ctx)
+	if err != nil {
+		return pool.Plan{}, err
+	}
+	defer eng.Close()
+	if err := reach(eng, req); err != nil {
+		return pool.Plan{}, err
+	}
+	img, err := eng.choose(ctx, opt.Image)
+	if err != nil {
+		return pool.Plan{}, interrupted(ctx, err)
+	}
+	p, err := a.planLaunch(ctx, eng, req, img, "")
+	return p, interrupted(ctx, err)
+}
+
+// PlanUp is the plan that Up would carry out now, as far as it can be told before an
+// image is built. It changes nothing.
+func (a *App) PlanUp(ctx context.Context, build BuildOptions, opt RunOptions) (pool.Plan, error) {
+	req, eng, err := a.checkUp(ctx, &build, opt)
+	if err != nil {
+		return pool.Plan{}, err
+	}
+	defer eng.Close()
+	want, img, ok, err := a.findImage(ctx, nil, eng, build)
+	if err != nil {
+		return pool.Plan{}, interrupted(ctx, err)
+	}
+	missing := ""
+	if !ok {
+		missing = "no image that fits is in the engine"
+		if build.NoCache {
+			missing = "`no-cache` asks for it"
+		}
+		img = imageOf{ID: "not built yet", Ref: "that is built", Labels: map[string]string{images.LabelDevice: images.DeviceOf(want.Request.Variant)}}
+	}
+	p, err := a.planLaunch(ctx, eng, req, img, missing)
+	return p, interrupted(ctx, err)
+}
+
+// planLaunch is the run plan for an image, which may have to be built first.
+func (a *App) planLaunch(ctx context.Context, eng *dockerEngine, req request, img imageOf, build string) (pool.Plan, error) {
+	if err := eng.runsHere(img, engineArch(ctx, eng)); err != nil {
+		return pool.Plan{}, err
+	}
+	local, fetch, err := a.hasModel(ctx, req)
+	if err != nil {
+		return pool.Plan{}, err
+	}
+	want, err := req.wanted(img, local)
+	if err != nil {
+		return pool.Plan{}, err
+	}
+	want.Build, want.Fetch = build, fetch
+	seen, err := eng.observer(eng.servers(nil)).run(ctx, want.Spec)
+	if err != nil {
+		return pool.Plan{}, err
+	}
+	return pool.Run(want, seen), nil
+}
+
+// hasModel is the model as it is on this machine, and why it has to be fetched where
+// it is not.
+func (a *App) hasModel(ctx context.Context, req request) (l model.Local, fetch string, err error) {
+	f, err := a.fetcher(nil)
+	if err != nil {
+		return l, "", err
+	}
+	f.Environment.Roots, f.Environment.Offline = req.roots, true
+	l, err = f.Fetch(ctx, req.ref)
+	if err == nil || req.ref.Kind == model.File || ctx.Err() != nil {
+		return l, "", err
+	}
+	return model.Local{Path: "/not/fetched/yet.gguf"}, "it is not on this machine", nil
+}
+
+// PlanStop is the plan that Stop would carry out now. It changes nothing.
+func (a *App) PlanStop(ctx context.Context, opt StopOptions) (pool.Plan, error) {
+	meant, err := opt.meant()
+	if err != nil {
+		return pool.Plan{}, err
+	}
+	eng, err := a.engine(ctx)
+	if err != nil {
+		if ctx.Err() != nil || fault.ClassOf(err) != fault.Machine {
+			return pool.Plan{}, err
+		}
+		entries, lerr := handoff.List(meant.Project)
+		if lerr != nil {
+			return pool.Plan{}, lerr
+		}
+		// What stop removes without an engine, and that it fails all the same.
+		return pool.Halt(meant, pool.Seen{Unreachable: true, Handoffs: handoffs(entries)}), err
+	}
+	defer eng.Close()
+	seen, err := eng.observer(eng.servers(nil)).project(ctx, meant.Project)
+	if err != nil {
+		return pool.Plan{}, interrupted(ctx, err)
+	}
+	return pool.Halt(meant, seen), nil
+}
