@@ -88,23 +88,18 @@ func (e *execution) do(ctx context.Context, op Op) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	own := op.Server == nil
+	made := op.Server == nil
 	op = e.bind(op)
 	got, err := e.d.Do(ctx, op)
-	switch op.Do {
-	case Create, Start, Promote:
-		if own || op.Do == Promote {
-			e.server = got
+	if op.Do == Create || op.Do == Promote || op.Do == Start && made {
+		// Also one that did not start may have been made again, on another port.
+		if got.ID != "" && op.Server != nil {
+			follow(e.undo, op.Server.ID, got)
 		}
+		e.server = got
 	}
 	if err != nil {
-		if op.Do == Start && own && got.ID != "" {
-			e.rebind(got)
-		}
 		return err
-	}
-	if op.Do == Start && own {
-		e.rebind(got)
 	}
 	if op.Final {
 		e.undo = nil
@@ -126,17 +121,6 @@ func (e *execution) bind(op Op) Op {
 		op.Server = &server
 	}
 	return op
-}
-
-// rebind follows a server that was made again on another port.
-func (e *execution) rebind(now engine.Server) {
-	for _, ops := range e.undo {
-		for i := range ops {
-			if ops[i].Server != nil && ops[i].Server.Name == now.Name {
-				ops[i].Server = &now
-			}
-		}
-	}
 }
 
 // goBack undoes what was done, the last first, and reports what could not be. It
@@ -164,7 +148,7 @@ func (e *execution) goBack(ctx context.Context, first []Op) error {
 			}
 			got, err := e.d.Do(undoing, op)
 			if op.Do == Start && err == nil {
-				e.follow(groups[:i+1], got)
+				follow(groups[:i+1], got.ID, got)
 			}
 			if err != nil {
 				unwell = unwell || op.Do == Start || op.Do == Wait
@@ -186,11 +170,11 @@ func left(op Op, err error) error {
 	return &fault.Leftover{What: string(op.Do) + " " + op.On + " failed", Why: err, Do: "llorch-bk ps sets it right"}
 }
 
-// follow names a server that was started again in what is still to be done with it.
-func (e *execution) follow(groups [][]Op, now engine.Server) {
+// follow names what has become of a server in what is still to be done with it.
+func follow(groups [][]Op, id string, now engine.Server) {
 	for _, ops := range groups {
 		for i := range ops {
-			if ops[i].Server != nil && ops[i].Server.ID == now.ID {
+			if ops[i].Server != nil && ops[i].Server.ID == id {
 				ops[i].Server = &now
 			}
 		}

@@ -212,7 +212,11 @@ func (r run) giveWay(own *engine.Server, why string) []Op {
 }
 
 func (r run) launch() Op {
-	return Op{Do: Start, On: "the new server", Why: "it was created", Replica: r.id}
+	return Op{
+		Do: Start, On: "the new server", Why: "it was created", Replica: r.id,
+		// First of all, since what ran before needs its port and its memory again.
+		Undo: []Op{{Do: Remove, On: "the new server", Why: "it did not get ready", Replica: r.id}},
+	}
 }
 
 func (r run) wait(s *engine.Server, why string) Op {
