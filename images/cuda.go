@@ -97,7 +97,7 @@ type Choice struct {
 func Choose(r Request, f Facts) (Choice, error) {
 	members, err := findVariants(r.Variant)
 	if err != nil {
-		return Choice{}, fault.New(fault.Usage, "there is no such variant", err, "see llorch-bk build --help")
+		return Choice{}, fault.New(fault.Usage, "there is no such variant", err, "see llorch-bk help build")
 	}
 	var whys []error
 	var do []string
@@ -139,7 +139,7 @@ func Choose(r Request, f Facts) (Choice, error) {
 		for _, v := range Catalogue {
 			if v.Family == members[0].Family && v.Name != members[0].Name && v.Accelerator.CUDA != nil {
 				if _, no := v.Accelerator.CUDA.plan(r.CUDAArch, f.GPU); no == nil {
-					do = append(do, "use --variant "+v.Name)
+					do = append(do, "use `variant="+v.Name+"`")
 				}
 			}
 		}
@@ -185,7 +185,7 @@ func (c *CUDA) plan(archs []string, gpu *GPUFacts) (*PlanCUDA, *refusal) {
 		p.Archs = withPTX(archs, "")
 		return p, nil
 	}
-	const name = "name the architectures, as --cuda-arch 86,89, or take them all with --cuda-arch all"
+	const name = "name the architectures, as `cuda-arch=86,89`, or take them all with `cuda-arch=all`"
 	switch {
 	case gpu == nil:
 		return nil, &refusal{"the GPUs of the engine's machine cannot be asked from here", name, true}
@@ -194,7 +194,7 @@ func (c *CUDA) plan(archs []string, gpu *GPUFacts) (*PlanCUDA, *refusal) {
 	case gpu.Driver != "" && CompareVersions(gpu.Driver, c.MinDriver) < 0:
 		return nil, &refusal{
 			fmt.Sprintf("CUDA %s needs driver %s or newer, and this machine has %s", c.Version, c.MinDriver, gpu.Driver),
-			"update the NVIDIA driver to " + c.MinDriver + " or newer, or use --variant vulkan", true,
+			"update the NVIDIA driver to " + c.MinDriver + " or newer, or use `variant=vulkan`", true,
 		}
 	}
 	var real []string
@@ -230,7 +230,7 @@ func (c *CUDA) plan(archs []string, gpu *GPUFacts) (*PlanCUDA, *refusal) {
 func (c *CUDA) cannot(arch string) *refusal {
 	a := strings.TrimRight(arch, "af")
 	if compareArchs(a, c.Compiles[0]) < 0 {
-		return &refusal{why: fmt.Sprintf("CUDA %s no longer compiles for %s (%s); its oldest is %s", c.Version, dotted(a), generation(a), dotted(c.Compiles[0])), do: "use --variant vulkan, or --variant cpu"}
+		return &refusal{why: fmt.Sprintf("CUDA %s no longer compiles for %s (%s); its oldest is %s", c.Version, dotted(a), generation(a), dotted(c.Compiles[0])), do: "use `variant=vulkan`, or `variant=cpu`"}
 	}
 	return &refusal{why: fmt.Sprintf("CUDA %s does not compile for %s", c.Version, dotted(a)), do: "name one of " + strings.Join(c.Compiles, ", ")}
 }

@@ -175,7 +175,7 @@ func ReadTree(files map[string][]byte) (*Tree, error) {
 
 func noLlama(why string) error {
 	return fault.New(fault.Usage, "the source is not a llama.cpp tree", fmt.Errorf("%s", why),
-		"name a llama.cpp repository, directory or bundle with --source")
+		"name a llama.cpp repository, directory or bundle with `source`")
 }
 
 var buildTag = regexp.MustCompile(`^b([0-9]{1,7})$`)

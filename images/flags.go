@@ -9,14 +9,14 @@ import (
 
 // ownSettings are definitions that have a setting of their own, which the plan knows of.
 var ownSettings = map[string]string{
-	"CMAKE_CUDA_ARCHITECTURES": "--cuda-arch",
-	"GGML_CUDA_ARCHITECTURES":  "--cuda-arch",
-	"GGML_BACKEND_DL":          "--cpu and --variant",
-	"GGML_CPU_ALL_VARIANTS":    "--cpu portable",
-	"GGML_CPU_ARM_ARCH":        "--cpu LEVEL",
-	"LLAMA_BUILD_UI":           "--no-ui, or nothing: the web UI is built in a step of its own",
-	"LLAMA_USE_PREBUILT_UI":    "--no-ui, or nothing: the web UI is built in a step of its own, without a download",
-	"LLAMA_BUILD_APP":          "--programs llama",
+	"CMAKE_CUDA_ARCHITECTURES": "`cuda-arch`",
+	"GGML_CUDA_ARCHITECTURES":  "`cuda-arch`",
+	"GGML_BACKEND_DL":          "`cpu` and `variant`",
+	"GGML_CPU_ALL_VARIANTS":    "`cpu=portable`",
+	"GGML_CPU_ARM_ARCH":        "`cpu=LEVEL`",
+	"LLAMA_BUILD_UI":           "`no-ui`, or nothing: the web UI is built in a step of its own",
+	"LLAMA_USE_PREBUILT_UI":    "`no-ui`, or nothing: the web UI is built in a step of its own, without a download",
+	"LLAMA_BUILD_APP":          "`programs=llama`",
 }
 
 // cpuFeature are definitions that choose instructions one by one (ggml/CMakeLists.txt).
@@ -30,16 +30,16 @@ var chooses = regexp.MustCompile(`(^|[\s;,"'=])-(march|mcpu|mtune|mavx|mavx2|mav
 var needs = map[string]string{
 	"GGML_RPC":              "a backend that no variant has",
 	"GGML_BLAS":             "a BLAS library, which the toolchain does not have",
-	"GGML_HIP":              "AMD's ROCm, which no variant has; --variant vulkan serves AMD's GPUs",
-	"GGML_HIPBLAS":          "AMD's ROCm, which no variant has; --variant vulkan serves AMD's GPUs",
+	"GGML_HIP":              "AMD's ROCm, which no variant has; `variant=vulkan` serves AMD's GPUs",
+	"GGML_HIPBLAS":          "AMD's ROCm, which no variant has; `variant=vulkan` serves AMD's GPUs",
 	"GGML_MUSA":             "Moore Threads' toolkit, which no variant has",
-	"GGML_SYCL":             "Intel's oneAPI, which no variant has; --variant vulkan serves Intel's GPUs",
-	"GGML_OPENCL":           "OpenCL, which no variant has; --variant vulkan serves many of its GPUs",
+	"GGML_SYCL":             "Intel's oneAPI, which no variant has; `variant=vulkan` serves Intel's GPUs",
+	"GGML_OPENCL":           "OpenCL, which no variant has; `variant=vulkan` serves many of its GPUs",
 	"GGML_CANN":             "Ascend's toolkit, which no variant has",
 	"GGML_METAL":            "macOS; the images are for Linux",
 	"GGML_WEBGPU":           "Dawn, which no variant has",
 	"GGML_HEXAGON":          "Qualcomm's SDK, which no variant has",
-	"GGML_KOMPUTE":          "Kompute, a submodule; --variant vulkan serves the same GPUs",
+	"GGML_KOMPUTE":          "Kompute, a submodule; `variant=vulkan` serves the same GPUs",
 	"GGML_OPENVINO":         "OpenVINO, which no variant has",
 	"GGML_ZDNN":             "IBM's zDNN, which no variant has",
 	"GGML_ZENDNN":           "AMD's ZenDNN, which no variant has",
@@ -62,13 +62,13 @@ func untrue(name, value string) string {
 	}
 	switch {
 	case name == "GGML_NATIVE" && !isOff(value):
-		return "-DGGML_NATIVE makes an image that nobody can name the CPU of: use --cpu native"
+		return "-DGGML_NATIVE makes an image that nobody can name the CPU of: use `cpu=native`"
 	case strings.EqualFold(value, "native"):
-		return fmt.Sprintf("-D%s=%s makes an image that nobody can name the machine of: use --cpu native or --cuda-arch auto", name, value)
+		return fmt.Sprintf("-D%s=%s makes an image that nobody can name the machine of: use `cpu=native` or `cuda-arch=auto`", name, value)
 	case cpuFeature.MatchString(name):
-		return fmt.Sprintf("-D%s chooses instructions that the image's label does not name: use --cpu LEVEL", name)
+		return fmt.Sprintf("-D%s chooses instructions that the image's label does not name: use `cpu=LEVEL`", name)
 	case chooses.MatchString(value):
-		return fmt.Sprintf("-D%s=%s compiles for a CPU that the image's label does not name: use --cpu LEVEL", name, value)
+		return fmt.Sprintf("-D%s=%s compiles for a CPU that the image's label does not name: use `cpu=LEVEL`", name, value)
 	case name == "BUILD_SHARED_LIBS" && isOff(value):
 		return "-DBUILD_SHARED_LIBS=OFF leaves no place for backends, which are loaded from beside the server: leave it out"
 	case name == "GGML_CPU" && isOff(value):

@@ -126,7 +126,7 @@ func MakeLock(r Request, f Facts, p Plan, sets PackageSets) (Lock, error) {
 	case len(p.Pending) > 0:
 		return Lock{}, fmt.Errorf("a plan that still waits for %s cannot be locked", strings.Join(p.Pending, ", "))
 	case p.Source.Dirty || p.Source.Content != "":
-		return Lock{}, fault.New(fault.Usage, "a tree with changes cannot be locked", errors.New("nobody else has them"), "commit them, or lock a commit with --ref")
+		return Lock{}, fault.New(fault.Usage, "a tree with changes cannot be locked", errors.New("nobody else has them"), "commit them, or lock a commit with `ref`")
 	case f.Source.Time.IsZero():
 		return Lock{}, fault.New(fault.Machine, "the source cannot be locked", errors.New("the commit's time is not known"), "")
 	}
@@ -238,7 +238,7 @@ func (l Lock) Locked(platform string, tags []string, scripts string) (Request, F
 	}
 	p, ok := l.Platforms[platform]
 	if !ok {
-		return Request{}, Facts{}, fault.New(fault.Usage, "the lock cannot be kept to: platforms", fmt.Errorf("it has no %s", platform), "lock that one too: llorch-bk lock --platform "+platform)
+		return Request{}, Facts{}, fault.New(fault.Usage, "the lock cannot be kept to: platforms", fmt.Errorf("it has no %s", platform), "lock that one too: llorch-bk lock `platform="+platform+"`")
 	}
 	r := l.request(platform)
 	r.Tags = tags

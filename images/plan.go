@@ -251,7 +251,7 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	}
 	notes, err := checkFlags(f.Source.Tree, r.CMakeFlags, v.backends())
 	if err != nil {
-		return Plan{}, fault.New(fault.Usage, "this cannot be built as asked", err, "see llorch-bk build --help")
+		return Plan{}, fault.New(fault.Usage, "this cannot be built as asked", err, "see llorch-bk help build")
 	}
 	// The server's part knows what the server takes, and nothing of other programs.
 	if len(r.Programs) > 0 && p.Source.Layout == LayoutParts {
@@ -274,7 +274,7 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 		p.Notes = append(p.Notes, cross.note(r.Platform))
 	}
 	if r.NoUI && p.Source.uiInside {
-		p.Notes = append(p.Notes, "--no-ui does nothing here: this source's server has its web UI among its sources, and always compiles it in")
+		p.Notes = append(p.Notes, "`no-ui` does nothing here: this source's server has its web UI among its sources, and always compiles it in")
 	}
 	for i := range p.Parts {
 		p.Parts[i].Flags = overridden(p.Parts[i].Flags, shared)
@@ -359,7 +359,7 @@ func planCPU(p *Plan, r Request, f Facts) error {
 	default:
 		l, err := FindLevel(r.Arch(), level)
 		if err != nil {
-			return fault.New(fault.Usage, "there is no such CPU level", err, "see llorch-bk build --help")
+			return fault.New(fault.Usage, "there is no such CPU level", err, "see llorch-bk help build")
 		}
 		p.CPU = PlanCPU{l.Name, l.RunsOn}
 	}

@@ -100,13 +100,13 @@ func (r Request) Normalise() (Request, error) {
 		r.CUDAArch = archs
 	}
 	if len(r.CUDAArch) > 0 && !cuda && len(members) > 0 {
-		wrong = append(wrong, fmt.Errorf("--cuda-arch is for a CUDA variant, not for %q", r.Variant))
+		wrong = append(wrong, fmt.Errorf("`cuda-arch` is for a CUDA variant, not for %q", r.Variant))
 	}
 	for _, f := range flags {
 		if name, value, _ := strings.Cut(strings.TrimPrefix(f, "-D"), "="); name == "GGML_CUDA" && !cuda && !isOff(value) {
-			wrong = append(wrong, errors.New("-DGGML_CUDA needs the CUDA toolchain: use --cuda"))
+			wrong = append(wrong, errors.New("-DGGML_CUDA needs the CUDA toolchain: use `cuda`"))
 		} else if name == "GGML_VULKAN" && !isOff(value) && (len(members) == 0 || members[0].Accelerator == nil || members[0].Accelerator.Flag != name) {
-			wrong = append(wrong, errors.New("-DGGML_VULKAN needs the Vulkan toolchain: use --variant vulkan"))
+			wrong = append(wrong, errors.New("-DGGML_VULKAN needs the Vulkan toolchain: use `variant=vulkan`"))
 		}
 	}
 	if programs, err := normalisePrograms(r.Programs); err != nil {
@@ -129,7 +129,7 @@ func (r Request) Normalise() (Request, error) {
 	}
 	r.Tags = slices.Compact(slices.Sorted(slices.Values(tags)))
 	if r.AcceleratorBase != "" && !accelerated && len(members) > 0 {
-		wrong = append(wrong, fmt.Errorf("--base gpu= is for a variant with a backend for GPUs, not for %q", r.Variant))
+		wrong = append(wrong, fmt.Errorf("`base` with gpu= is for a variant with a backend for GPUs, not for %q", r.Variant))
 	}
 	for _, base := range []*string{&r.Base, &r.RuntimeBase, &r.AcceleratorBase} {
 		if *base == "" {
@@ -143,7 +143,7 @@ func (r Request) Normalise() (Request, error) {
 		*base = reference.TagNameOnly(named).String()
 	}
 	if len(wrong) > 0 {
-		return r, fault.New(fault.Usage, "this cannot be built as asked", errors.Join(wrong...), "see llorch-bk build --help")
+		return r, fault.New(fault.Usage, "this cannot be built as asked", errors.Join(wrong...), "see llorch-bk help build")
 	}
 	return r, nil
 }

@@ -44,7 +44,7 @@ func planUI(r Request, v Variant, t *Tree) (*PlanUI, string) {
 	case t != nil && t.UIInside:
 		return nil, ""
 	case r.NoUI:
-		return nil, "--no-ui"
+		return nil, "`no-ui`"
 	case t == nil:
 		return nil, ""
 	case !t.UI:

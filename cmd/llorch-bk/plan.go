@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/llorch/llorch-bk/cmd/internal/app"
+	"github.com/llorch/llorch-bk/cmd/internal/settings"
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/spf13/cobra"
@@ -57,13 +59,20 @@ builder nor an engine: what only they can tell is listed as still to be looked u
 				return app.WriteLLB(cmd.Context(), plans[0], a.Out)
 			}
 			for i, plan := range plans {
-				write := plan.WriteText
 				if format == "dot" {
-					write = plan.WriteDot
-				} else if i > 0 {
-					fmt.Fprintln(a.Out)
+					if err := plan.WriteDot(a.Out); err != nil {
+						return err
+					}
+					continue
 				}
-				if err := write(a.Out); err != nil {
+				var text strings.Builder
+				if i > 0 {
+					text.WriteString("\n")
+				}
+				if err := plan.WriteText(&text); err != nil {
+					return err
+				}
+				if _, err := io.WriteString(a.Out, fault.Name(text.String(), settings.Names(cmd))); err != nil {
 					return err
 				}
 			}

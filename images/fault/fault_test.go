@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/llorch/llorch-bk/images/fault"
@@ -60,5 +61,48 @@ func TestReport(t *testing.T) {
 				t.Errorf("got:\n%s\nwant:\n%s", got, c.want)
 			}
 		})
+	}
+}
+
+func TestName(t *testing.T) {
+	t.Parallel()
+	known := func(setting, value string) string {
+		switch {
+		case setting == "listen" && value == "":
+			return "LLORCH_LISTEN"
+		case setting == "cpu" || setting == "cuda-arch":
+			return "--" + setting + " " + value
+		}
+		return ""
+	}
+	for in, want := range map[string]string{
+		"`listen` must be an IP address":          "LLORCH_LISTEN must be an IP address",
+		"use `cpu=native` or `cuda-arch=86,89`":   "use --cpu native or --cuda-arch 86,89",
+		"see `llorch-bk doctor`, or `nvidia-smi`": "see `llorch-bk doctor`, or `nvidia-smi`",
+		"nothing of the kind":                     "nothing of the kind",
+	} {
+		if got := fault.Name(in, known); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}
+
+// What is left behind is found wherever it stands in an error, and all of it.
+func TestLeftovers(t *testing.T) {
+	t.Parallel()
+	one := &fault.Leftover{What: "the container a is left behind", Why: errors.New("busy"), Do: "docker rm -f a"}
+	two := &fault.Leftover{What: "the volume b is left behind", Why: errors.New("busy"), Do: "docker volume rm b"}
+	if err := fault.Leftovers(errors.New("x")); err != nil {
+		t.Errorf("of nothing: %v", err)
+	}
+	if err := fault.Leftovers(nil); err != nil {
+		t.Errorf("of no error: %v", err)
+	}
+	err := fault.Leftovers(fault.New(fault.Engine, "it failed", errors.Join(io.EOF, fmt.Errorf("on the way: %w", one), two), ""))
+	if err == nil || err.Error() != one.Error()+"\n"+two.Error() {
+		t.Errorf("got %v", err)
+	}
+	if !strings.Contains(one.Error(), "docker rm -f a") {
+		t.Errorf("it does not say what to do: %v", one)
 	}
 }
