@@ -37,9 +37,9 @@ func Cross(r Request, v Variant, builder string) (*PlanCross, error) {
 	}
 	switch {
 	case !slices.Contains(Platforms, builder):
-		return nil, refuse("builders are one of "+strings.Join(Platforms, ", "), "use another builder: --builder")
+		return nil, refuse("builders are one of "+strings.Join(Platforms, ", "), "use another builder: `builder`")
 	case v.Accelerator != nil:
-		return nil, refuse("the GPU toolchain of the variant "+v.Name+" runs on the image's own platform only", "use a builder of "+r.Platform+": --builder; or build --variant cpu")
+		return nil, refuse("the GPU toolchain of the variant "+v.Name+" runs on the image's own platform only", "use a builder of "+r.Platform+", which `builder` names, or build `variant=cpu`")
 	}
 	return &PlanCross{Builder: builder, Triple: targets[r.Arch()].triple}, nil
 }

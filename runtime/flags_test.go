@@ -90,6 +90,7 @@ func TestOnlyWhatBuildsSeesDocker(t *testing.T) {
 	t.Parallel()
 	builds := []string{
 		"engine.go", "build.go", "builder.go", "built.go", "lock.go", "verify.go", "setup.go",
+		"bundle.go", "fill.go", "keep.go", "platforms.go",
 		"prune.go", // which goes with the builder's containers
 	}
 	files, err := filepath.Glob("../cmd/internal/app/*.go")

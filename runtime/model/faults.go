@@ -37,7 +37,7 @@ func (f *Fetcher) advice(ref Ref, err error) string {
 	)
 	switch {
 	case errors.Is(err, errOffline):
-		return "name a model that is in the store or a file of your own, bring one in a bundle (llorch-bk bundle create --model), or let the network be asked"
+		return "name a model that is in the store or a file of your own, bring one in a bundle, or let the network be asked"
 	case errors.Is(err, errSharded):
 		return "download all parts into one folder and give the first one's path"
 	case errors.Is(err, errShardHash):

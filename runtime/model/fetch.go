@@ -70,7 +70,7 @@ type Local struct {
 }
 
 // errOffline is a request that would be needed and is forbidden.
-var errOffline = errors.New("no network may be asked for it: HF_HUB_OFFLINE is set, or --offline is given")
+var errOffline = errors.New("no network may be asked for it: HF_HUB_OFFLINE is set, or `offline` is given")
 
 // Fetch makes sure that the model is on this host, and says where. Failures are
 // Model faults; an interruption is an Interrupted one, and what was received by
