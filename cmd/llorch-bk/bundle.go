@@ -72,7 +72,7 @@ this machine too, so that this machine builds without a network as well.`,
 	flags.addBuilder(cmd)
 	cmd.Flags().StringVar(&lock, "lock", images.LockFile, "`file` of the lock")
 	cmd.Flags().StringVarP(&opt.File, "output", "o", "", "`file` for the bundle")
-	cmd.Flags().StringVar(&opt.Model, "model", "", "`ref` of a model that goes along: hf:ORG/REPO:QUANT, oci://… or a URL")
+	cmd.Flags().StringVar(&opt.Model, "model", "", "`ref` of a model that goes along: hf:ORG/REPO:QUANT, oci://… or a URL (default the lock's, if it has one)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }

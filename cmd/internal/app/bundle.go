@@ -16,7 +16,7 @@ import (
 type BundleOptions struct {
 	// BuildOptions have the lock, and the builder that fetches packages.
 	BuildOptions
-	// Model is the ref of a model that goes along; empty for none.
+	// Model is the ref of a model that goes along; empty for the lock's, if it has one.
 	Model string
 	// Output is given the bundle.
 	Output io.Writer
@@ -26,18 +26,19 @@ type BundleOptions struct {
 
 // CreateBundle puts everything that a lock names on one platform into one archive.
 func (a *App) CreateBundle(ctx context.Context, opt BundleOptions) (Kept, error) {
-	var ref model.Ref
-	if opt.Model != "" {
-		var err error
-		if ref, err = model.Parse(opt.Model); err != nil {
+	ref, err := carriedModel(opt.Model)
+	if err != nil {
+		return Kept{}, err
+	}
+	lock, err := opt.theLock()
+	if err != nil {
+		return Kept{}, err
+	}
+	if opt.Model == "" {
+		opt.Model = lock.Model.Pinned
+		if ref, err = carriedModel(opt.Model); err != nil {
 			return Kept{}, err
 		}
-		if ref.Kind == model.File {
-			return Kept{}, fault.New(fault.Usage, "--model "+opt.Model+" does not go into a bundle", errors.New("it is a file of your own"), "copy it beside the bundle, and name it there")
-		}
-	}
-	if _, err := opt.theLock(); err != nil {
-		return Kept{}, err
 	}
 	docker, closeIt := a.maybeEngine(ctx)
 	defer closeIt()
@@ -48,6 +49,18 @@ func (a *App) CreateBundle(ctx context.Context, opt BundleOptions) (Kept, error)
 	defer d.Close()
 	k, err := a.createBundle(ctx, d, docker, opt, ref)
 	return k, interrupted(ctx, err)
+}
+
+// carriedModel is the ref of a model that can go into a bundle; the zero value for none.
+func carriedModel(raw string) (model.Ref, error) {
+	if raw == "" {
+		return model.Ref{}, nil
+	}
+	ref, err := model.Parse(raw)
+	if err == nil && ref.Kind == model.File {
+		err = fault.New(fault.Usage, "the model "+ref.Raw+" does not go into a bundle", errors.New("it is a file of your own"), "copy it beside the bundle, and name it there")
+	}
+	return ref, err
 }
 
 func (a *App) createBundle(ctx context.Context, d *Display, docker *client.Client, opt BundleOptions, ref model.Ref) (Kept, error) {

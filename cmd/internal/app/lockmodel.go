@@ -46,9 +46,19 @@ func (a *App) lockModel(ctx context.Context, d *Display, opt LockOptions, old im
 }
 
 // lockedModel is the model of a lock that a build keeps to, where it has one; given says
-// that the user named a model on the command line.
-func lockedModel(build BuildOptions, given bool) (images.LockModel, error) {
-	if build.Locked == "" {
+// that the user named a model on the command line. An offline build keeps to the lock of
+// the bundle, and serves what else the user has.
+func (a *App) lockedModel(build BuildOptions, given bool) (images.LockModel, error) {
+	switch {
+	case build.Offline && given:
+		return images.LockModel{}, nil
+	case build.Offline:
+		o, err := a.openOffline(build)
+		if err != nil {
+			return images.LockModel{}, err
+		}
+		return o.lock.Model, nil
+	case build.Locked == "":
 		return images.LockModel{}, nil
 	}
 	lock, err := openLock(build.Locked)

@@ -13,7 +13,7 @@ import (
 // checkUp checks both halves of an up before either starts, and connects to the
 // engine. It fills in what the engine's machine decides of the build.
 func (a *App) checkUp(ctx context.Context, build *BuildOptions, opt RunOptions) (request, *dockerEngine, error) {
-	locked, err := lockedModel(*build, opt.ModelGiven)
+	locked, err := a.lockedModel(*build, opt.ModelGiven)
 	if err != nil {
 		return request{}, nil, err
 	}
