@@ -54,6 +54,10 @@ each --cache-from= "${INPUT_CACHE:-}"
 if [[ $push = true ]]; then
   if ((${#args[@]} > first)); then add --cache-to= "${args[first]#--cache-from=}"; fi
   args+=(--push)
+  add --sign= "${INPUT_SIGN:-}"
+else
+  # Only what is pushed can be signed.
+  unset LLORCH_SIGN
 fi
 metadata=$(mktemp -d "${RUNNER_TEMP:-${TMPDIR:-/tmp}}/llorch-bk-XXXXXX")/build.json
 # No engine takes an index: one that is not pushed is a file.

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -141,10 +142,12 @@ func TestRun(t *testing.T) {
 		"a fork's request":    {env: pushes, event: fork, want: kept},
 		"a fork that is gone": {env: pushes, event: gone, want: kept},
 		"a fork where the token may write": {
-			env: append([]string{"GITHUB_EVENT_NAME=pull_request_target", "LLORCH_PUSH=true", "LLORCH_CACHE_TO=r.io/b"}, pushes...), event: fork,
+			env: append([]string{"GITHUB_EVENT_NAME=pull_request_target", "LLORCH_PUSH=true", "LLORCH_CACHE_TO=r.io/b", "LLORCH_SIGN=keyless", "INPUT_SIGN=keyless"}, pushes...), event: fork,
 			want: append([]string{"--file=/dev/null"}, kept...),
 		},
 		"no push":            {env: append(pushes[1:], "INPUT_PUSH=false"), event: push, want: kept},
+		"no push, no key":    {env: append(pushes[1:], "INPUT_SIGN=cosign.key", "LLORCH_SIGN=keyless"), event: push, want: kept},
+		"signed":             {env: append([]string{"INPUT_SIGN=keyless"}, pushes...), event: push, want: append(slices.Clone(pushed), "--sign=keyless")},
 		"outside GitHub":     {env: pushes, want: pushed},
 		"push without cache": {env: []string{"INPUT_PUSH=true", "INPUT_TAGS=r.io/a:1"}, event: push, want: []string{"--tag=r.io/a:1", "--builder=managed", "--push"}},
 		"a lock is there":    {lock: true, want: []string{"--locked=llorch.lock", "--builder=managed"}},
@@ -198,7 +201,7 @@ func TestRun(t *testing.T) {
 			if d := cmp.Diff(append([]string{"build", "--metadata-file=…"}, c.want...), args); d != "" {
 				t.Errorf("arguments (-want +got):\n%s", d)
 			}
-			if env := j.read("env"); strings.Contains(env, "LLORCH_PUSH") || strings.Contains(env, "LLORCH_CACHE_TO") {
+			if env := j.read("env"); strings.Contains(env, "LLORCH_PUSH") || strings.Contains(env, "LLORCH_CACHE_TO") || strings.Contains(env, "LLORCH_SIGN") {
 				t.Errorf("the environment says what the job may not:\n%s", env)
 			}
 			if said := strings.Contains(out, "::notice"); said != (c.event == fork || c.event == gone) {
