@@ -109,9 +109,17 @@ func ParsePackages(data []byte, into *images.PackageSets) (distribution string, 
 func (b builder) fetched(base images.BaseFacts, packages []images.Package) bkllb.State {
 	name := PackageMount(packages)
 	if slices.Contains(b.opt.Sent, name) {
-		return b.sent(name, name, fmt.Sprintf("[fetch] %d packages that are kept on this machine", len(packages)))
+		return b.laid(b.sent(name, name, fmt.Sprintf("[fetch] %d packages that are kept on this machine", len(packages))))
 	}
 	return b.download(base, packages)
+}
+
+// laid are files that were sent, in a folder as a step would have left it. A builder
+// takes the top of what it is sent for another folder than a step's, whatever is in it;
+// the steps after it would run again.
+func (b builder) laid(sent bkllb.State) bkllb.State {
+	all := &bkllb.CopyInfo{CopyDirContentsOnly: true}
+	return bkllb.Scratch().Platform(b.platform).File(bkllb.Copy(sent, "/", "/", all), bkllb.WithCustomName("[fetch] lay them out"))
 }
 
 // PackageMount is the name under which packages are sent to the builder.

@@ -68,11 +68,17 @@ func TestSentPackagesChangeNoStep(t *testing.T) {
 	t.Parallel()
 	for name, s := range lockedSubjects() {
 		fetched := s.execs(t)
-		for step, o := range s.with(func(s *subject) {
+		kept := s.with(func(s *subject) {
 			for _, f := range llb.Fetches(s.plan(t)) {
 				s.opt.Sent = append(s.opt.Sent, f.Name)
 			}
-		}).execs(t) {
+		})
+		all := kept.ops(t)
+		for step, o := range kept.execs(t) {
+			// The top of what is sent is another folder to a builder than a step's.
+			if debs, m := mount(t, all, o, "/debs"); m != nil && (!m.Readonly || debs.Op.GetFile() == nil) {
+				t.Errorf("%s: %s has %s in /debs, which no step laid out", name, step, debs.name())
+			}
 			was, ok := fetched[step]
 			if strings.HasPrefix(step, fetch) || !ok {
 				t.Errorf("%s: the step %s is there", name, step)
