@@ -25,7 +25,6 @@ type doer struct {
 	failing int
 	cause   pool.Cause
 	fail    func()
-	undoing bool
 	// broken fails also while it is undone.
 	broken pool.Verb
 }

@@ -3,7 +3,6 @@ package pool
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/engine"
@@ -300,67 +299,3 @@ func (r run) withdrawStale() []Op {
 }
 
 func (r run) handoffName() string { return "handoff " + r.id.HandoffFile() }
-
-// why says why a server has to be made.
-func (r run) why(spec engine.Spec) string {
-	own := r.have.own
-	switch {
-	case own == nil:
-		return "pool " + r.id.String() + " does not run"
-	case !own.State.Running:
-		return state(own)
-	case r.wanted.Build != "" || own.Image != spec.Image:
-		return "its image is another one"
-	case r.wanted.Fetch != "" || own.ModelPath != spec.Model.HostFile || own.Labels[engine.LabelModel] != spec.Labels[engine.LabelModel]:
-		return "its model is another one"
-	case spec.Port != 0 && own.Port != spec.Port:
-		return fmt.Sprintf("its port is %d, and %d is wanted", own.Port, spec.Port)
-	case own.Labels[engine.LabelDeviceMask] != spec.Labels[engine.LabelDeviceMask]:
-		return fmt.Sprintf("its GPUs are %s, and %s is wanted", orNone(own.Labels[engine.LabelDeviceMask]), orNone(spec.Labels[engine.LabelDeviceMask]))
-	case own.Labels[engine.LabelFlags] != spec.Labels[engine.LabelFlags]:
-		return "its flags are other ones"
-	}
-	return "its address, user or limits are other ones"
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
-}
-
-// state says what became of a server that does not run.
-func state(s *engine.Server) string {
-	switch {
-	case s.State.Status == "exited" && s.State.OOMKilled:
-		return "it was killed for lack of memory"
-	case s.State.Status == "exited":
-		return fmt.Sprintf("it exited with code %d", s.State.ExitCode)
-	case s.State.Status == "created":
-		return "it was created and never started"
-	}
-	return "it is " + s.State.Status
-}
-
-func gpus(s engine.Spec) string {
-	list := "the GPUs " + s.GPUs
-	if s.GPUs == "all" {
-		list = "all GPUs"
-	}
-	return strings.TrimSpace(list + " (" + s.Device + ")")
-}
-
-func imageName(s engine.Spec) string {
-	if s.ImageRef != "" {
-		return "image " + s.ImageRef
-	}
-	return "image " + s.Image
-}
-
-func serverName(s *engine.Server) string {
-	if s == nil {
-		return "the new server"
-	}
-	return "container " + s.Name
-}

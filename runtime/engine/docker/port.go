@@ -75,10 +75,14 @@ func (d *Engine) PortHolder(ctx context.Context, listen string, port int) (engin
 			return h, nil
 		}
 	}
-	if d.endpoint.Local && taken(ctx, listen, port) != nil {
+	if d.endpoint.Local && !isFree(ctx, listen, port) {
 		return engine.Holder{Taken: true, Who: "another program"}, nil
 	}
 	return engine.Holder{}, nil
+}
+
+func isFree(ctx context.Context, listen string, port int) bool {
+	return taken(ctx, listen, port) == nil
 }
 
 // overlap says whether one port on both addresses is one too many: they are the
