@@ -1,6 +1,8 @@
 package pool
 
 import (
+	"time"
+
 	"github.com/llorch/llorch-bk/runtime/engine"
 	"github.com/llorch/llorch-bk/runtime/replica"
 )
@@ -79,6 +81,8 @@ type Op struct {
 	// Handoff is the file that is withdrawn; it stays where it has come to tell of
 	// another server.
 	Handoff *Handoff `json:"-"`
+	// Grace is how long the server may take to end by itself; 0 leaves it to the Doer.
+	Grace time.Duration `json:"-"`
 	// Undo is done, in the order of the plan reversed, where a later operation
 	// fails.
 	Undo []Op `json:"undo,omitempty"`

@@ -3,6 +3,7 @@ package pool
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/engine"
@@ -182,6 +183,9 @@ func (r run) start(spec engine.Spec, cpu *engine.Spec) []Op {
 	return append(ops, r.finish(running)...)
 }
 
+// failedGrace is how long a server that serves nobody may take to end.
+const failedGrace = time.Second
+
 // create is the claim on the replica.
 func (r run) create(spec engine.Spec, standby bool, why string) Op {
 	name := r.id.Name()
@@ -190,7 +194,7 @@ func (r run) create(spec engine.Spec, standby bool, why string) Op {
 	}
 	return Op{
 		Do: Create, On: "container " + name, Why: why, Replica: r.id, Spec: &spec, Standby: standby,
-		Undo: []Op{{Do: Remove, On: "container " + name, Why: "it did not get ready", Replica: r.id}},
+		Undo: []Op{{Do: Remove, On: "container " + name, Why: "it did not get ready", Replica: r.id, Grace: failedGrace}},
 	}
 }
 
@@ -214,7 +218,7 @@ func (r run) launch() Op {
 	return Op{
 		Do: Start, On: "the new server", Why: "it was created", Replica: r.id,
 		// First of all, since what ran before needs its port and its memory again.
-		Undo: []Op{{Do: Remove, On: "the new server", Why: "it did not get ready", Replica: r.id}},
+		Undo: []Op{{Do: Remove, On: "the new server", Why: "it did not get ready", Replica: r.id, Grace: failedGrace}},
 	}
 }
 
@@ -249,7 +253,7 @@ func (r run) onCPU(cpu engine.Spec) []Op {
 	running := own != nil && own.State.Running
 	why := "the GPU cannot be used"
 	return append([]Op{
-		{Do: Remove, On: "the new server", Why: "it does not use its GPU", Replica: r.id},
+		{Do: Remove, On: "the new server", Why: "it does not use its GPU", Replica: r.id, Grace: failedGrace},
 		{Do: Prepare, On: imageName(cpu), Why: why, Replica: r.id, Spec: &cpu},
 		r.create(cpu, running, why),
 		r.launch(), r.wait(nil, "it was started just now"),

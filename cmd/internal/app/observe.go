@@ -97,7 +97,7 @@ func (o observer) run(ctx context.Context, spec engine.Spec) (pool.Seen, error) 
 	for i := range seen.Handoffs {
 		h := &seen.Handoffs[i]
 		known := slices.ContainsFunc(seen.Servers, func(s engine.Server) bool { return s.ID == h.Container })
-		if filepath.Base(h.Path) == id.HandoffFile() && !known && h.Broken == "" && h.Engine != seen.Engine {
+		if filepath.Base(h.Path) == id.HandoffFile() && !known && h.Broken == "" && (h.Engine == "" || h.Engine != seen.Engine) {
 			h.Answers = o.step(ctx, h.URL) != health.Starting
 		}
 	}

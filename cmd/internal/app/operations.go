@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,9 +64,10 @@ func (o *operations) Do(ctx context.Context, op pool.Op) (engine.Server, error) 
 	case pool.Probe:
 		return s, o.probe(ctx, *op.Spec)
 	case pool.Prepare:
-		var err error
-		o.prepared, err = o.eng.Prepare(ctx, *op.Spec)
-		return s, err
+		return s, o.d.Do("prepare "+op.Replica.String(), func(*Step) (err error) {
+			o.prepared, err = o.eng.Prepare(ctx, *op.Spec)
+			return err
+		})
 	case pool.Create:
 		made, err := o.prepared.Create(ctx, op.Standby)
 		o.created = made.ID
@@ -85,7 +87,7 @@ func (o *operations) Do(ctx context.Context, op pool.Op) (engine.Server, error) 
 	case pool.Stop:
 		return s, o.d.Do("stop what "+op.Replica.Pool+" ran before", func(*Step) error { return o.eng.Stop(ctx, s, o.grace) })
 	case pool.Remove:
-		return s, o.eng.Remove(ctx, s, o.grace)
+		return s, o.eng.Remove(ctx, s, cmp.Or(op.Grace, o.grace))
 	case pool.Promote:
 		return o.eng.Promote(ctx, s)
 	case pool.Await:
