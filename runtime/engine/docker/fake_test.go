@@ -46,6 +46,8 @@ type fake struct {
 	// noBindVolumes is an engine in a virtual machine, whose volumes cannot bind
 	// folders of the host; noBinds one that does not see the host at all.
 	noBindVolumes, noBinds bool
+	// create is asked before a container is made.
+	create func(*container.HostConfig) error
 	// start is asked before a server starts.
 	start func(ctx context.Context, port string) error
 	// copied is told of each CopyToContainer before it is done.
@@ -103,6 +105,11 @@ func (f *fake) ContainerCreate(ctx context.Context, c *container.Config, h *cont
 	defer f.mu.Unlock()
 	if ctx.Err() != nil {
 		return container.CreateResponse{}, ctx.Err()
+	}
+	if f.create != nil {
+		if err := f.create(h); err != nil {
+			return container.CreateResponse{}, err
+		}
 	}
 	f.next++
 	id := fmt.Sprintf("id%d", f.next)

@@ -69,8 +69,21 @@ func (p *placer) place(ctx context.Context) ([]mount.Mount, error) {
 		unreadable = unreadable || errors.Is(err, errUnreadable)
 		errs = append(errs, fmt.Errorf("as %s: %w", way.name, err))
 	}
+	if err := p.without(ctx); err != nil {
+		return nil, err
+	}
 	return nil, fault.New(fault.Engine, "the container cannot be given the model "+p.s.Model.HostFile, errors.Join(errs...),
 		"see whether the engine has room and may read the file; `llorch-bk doctor` looks at both")
+}
+
+// without is the error of a container that cannot be made even without the model:
+// then the model is not the cause.
+func (p *placer) without(ctx context.Context) error {
+	id, err := p.d.create(ctx, helper(p.s, p.base, []string{modelPath(p.s.Model)}))
+	if err != nil {
+		return explain(p.s, err)
+	}
+	return p.d.discard(ctx, id)
 }
 
 // volume mounts the model's folder as a named volume. Its name is made of the

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/api/types/volume"
 	"github.com/google/go-cmp/cmp"
@@ -119,6 +120,15 @@ func TestStartFails(t *testing.T) {
 		{"no way to the model", func(_ *testing.T, f *fake, _ *engine.Spec) {
 			f.noBinds, f.copied = true, func() error { return errors.New("no space left on device") }
 		}, fault.Engine, "no space left on device"},
+		{"limits that the engine does not take", func(_ *testing.T, f *fake, s *engine.Spec) {
+			s.Memory = 8 << 20
+			f.create = func(h *container.HostConfig) error {
+				if h.Memory == 8<<20 {
+					return errors.New("minimum memory limit allowed is 9MB")
+				}
+				return nil
+			}
+		}, fault.Engine, "the engine could not start llorch/llama:x: minimum memory limit"},
 		{"a copy that nobody can read", func(_ *testing.T, f *fake, _ *engine.Spec) {
 			f.probe, f.unreadable = "/probe", func(mount.Mount) bool { return true }
 		}, fault.Engine, "cannot read it"},
@@ -333,5 +343,75 @@ func TestRemoteEngine(t *testing.T) {
 	// A path of ours may exist there and be another file.
 	if v := f.containers[i.ID].host.Mounts[0].Source; f.volumes[v].files["snapshots/1/x.gguf"] != 13 {
 		t.Errorf("the model was not copied: %v", f.volumes[v].files)
+	}
+}
+
+// A standby is made beside the server that it replaces, for the same port, and gets
+// its name once that one is gone.
+func TestReplacement(t *testing.T) {
+	t.Parallel()
+	for name, port := range map[string]int{"a port that was kept": 0, "a port that was asked for": freePort(t)} {
+		f, s := newFake(), onDisk(t)
+		d := f.engine()
+		s.Port = port
+		own, err := start(t.Context(), d, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Who serves now has the port, as the engine would have it.
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(own.Port)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := s
+		next.Image = "sha256:2"
+		if port == 0 {
+			next.PreferPort = own.Port
+		}
+		p, err := d.Prepare(t.Context(), next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := p.Create(t.Context(), true)
+		if err != nil || !made.Standby || made.Port != own.Port || made.Of() != own.Of() || made.State.Running {
+			t.Fatalf("%s: %+v, %v", name, made, err)
+		}
+		if _, err := p.Create(t.Context(), true); !errors.Is(err, engine.ErrTaken) {
+			t.Errorf("%s: a second standby: %v", name, err)
+		}
+		if _, err := d.Promote(t.Context(), made); !errors.Is(err, engine.ErrTaken) {
+			t.Errorf("%s: promoted beside the old one: %v", name, err)
+		}
+		if err := errors.Join(l.Close(), d.Stop(t.Context(), own, 0)); err != nil {
+			t.Fatal(err)
+		}
+		made, err = p.Start(t.Context(), made)
+		if err != nil || !made.State.Running {
+			t.Fatalf("%s: %+v, %v", name, made, err)
+		}
+		if err := d.Remove(t.Context(), own, 0); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // also where it was done already
+			if made, err = d.Promote(t.Context(), made); err != nil || made.Standby || made.Name != own.Name {
+				t.Errorf("%s: promoted: %+v, %v", name, made, err)
+			}
+		}
+		if left, _ := f.left(); len(left) != 1 || left[0] != own.Name {
+			t.Errorf("%s: left %v", name, left)
+		}
+	}
+}
+
+// A container that is not ours is foreign, whatever its name.
+func TestForeignContainer(t *testing.T) {
+	t.Parallel()
+	f, s := newFake(), onDisk(t)
+	if _, err := f.ContainerCreate(t.Context(), &container.Config{Labels: map[string]string{}}, &container.HostConfig{}, nil, nil, s.Of().Name()); err != nil {
+		t.Fatal(err)
+	}
+	found, err := f.engine().Observe(t.Context(), s.Project, s.Of().Name(), s.Of().StandbyName())
+	if err != nil || len(found) != 1 || !found[0].Foreign || found[0].Standby {
+		t.Errorf("%+v, %v", found, err)
 	}
 }
