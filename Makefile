@@ -133,7 +133,7 @@ bench-model: ## Fetch models side by side with curl: a table of times, ratios, m
 
 .PHONY: golden
 golden: ## Write the golden files anew; read the difference before you commit it
-	$(GO) test ./images ./llb ./cmd/ci -update
+	$(GO) test ./images ./llb ./runtime/pool ./cmd/ci -update
 
 .PHONY: fmt
 fmt: ## Format

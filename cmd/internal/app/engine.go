@@ -105,8 +105,11 @@ func (e *dockerEngine) choose(ctx context.Context, name string) (imageOf, error)
 		if errdefs.IsNotFound(err) {
 			return img, fault.New(fault.Usage, "the engine has no image "+name, nil, "build it with llorch-bk build --tag "+name+", or get it with docker pull "+name)
 		}
+		if errdefs.IsInvalidArgument(err) {
+			return img, fault.New(fault.Usage, "no image can be called "+name, err, "check its name")
+		}
 		if err != nil {
-			return img, fault.New(fault.Usage, "the image "+name+" cannot be looked up", err, "check its name")
+			return img, fault.New(fault.Machine, "the image "+name+" cannot be looked up", err, "see whether the engine runs with `llorch-bk doctor`")
 		}
 		img.Ref = name
 		return img, nil

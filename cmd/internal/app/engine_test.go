@@ -57,6 +57,11 @@ func TestChoose(t *testing.T) {
 	if _, err := eng.choose(t.Context(), "absent:1"); fault.ClassOf(err) != fault.Usage || !strings.Contains(err.Error(), "absent:1") {
 		t.Errorf("error = %v, want a fault.Usage that names absent:1", err)
 	}
+	f.broken = true
+	if _, err := eng.choose(t.Context(), "absent:1"); fault.ClassOf(err) != fault.Machine {
+		t.Errorf("an engine that answers 500: %v, want a fault.Machine", err)
+	}
+	f.broken = false
 	if _, err := eng.image(t.Context(), "absent:1"); !errdefs.IsNotFound(err) {
 		t.Errorf("error = %v, want one that is a NotFound", err)
 	}

@@ -34,6 +34,8 @@ type fakeEngine struct {
 	mu         sync.Mutex
 	images     []image.InspectResponse
 	containers []container.InspectResponse
+	// broken answers every look at an image with 500.
+	broken bool
 	// log is what every container has logged.
 	log string
 	// changed are the requests that change something, in their order.
@@ -139,6 +141,8 @@ func (f *fakeEngine) serve(w http.ResponseWriter, r *http.Request) {
 		reply(w, map[string]any{"MemTotal": f.memory, "ID": fakeID})
 	case noun == "version":
 		reply(w, map[string]string{"Arch": "amd64", "ApiVersion": "1.41"})
+	case noun == "images" && f.broken:
+		http.Error(w, `{"message":"boom from engine"}`, http.StatusInternalServerError)
 	case noun == "images" && rest == "json":
 		out := []image.Summary{}
 		for _, i := range f.images {

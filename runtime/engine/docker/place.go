@@ -76,14 +76,26 @@ func (p *placer) place(ctx context.Context) ([]mount.Mount, error) {
 		"see whether the engine has room and may read the file; `llorch-bk doctor` looks at both")
 }
 
-// without is the error of a container that cannot be made even without the model:
-// then the model is not the cause.
-func (p *placer) without(ctx context.Context) error {
-	id, err := p.d.create(ctx, helper(p.s, p.base, []string{modelPath(p.s.Model)}))
+// without is the error of a container that cannot be made, or started, even without
+// the model: then the model is not the cause.
+func (p *placer) without(ctx context.Context) (err error) {
+	cmd := []string{modelPath(p.s.Model)}
+	if p.probe != "" {
+		cmd = []string{p.probe, "readable", modelPath(p.s.Model)}
+	}
+	id, err := p.d.create(ctx, helper(p.s, p.base, cmd))
 	if err != nil {
 		return explain(p.s, err)
 	}
-	return p.d.discard(ctx, id)
+	defer func() { err = errors.Join(err, p.d.discard(ctx, id)) }()
+	if p.probe == "" {
+		return nil
+	}
+	// That it finds no model is no matter: it has started.
+	if err := p.d.api.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
+		return explain(p.s, err)
+	}
+	return nil
 }
 
 // volume mounts the model's folder as a named volume. Its name is made of the
