@@ -21,7 +21,9 @@ func runCommand(a *app.App) *cobra.Command {
 		Long: `Run gets and verifies the model, starts the server in a locked-down container on
 127.0.0.1, waits until it is healthy, and writes the handoff. Without IMAGE it
 takes the newest one that was built here. A pool that already runs the same
-thing is left alone. What follows -- goes to llama-server as it is.`,
+thing is left alone; one that runs another is stopped only once the new container
+is made, and is started again where that does not get ready. What follows -- goes
+to llama-server as it is.`,
 		Example: `  llorch-bk run
   llorch-bk run --model ./model.gguf --port 8080
   llorch-bk run --dry-run

@@ -151,7 +151,7 @@ func (e *execution) goBack(ctx context.Context, first []Op) error {
 				follow(groups[:i+1], got.ID, got)
 			}
 			if err != nil {
-				unwell = unwell || op.Do == Start || op.Do == Wait
+				unwell = unwell || op.Do == Start || op.Do == Wait || op.Do == Prove
 				errs = append(errs, left(op, err))
 			}
 		}
@@ -164,7 +164,7 @@ func left(op Op, err error) error {
 	switch op.Do {
 	case Remove:
 		return &fault.Leftover{What: op.On + " is left behind", Why: err, Do: "llorch-bk stop " + op.Replica.Pool}
-	case Start, Wait:
+	case Start, Wait, Prove:
 		return &fault.Leftover{What: "the server that ran before, " + op.On + ", is not ready again", Why: err, Do: "llorch-bk ps shows its state"}
 	}
 	return &fault.Leftover{What: string(op.Do) + " " + op.On + " failed", Why: err, Do: "llorch-bk ps sets it right"}

@@ -53,11 +53,7 @@ func reconcile(s *engine.Server, seen Seen) []Op {
 		if file != nil && file.tells(*s) {
 			return nil
 		}
-		ops := []Op{publish(file, seen, s)}
-		if s.Labels[engine.LabelDeviceMask] != "" {
-			ops = append([]Op{{Do: Prove, On: "container " + s.Name, Why: "it is to use GPUs", Replica: s.Of(), Server: s}}, ops...)
-		}
-		return ops
+		return append(proveAgain(s), publish(file, seen, s))
 	} else if file == nil || s.State.Running && health != Loading {
 		return nil // nothing to remove, or a server that may just be busy
 	}

@@ -202,7 +202,7 @@ func (r run) create(spec engine.Spec, standby bool, why string) Op {
 func (r run) giveWay(own *engine.Server, why string) []Op {
 	ops := r.withdraw(own, "its server is going to be stopped")
 	for i := range ops {
-		ops[i].Undo = []Op{{Do: Publish, On: r.handoffName(), Why: "its server runs again", Replica: r.id, Server: own}}
+		ops[i].Undo = append(proveAgain(own), Op{Do: Publish, On: r.handoffName(), Why: "its server runs again", Replica: r.id, Server: own})
 	}
 	ops = append([]Op{{Do: Confirm, On: "container " + own.Name, Why: "somebody else may have replaced it since it was seen", Replica: r.id, Server: own}}, ops...)
 	return append(ops, Op{
@@ -228,36 +228,6 @@ func (r run) wait(s *engine.Server, why string) Op {
 
 func (r run) remove(s *engine.Server, why string) Op {
 	return Op{Do: Remove, On: "container " + s.Name, Why: why, Replica: r.id, Server: s}
-}
-
-// proof is the operation that proves that a server uses its GPU, none for a server
-// without one. Where that fails, a server on the CPU takes its place.
-func (r run) proof(s *engine.Server, spec engine.Spec, cpu *engine.Spec) []Op {
-	if spec.GPUs == "" {
-		return nil
-	}
-	op := Op{Do: Prove, On: serverName(s), Why: "it is to use " + gpus(spec), Replica: r.id, Server: s}
-	if cpu != nil {
-		op.Instead = &Branch{When: NoGPU, Ops: r.onCPU(cpu.WithDefaults())}
-	}
-	return []Op{op}
-}
-
-// onCPU are the operations after a server that did not prove that it uses its GPU:
-// the same on the CPU in its place.
-func (r run) onCPU(cpu engine.Spec) []Op {
-	own := r.have.own
-	if own != nil && cpu.Port == 0 {
-		cpu.PreferPort = own.Port
-	}
-	running := own != nil && own.State.Running
-	why := "the GPU cannot be used"
-	return append([]Op{
-		{Do: Remove, On: "the new server", Why: "it does not use its GPU", Replica: r.id, Grace: failedGrace},
-		{Do: Prepare, On: imageName(cpu), Why: why, Replica: r.id, Spec: &cpu},
-		r.create(cpu, running, why),
-		r.launch(), r.wait(nil, "it was started just now"),
-	}, r.finish(running)...)
 }
 
 // finish are the operations after a server that is ready.

@@ -141,5 +141,9 @@ const startGrace = 10 * time.Second
 // beingStarted says whether somebody created a server a moment ago and is about to
 // start it.
 func (s Seen) beingStarted(server *engine.Server) bool {
-	return server != nil && server.State.Status == "created" && s.At.Sub(server.State.CreatedAt) < startGrace
+	if server == nil || server.State.Status != "created" {
+		return false
+	}
+	age := s.At.Sub(server.State.CreatedAt)
+	return age < startGrace && age > -startGrace // an engine's clock may be another one
 }

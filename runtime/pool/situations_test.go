@@ -135,6 +135,7 @@ func runs() map[string]situation {
 		"gpu-or-cpu":                           {gpuOrCPU, seen(nil)},
 		"gpu-or-cpu-runs-on-cpu":               {gpuOrCPU, seen(list(cpu), file(cpu))},
 		"gpu-or-cpu-other-image":               {gpuOrCPU, seen(list(old), file(old))},
+		"gpu-other-image":                      {gpu, seen(list(server(gpu.Spec, otherImage)), file(own))},
 		"gpu-same-digest":                      {gpu, seen(list(server(gpu.Spec)))},
 		"port-taken":                           {fixed, portOf(seen(list(old), file(old)), engine.Holder{Taken: true, Who: "another program"})},
 		"port-taken-by-a-container":            {fixed, portOf(seen(nil), engine.Holder{Taken: true, Who: "the container web", Server: "c-web"})},
