@@ -43,16 +43,13 @@ const licences = "usr/share/licenses"
 // compile is the configure, compile and layout of one part, without a network.
 // Its result has image, lend and obj at the top, as far as there is anything to put there.
 func (b builder) compile(toolchain, tree bkllb.State, ui *bkllb.State, part images.Part, compiled map[string]bkllb.State) bkllb.State {
-	p := b.plan
-	base := p.Build
-	if part.Accelerated {
-		base = p.Accelerator.Base
-	}
+	p, base := b.plan, b.partBase(part)
 	args := append([]string{"sh", "/llorch/compile.sh", p.CMake.Generator}, p.CMake.Flags...)
 	args = append(args, part.Flags...)
 	opts := []bkllb.RunOption{
 		bkllb.Args(args),
-		b.scripts(script{"compile.sh", compileScript}, script{"launch.sh", launchScript}, script{"clang", signalScript}, script{"clang++", signalScript}, script{"lend.sh", lendScript}, script{"project.cmake", projectScript}),
+		b.scripts(script{"compile.sh", compileScript}, script{"launch.sh", launchScript}, script{"clang", signalScript}, script{"clang++", signalScript}, script{"lend.sh", lendScript}, script{"project.cmake", projectScript},
+			script{"objects.sh", objectsScript}, script{"ask.pl", askScript}),
 		b.partFiles(tree, part),
 		bkllb.AddMount("/build", bkllb.Scratch(), bkllb.ForceNoOutput),
 		bkllb.AddMount("/ccache", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-ccache-"+b.compilerScope(base), bkllb.CacheMountShared)),
@@ -81,6 +78,8 @@ func (b builder) compile(toolchain, tree bkllb.State, ui *bkllb.State, part imag
 	if images.Pinned(p.Packages) {
 		// What an earlier build has left must not decide what a locked one gives.
 		opts = append(opts, bkllb.AddEnv("CCACHE_DISABLE", "1"))
+	} else {
+		opts = append(opts, b.carried(part)...)
 	}
 	for _, need := range part.Needs {
 		opts = append(opts, bkllb.AddMount("/lent/"+need, compiled[need], bkllb.Readonly))
@@ -91,6 +90,14 @@ func (b builder) compile(toolchain, tree bkllb.State, ui *bkllb.State, part imag
 		b.named(StepCompile, part.Name, b.titled(strings.TrimSpace("[compile] "+part.Name+" "+b.what(part)))),
 	)
 	return toolchain.Run(opts...).AddMount("/out", bkllb.Scratch().Platform(b.platform))
+}
+
+// partBase is the base that a part is compiled on.
+func (b builder) partBase(part images.Part) images.BaseFacts {
+	if part.Accelerated {
+		return b.plan.Accelerator.Base
+	}
+	return b.plan.Build
 }
 
 // objects says that a part compiles some objects of a library only, or links

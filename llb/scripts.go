@@ -23,6 +23,12 @@ var compileScript string
 //go:embed scripts/launch.sh
 var launchScript string
 
+//go:embed scripts/objects.sh
+var objectsScript string
+
+//go:embed scripts/ask.pl
+var askScript string
+
 //go:embed scripts/signal.sh
 var signalScript string
 
@@ -84,5 +90,5 @@ func (b builder) scripts(all ...script) bkllb.RunOption {
 
 // ScriptsDigest identifies the scripts that carry a plan out.
 func ScriptsDigest() string {
-	return digest.FromString(strings.Join([]string{aptScript, packagesScript, selectScript, compileScript, launchScript, signalScript, lendScript, projectScript, librariesScript, runtimeScript, staticScript, placeScript, fetchScript, uiScript, probeSource}, "\x00")).String()
+	return digest.FromString(strings.Join([]string{aptScript, packagesScript, selectScript, compileScript, launchScript, objectsScript, askScript, signalScript, lendScript, projectScript, librariesScript, runtimeScript, staticScript, placeScript, fetchScript, uiScript, probeSource}, "\x00")).String()
 }

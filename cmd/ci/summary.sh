@@ -10,6 +10,7 @@ exec jq -r '
   def size: if . >= 1e9 then "\(. / 1e8 | round / 10) GB" elif . >= 1e6 then "\(. / 1e5 | round / 10) MB" else "\(. / 100 | round / 10) kB" end;
   def known: [.steps[]? | select(.kind)];
 
+  . as $built |
   "### llorch-bk", "",
   "| image | |", "| --- | --- |",
   (.tags | row("name")),
@@ -19,6 +20,10 @@ exec jq -r '
   ((.plan.cuda.architectures // []) | join(" ") | row("CUDA architectures")),
   "",
   ([known[] | select(.kind == "compile") | .cached // false] | "Parts: **\(map(select(not)) | length) compiled, \(map(select(.)) | length) cached**."),
+  ([known[] | .objects | values] | if . == [] then empty else
+    "", "Compiler cache: **\(map(.cached) | add) of \(map(.compiles) | add) compiles**" +
+    (map(.carried // 0) | add | if . > 0 then ", \(.) of them from \($built.objects.from | code) (\($built.objects.pulled | size))" else "" end) + "." end),
+  ($built.objects.to | values | "", "Objects for the next build: \(code), \($built.objects.pushed // 0 | size) new."),
   (if known == [] then empty else
     "", "| step | result | seconds |", "| --- | --- | ---: |",
     (known[] | "| \(if .kind == "compile" then "compile " + ([.part, .platform | select(.)] | map(cell) | join(" ")) else .name | cell end) | \(if .cached then "cached | " else "done | \(.seconds)" end) |") end),

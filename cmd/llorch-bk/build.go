@@ -99,6 +99,9 @@ builder's is cross-compiled; several platforms make one index.`,
 			if len(cached) > 0 {
 				fmt.Fprintf(a.Out, "  cached    %s\n", strings.Join(cached, ", "))
 			}
+			if text := built.CompilerCache(); text != "" {
+				fmt.Fprintf(a.Out, "  objects   %s\n", text)
+			}
 			if len(built.Layers) > 0 {
 				var sizes []string
 				for _, l := range built.Layers {

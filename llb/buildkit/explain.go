@@ -36,6 +36,8 @@ type tail struct {
 	full   map[digest.Digest]bool
 	// open is, of a step's log, the first line that says that something is missing.
 	open map[digest.Digest]string
+	// objects are what the logs say of the compiler cache.
+	objects map[digest.Digest]Objects
 	// what the vertices are, as the graph has it.
 	what   map[digest.Digest]llb.Step
 	failed digest.Digest
@@ -44,7 +46,7 @@ type tail struct {
 func newTail(next func(*client.SolveStatus)) *tail {
 	return &tail{
 		next: next, names: map[digest.Digest]string{}, lines: map[digest.Digest][]string{}, rest: map[digest.Digest]string{}, steps: map[digest.Digest]Step{},
-		killed: map[digest.Digest]bool{}, hungry: map[digest.Digest]bool{}, full: map[digest.Digest]bool{}, open: map[digest.Digest]string{}, what: map[digest.Digest]llb.Step{},
+		killed: map[digest.Digest]bool{}, hungry: map[digest.Digest]bool{}, full: map[digest.Digest]bool{}, open: map[digest.Digest]string{}, objects: map[digest.Digest]Objects{}, what: map[digest.Digest]llb.Step{},
 	}
 }
 
@@ -62,6 +64,11 @@ func (t *tail) update(s *client.SolveStatus) {
 		parts := strings.Split(t.rest[l.Vertex]+string(l.Data), "\n")
 		t.rest[l.Vertex] = parts[len(parts)-1]
 		lines := slices.Concat(t.lines[l.Vertex], parts[:len(parts)-1])
+		for _, line := range parts[:len(parts)-1] {
+			if o, ok := objectsIn(line); ok {
+				t.objects[l.Vertex] = o
+			}
+		}
 		t.killed[l.Vertex] = t.killed[l.Vertex] || slices.ContainsFunc(parts, killedCompiler)
 		t.hungry[l.Vertex] = t.hungry[l.Vertex] || slices.ContainsFunc(parts, noMemory.MatchString)
 		t.full[l.Vertex] = t.full[l.Vertex] || slices.ContainsFunc(parts, fullDisk)

@@ -18,6 +18,7 @@ import (
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/llb"
+	"github.com/llorch/llorch-bk/llb/objects"
 	"github.com/llorch/llorch-bk/llb/source"
 	"github.com/moby/buildkit/client"
 	bkllb "github.com/moby/buildkit/client/llb"
@@ -134,6 +135,8 @@ type Result struct {
 	// Notes are what the image says of how it was compiled: where another compiler
 	// than the plan's was taken, and why.
 	Notes []string
+	// Objects is what was carried from and to the registry's compiler cache.
+	Objects objects.Report
 }
 
 // Build solves a plan into an image and puts it where the job says. A compile
@@ -153,6 +156,12 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 		solve.FrontendAttrs["attest:provenance"] = "mode=max,version=v1"
 	}
 	solve.CacheImports, solve.CacheExports = j.Caches.Imports, j.Caches.Exports
+	carried, err := carry(ctx, j)
+	if err != nil {
+		return Result{}, err
+	}
+	defer carried.close()
+	solve.Session = append(solve.Session, carried.attachables()...)
 	result, tail, err := b.attempt(ctx, j, solve, opt)
 	if err != nil && ctx.Err() == nil && b.lostMessage(j.Capabilities, err) {
 		// What was finished is cached, and the graph is the same.
@@ -164,6 +173,7 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 	if ctx.Err() != nil {
 		return Result{}, context.Cause(ctx)
 	}
+	result.Objects = carried.finish(ctx)
 	return result, nil
 }
 

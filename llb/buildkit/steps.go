@@ -22,6 +22,8 @@ type Step struct {
 	Cached bool `json:"cached,omitempty"`
 	// Seconds is how long it ran.
 	Seconds float64 `json:"seconds"`
+	// Objects are those of a step that compiled with the compiler cache.
+	Objects *Objects `json:"objects,omitempty"`
 }
 
 // Compiles says whether the step compiles a part, and which.
@@ -61,6 +63,9 @@ func (t *tail) finished() []Step {
 	var out []Step
 	for id, s := range t.steps {
 		s.Step = t.what[id]
+		if o, ok := t.objects[id]; ok && !s.Cached {
+			s.Objects = &o
+		}
 		out = append(out, s)
 	}
 	slices.SortFunc(out, func(x, y Step) int {

@@ -30,6 +30,10 @@ func TestFinishedSteps(t *testing.T) {
 		vertex("[compile] ggml", 0.5, true),
 		vertex("load metadata", 9, false),
 	}})
+	server := digest.FromString("[compile] llama-server de3ff81")
+	// A line can come in two pieces.
+	tl.update(&client.SolveStatus{Logs: []*client.VertexLog{{Vertex: server, Data: []byte("llorch-bk: 12 compiles, 9 from the compi")}}})
+	tl.update(&client.SolveStatus{Logs: []*client.VertexLog{{Vertex: server, Data: []byte("ler cache, 8 of these from the registry\n")}}})
 	tl.update(&client.SolveStatus{Vertexes: []*client.Vertex{
 		vertex("[compile] llama-server de3ff81", 22.129, false),
 		vertex("[compile] ggml-cpu for portable", 140, false),
@@ -38,7 +42,7 @@ func TestFinishedSteps(t *testing.T) {
 	}})
 	want := []Step{
 		{Step: compiles("ggml-cpu"), Name: "[compile] ggml-cpu for portable", Seconds: 140},
-		{Step: compiles("llama-server"), Name: "[compile] llama-server de3ff81", Seconds: 22.13},
+		{Step: compiles("llama-server"), Name: "[compile] llama-server de3ff81", Seconds: 22.13, Objects: &Objects{Compiles: 12, Cached: 9, Carried: 8}},
 		{Step: compiles("ggml"), Name: "[compile] ggml", Cached: true},
 	}
 	got := tl.finished()

@@ -40,13 +40,25 @@ echo "$jobs" >/tmp/jobs
 # do not see a header that appears. Compilers, and the assembler, are told apart by
 # the packages that they are made of.
 packages=$(dpkg-query -W 'binutils*' 'gcc-*' 'g++-*' 'cpp-*' 'clang-*' 'libclang*' 'libllvm*' 'cuda-nvcc*' 'nvidia-cuda-toolkit' 2>/dev/null | awk 'NF == 2')
-export CCACHE_COMPILERCHECK="string:$(echo "$packages" | sha256sum)"
+TOOLCHAIN=$(echo "$packages" | sha256sum | cut -c -64)
+export TOOLCHAIN CCACHE_COMPILERCHECK="string:$TOOLCHAIN"
 export CCACHE_DIR=/ccache CCACHE_NODIRECT=1 CCACHE_NODEPEND=1 CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=5G
 # The assembler reads files too, which no preprocessor sees.
 embeds=$(grep -rlIE '\.incbin|\.include[[:space:]]+[\\"]|"[[:space:]]*\.inc|^[[:space:]]*#[[:space:]]*embed[[:space:]]' /src --include='*.[cChHsS]' --include='*.cc' --include='*.cpp' --include='*.cxx' --include='*.hpp' --include='*.inc' --include='*.cu' --include='*.cuh' 2>/dev/null || true)
 if [ -n "$embeds" ]; then
   echo "no compiler cache, since sources embed files by the assembler or #embed:" $embeds
   export CCACHE_DISABLE=1
+fi
+# A build with a registry's cache lends the step a socket: the objects that an earlier
+# build has left there come while CMake configures. ccache looks at its own folder
+# first, and gives what it uses to the last one.
+carries=
+if [ -S /run/llorch/objects ] && [ -z "${CCACHE_DISABLE-}" ]; then
+  carries=yes
+  export CCACHE_RESHARE=1 CCACHE_REMOTE_STORAGE="file:/tmp/objects/in|read-only|update-mtime file:/tmp/objects/out"
+  # The name before ccache 4.7.
+  export CCACHE_SECONDARY_STORAGE="$CCACHE_REMOTE_STORAGE"
+  sh /llorch/objects.sh get &
 fi
 launch="sh;/llorch/launch.sh"
 export CMAKE_C_COMPILER_LAUNCHER="$launch" CMAKE_CXX_COMPILER_LAUNCHER="$launch" CMAKE_CUDA_COMPILER_LAUNCHER="$launch"
@@ -83,9 +95,15 @@ if [ -n "$OBJECTS" ]; then
   done)
   [ -n "$TARGETS" ] || exit 0
 fi
+[ -z "$carries" ] || wait
 # Unquoted, to be words.
 cmake --build "$build" --parallel "$jobs" ${TARGETS:+--target $TARGETS}
 ccache --show-log-stats
+touch "$CCACHE_STATSLOG"
+# What is beside its own folder is secondary to ccache before 4.7.
+awk '/^preprocessed_cache_hit$/ {hits++} /^cache_miss$/ {misses++} /^(remote|secondary)_storage_hit$/ {carried++}
+  END {if (hits + misses) printf "llorch-bk: %d compiles, %d from the compiler cache, %d of these from the registry\n", hits + misses, hits, carried}' "$CCACHE_STATSLOG"
+[ -z "$carries" ] || sh /llorch/objects.sh put
 
 # What another compiler than the plan's compiled is told, with the reason.
 if [ -s "$build/fallbacks" ]; then

@@ -6,8 +6,10 @@ import (
 	"slices"
 
 	"github.com/docker/docker/client"
+	"github.com/docker/go-units"
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/llb/buildkit"
+	"github.com/llorch/llorch-bk/llb/objects"
 )
 
 // Built is an image that is in the engine.
@@ -28,8 +30,10 @@ type Built struct {
 	// Layers are the image's, the lowest first.
 	Layers []Layer `json:"layers,omitempty"`
 	// Notes are what the image says of how it was compiled, if anything.
-	Notes []string    `json:"notes,omitempty"`
-	Plan  images.Plan `json:"plan,omitzero"`
+	Notes []string `json:"notes,omitempty"`
+	// Objects is what was carried from and to a registry's compiler cache, if anything.
+	Objects *objects.Report `json:"objects,omitempty"`
+	Plan    images.Plan     `json:"plan,omitzero"`
 	// Plans are those of all platforms, where the image is an index of several.
 	Plans []images.Plan `json:"plans,omitempty"`
 }
@@ -88,6 +92,27 @@ func (b Built) Compiled() (ran, cached []string) {
 		}
 	}
 	return ran, cached
+}
+
+// CompilerCache says how many of the compiles were in the compiler cache; empty where
+// nothing was compiled.
+func (b Built) CompilerCache() string {
+	var sum buildkit.Objects
+	for _, s := range b.Steps {
+		if s.Objects != nil {
+			sum.Compiles += s.Objects.Compiles
+			sum.Cached += s.Objects.Cached
+			sum.Carried += s.Objects.Carried
+		}
+	}
+	if sum.Compiles == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%d of %d compiles from the compiler cache", sum.Cached, sum.Compiles)
+	if sum.Carried > 0 && b.Objects != nil {
+		text += fmt.Sprintf(", %d of them from %s (%s)", sum.Carried, b.Objects.From, units.HumanSize(float64(b.Objects.Pulled)))
+	}
+	return text
 }
 
 // String is the image as one would name it.
