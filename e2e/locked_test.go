@@ -27,6 +27,15 @@ import (
 // digest of the platform's manifest.
 func (p *project) archived(builder, lock string, change func(*exec.Cmd), flags ...string) string {
 	p.t.Helper()
+	return p.archivedBy(builder, lock, change, flags...).digest
+}
+
+// archive is an image in a file: its digest, and what the program said.
+type archive struct{ digest, said string }
+
+// archivedBy is archived, with what the program said.
+func (p *project) archivedBy(builder, lock string, change func(*exec.Cmd), flags ...string) archive {
+	p.t.Helper()
 	file := filepath.Join(p.t.TempDir(), "image.tar")
 	args := append([]string{"build", "--builder", builder, "--locked=" + lock, "--output", file, "--attest=false", "--progress", "plain"}, flags...)
 	cmd := exec.CommandContext(p.t.Context(), binary, args...)
@@ -43,7 +52,7 @@ func (p *project) archived(builder, lock string, change func(*exec.Cmd), flags .
 	if !ok || !strings.HasPrefix(digest, "sha256:") {
 		p.t.Fatalf("no digest in %q", out)
 	}
-	return digest
+	return archive{digest, said.String()}
 }
 
 // TestFixtureLocked holds that a lock gives one image: from two builders with nothing

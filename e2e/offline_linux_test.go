@@ -89,14 +89,13 @@ func (p *project) keeps(builder string, in inside) {
 		p.must("lock", "--builder", builder, "--update", "packages", "--keep", place)
 		// Elsewhere, what was fetched for the registry is not at hand.
 		cache := cacheWithBases(p.t)
-		elsewhere := func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "LLORCH_CACHE_DIR="+cache) }
-		if got := p.archived(builder, in.Lock, elsewhere, "--no-cache", "--kept", place); got != in.Image {
-			p.t.Errorf("with packages from %s the image is %s, and without %s", place, got, in.Image)
-		}
 		metadata := filepath.Join(p.dir, "kept.json")
-		r := p.must("build", "--builder", builder, "--locked", "--kept", place, "--output", filepath.Join(p.dir, "kept.tar"), "--metadata-file", metadata)
-		if !strings.Contains(r.stderr, "that are kept on this machine") || strings.Contains(r.stderr, "packages by their hash") {
-			p.t.Errorf("packages were fetched, and all are kept:\n%s", tail(r.stderr, 60))
+		r := p.archivedBy(builder, in.Lock, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "LLORCH_CACHE_DIR="+cache) }, "--kept", place, "--metadata-file", metadata)
+		if r.digest != in.Image {
+			p.t.Errorf("with packages from %s the image is %s, and without %s", place, r.digest, in.Image)
+		}
+		if !strings.Contains(r.said, "that are kept on this machine") || strings.Contains(r.said, "packages by their hash") {
+			p.t.Errorf("packages were fetched, and all are kept:\n%s", tail(r.said, 60))
 		}
 		if parts := ran(p.t, metadata); len(parts) > 0 {
 			p.t.Errorf("with packages from %s it compiled %q again", place, parts)

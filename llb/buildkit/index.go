@@ -27,6 +27,15 @@ type made struct {
 // plans are a job's, one for each platform.
 func (j Job) plans() []images.Plan { return append([]images.Plan{j.Plan}, j.Others...) }
 
+// platformsIn are the platforms of plans.
+func platformsIn(plans []images.Plan) []string {
+	out := make([]string, len(plans))
+	for i, p := range plans {
+		out[i] = p.Platform
+	}
+	return out
+}
+
 // makeImages solves the graphs of a job, side by side: what they have in common is done once.
 func (b *Builder) makeImages(ctx context.Context, gw gateway.Client, j Job, opt llb.Options, t *tail) ([]made, error) {
 	all := make([]made, 0, 1+len(j.Others))

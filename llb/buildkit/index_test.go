@@ -42,7 +42,10 @@ func TestBuildIndex(t *testing.T) {
 	if want := []string{arm + ": the server's start was not checked, since the builder cannot run " + arm}; !slices.Equal(got.Notes, want) {
 		t.Errorf("notes %q, want %q", got.Notes, want)
 	}
-	_, ret, _ := d.recorded()
+	req, ret, _ := d.recorded()
+	if got := req.FrontendAttrs["platform"]; got != amd+","+arm {
+		t.Errorf("it asks for %q", got)
+	}
 	refs, ok := ret.Result.Result.(*gwpb.Result_Refs)
 	if !ok || len(refs.Refs.Refs) != 2 || refs.Refs.Refs[amd] == nil || refs.Refs.Refs[arm] == nil {
 		t.Fatalf("the result is %v", ret.Result.Result)

@@ -182,7 +182,9 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 func (j Job) solve() (client.SolveOpt, llb.Options, error) {
 	opt := llb.Options{Proxy: j.Proxy, Lock: j.Lock, Tree: j.Source != nil}
 	solve := client.SolveOpt{
-		FrontendAttrs: map[string]string{},
+		// A builder warns of a result for another platform than was asked for, and takes it
+		// that its own is.
+		FrontendAttrs: map[string]string{"platform": strings.Join(platformsIn(j.plans()), ",")},
 		Session:       []session.Attachable{secretsprovider.FromMap(j.secrets()), registryAuth()},
 	}
 	if j.Source != nil {
