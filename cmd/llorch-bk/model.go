@@ -8,7 +8,7 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/llorch/llorch-bk/cmd/internal/app"
-	"github.com/llorch/llorch-bk/runtime/model"
+	"github.com/llorch/llorch-bk/runtime/model/store"
 	"github.com/spf13/cobra"
 )
 
@@ -76,7 +76,7 @@ func modelList(a *app.App) *cobra.Command {
 			}
 			if asJSON {
 				if all == nil {
-					all = []model.Stored{}
+					all = []store.Stored{}
 				}
 				return printJSON(a.Out, all)
 			}
@@ -111,7 +111,7 @@ func tokens(n uint64) string {
 }
 
 // used says when a model was last used, and by how many projects.
-func used(m model.Stored) string {
+func used(m store.Stored) string {
 	if m.Used.IsZero() {
 		return "-"
 	}

@@ -21,7 +21,7 @@ func TestAdopt(t *testing.T) {
 			spoilt := append([]byte(nil), content...)
 			spoilt[100] ^= 1
 			write(t, blob, spoilt)
-		}, false, "fetched anew"},
+		}, false, "downloaded again"},
 		"cut off": {func(t *testing.T, blob string, content []byte) { write(t, blob, content[:1000]) }, false, ""},
 		"a folder": {func(t *testing.T, blob string, _ []byte) {
 			if err := os.Remove(blob); err != nil {
@@ -61,7 +61,7 @@ func TestAdopt(t *testing.T) {
 			if err != nil || after.Mode() != before.Mode() || after.Size() != before.Size() {
 				t.Errorf("their file was changed: %v, %v", after, err)
 			}
-			if mine, err := os.Stat(l.Path); err != nil || mine.Mode()&everybody != everybody {
+			if mine, err := os.Stat(l.Path); err != nil || mine.Mode()&0o444 != 0o444 {
 				t.Errorf("a container's user cannot read it: %v, %v", mine, err)
 			}
 			// What goes from the store is ours alone.

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/llorch/llorch-bk/fixtures/hub"
+	"github.com/llorch/llorch-bk/runtime/model/ref"
+	"github.com/llorch/llorch-bk/runtime/model/transfer"
 )
 
 // BenchmarkModel compares fetching with curl, each the median of several runs, and
@@ -179,12 +181,8 @@ func presentAndResumed(b *testing.B, tw *tabwriter.Writer) {
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
-	store, err := Open(broken)
-	if err != nil {
-		b.Fatal(err)
-	}
 	deadline := time.Now().Add(time.Minute)
-	for at := store.hubFolder("org/tiny").incomplete(sum(body)); received(at) < int64(len(body))*9/10; {
+	for at := openStore(broken).Folder(Ref{Kind: ref.Hub, Repo: "org/tiny"}).Incomplete(sum(body)); transfer.Received(at) < int64(len(body))*9/10; {
 		if time.Now().After(deadline) {
 			_ = cmd.Process.Kill()
 			b.Fatal("it never got nine tenths")

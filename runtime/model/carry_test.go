@@ -7,6 +7,8 @@ import (
 
 	"github.com/llorch/llorch-bk/fixtures/hub"
 	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/runtime/model/ref"
+	"github.com/llorch/llorch-bk/runtime/model/store"
 )
 
 // A model that was carried to a store without a network is what the ref means there.
@@ -17,14 +19,14 @@ func TestCarriedModelNeedsNoNetwork(t *testing.T) {
 	h.Add("org/repo", "tiny-Q8_0.gguf", content)
 	here := &Fetcher{Environment: Environment{Endpoint: h.Endpoint()}}
 	var err error
-	if here.Store, err = Open(filepath.Join(t.TempDir(), "models")); err != nil {
+	if here.Store, err = store.Open(filepath.Join(t.TempDir(), "models")); err != nil {
 		t.Fatal(err)
 	}
-	ref, err := Parse("hf:org/repo:Q8_0")
+	r, err := Parse("hf:org/repo:Q8_0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := here.Fetch(t.Context(), ref)
+	l, err := here.Fetch(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +34,7 @@ func TestCarriedModelNeedsNoNetwork(t *testing.T) {
 	if err != nil || len(files) != 1 {
 		t.Fatalf("%+v, %v", files, err)
 	}
-	there, err := Open(filepath.Join(t.TempDir(), "models"))
+	there, err := store.Open(filepath.Join(t.TempDir(), "models"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +44,7 @@ func TestCarriedModelNeedsNoNetwork(t *testing.T) {
 		}
 	}
 	away := &Fetcher{Store: there, Environment: Environment{Endpoint: "http://127.0.0.1:1", Offline: true}}
-	got, err := away.Fetch(t.Context(), ref)
+	got, err := away.Fetch(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +86,7 @@ func TestAcceptRefusesOtherPlaces(t *testing.T) {
 		if c.SHA256 == "" {
 			c.SHA256 = sum
 		}
-		s, err := Open(filepath.Join(t.TempDir(), "models"))
+		s, err := store.Open(filepath.Join(t.TempDir(), "models"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +97,7 @@ func TestAcceptRefusesOtherPlaces(t *testing.T) {
 			t.Errorf("%+v left something", c)
 		}
 	}
-	own := Local{Ref: Ref{Raw: "x.gguf", Kind: File}}
+	own := Local{Ref: Ref{Raw: "x.gguf", Kind: ref.File}}
 	if _, err := (&Fetcher{}).Carry(t.Context(), own); fault.ClassOf(err) != fault.Usage {
 		t.Error(err)
 	}

@@ -35,15 +35,11 @@ func TestDiskFull(t *testing.T) {
 			t.Parallel()
 			dir, remount := small(t, "size=2m,mode=755")
 			r, want := newRig(t), aModel(size, 21)
-			store, err := Open(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.Store, r.pieceFrom = store, from
+			r.Store, r.pieceFrom = openStore(dir), from
 			// Somebody else took the room after it was asked for.
 			r.free = func(string) (int64, error) { return 1 << 40, nil }
 			r.hub.Add(aRepo, "m.gguf", want)
-			_, err = r.fetch(t, aRef)
+			_, err := r.fetch(t, aRef)
 			wantFault(t, err, fault.Model, "the disk is full", "make room")
 			var st syscall.Statfs_t
 			if err := syscall.Statfs(dir, &st); err != nil {
@@ -64,11 +60,7 @@ func TestReadOnlyStore(t *testing.T) {
 	t.Parallel()
 	dir, remount := small(t, "size=16m,mode=755")
 	r, want := newRig(t), aModel(size, 22)
-	store, err := Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Store = store
+	r.Store = openStore(dir)
 	r.hub.Add(aRepo, "m.gguf", want)
 	r.hub.Add("org/other", "n.gguf", want)
 	r.must(t, aRef, want)
@@ -76,7 +68,7 @@ func TestReadOnlyStore(t *testing.T) {
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, "size=16m,mode=755"); err != nil {
 		t.Fatal(err)
 	}
-	_, err = r.fetch(t, "hf:org/other/n.gguf")
+	_, err := r.fetch(t, "hf:org/other/n.gguf")
 	wantFault(t, err, fault.Model, "read-only", "LLORCH_MODEL_DIR")
 	if r.hub.Sent() != sent {
 		t.Errorf("%d bytes were fetched for a store that cannot be written", r.hub.Sent()-sent)

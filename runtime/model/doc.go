@@ -1,26 +1,10 @@
-// Package model turns a model ref into a verified file on this host: it parses
-// the ref, speaks the Hugging Face Hub's protocol, a container registry's or plain
-// HTTP, and keeps what it fetched in a store.
+// Package model answers one question: where is the model, whole and verified, on this
+// host? It puts the rooms below it together: what a ref means (ref), what the source has
+// (hub, registry, or transfer's probe of a plain URL), what the store has already (store),
+// how the bytes get here (transfer), and what the file says about itself (gguf).
 //
-// The store is a folder in Hugging Face cache layout, one folder per model:
-//
-//	models--org--name/
-//	  blobs/<etag>                  the content; <etag>.incomplete while it is fetched,
-//	                                with <etag>.incomplete.pieces beside it
-//	  refs/<revision>               the commit that the revision last meant
-//	  snapshots/<commit>/<file>     a relative symlink to the blob
-//	urls--<hash>--<name>/           the same inside, for a plain http(s) ref
-//	oci--<hash>--<name>/            the same inside, for a registry's; a commit is a manifest's digest
-//	.locks/<folder>/<blob>.lock     held while a blob is fetched
-//
-// A name under snapshots appears only when its content is whole and verified.
-// Folders are 0755 and files 0644 whatever the umask is, since a container's
-// unprivileged user must be able to read them.
-//
-// By file: ref.go and environment.go are what the caller says; store.go, partial.go
-// and pieces.go the disk; carrier.go, transport.go and retry.go HTTP; own.go, hub.go with
-// fromhub.go, registry.go, and web.go the kinds of ref; pick.go and shards.go which files a
-// ref means; download.go a transfer over one connection and ranges.go over several;
-// adopt.go what others have fetched; inventory.go what the store has and verify.go whether it is whole; needs.go what
-// it takes to serve; fetch.go and obtain.go the order of it all.
+// The order for every kind of ref is the same. What is pinned and in the store costs no
+// request. Else the source is asked what the ref means now; where it cannot be asked, the
+// store's last answer is used, and the user is told. Then one process fetches what is
+// missing, and the others wait for it.
 package model

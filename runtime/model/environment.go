@@ -16,23 +16,23 @@ import (
 // DefaultEndpoint is the public Hugging Face Hub.
 const DefaultEndpoint = "https://huggingface.co"
 
-// Environment is what the machine and the user say about getting models. The
-// names of the variables behind it are those of Hugging Face's own tools.
+// Environment is where models come from and go to on this machine. The variables behind it
+// have the names that Hugging Face's own tools use.
 type Environment struct {
 	// Endpoint is the Hub's address, without a slash at its end.
 	Endpoint string
-	// Token is the Hub's access token, empty for none. It goes to Endpoint's
-	// own scheme, host and port, and nowhere else.
+	// Token is the Hub's access token, empty for none. It goes to Endpoint's scheme, host
+	// and port, and nowhere else.
 	Token string
 	// StoreDir is the folder of the model store; it may not exist yet.
 	StoreDir string
-	// HubCache is the cache of Hugging Face's tools and of llama.cpp's own -hf, of which
-	// what is there already is taken; empty for none.
+	// HubCache is the cache of Hugging Face's tools and of llama.cpp's own -hf. Files that
+	// are there are not downloaded again. Empty for none.
 	HubCache string
 	// Offline forbids every request.
 	Offline bool
 	// Roots are the authorities that a server's certificate may come from; nil for the
-	// system's, and what SSL_CERT_FILE names.
+	// system's and those in SSL_CERT_FILE.
 	Roots *x509.CertPool
 }
 
@@ -44,9 +44,9 @@ func (e Environment) String() string {
 // GoString leaves the token out too.
 func (e Environment) GoString() string { return "model.Environment(" + e.String() + ")" }
 
-// FromEnv reads LLORCH_MODEL_DIR, HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH,
-// HF_HUB_OFFLINE, HF_HUB_CACHE and, to find the token's file and that cache, HF_HOME. A value that
-// cannot be used is a Usage fault that does not repeat a token.
+// FromEnv reads LLORCH_MODEL_DIR, HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE and
+// HF_HUB_CACHE, and HF_HOME to find the token's file and that cache. The error is a Usage
+// fault that does not repeat a token.
 func FromEnv(getenv func(string) string) (Environment, error) {
 	e := Environment{Offline: truthy(getenv("HF_HUB_OFFLINE"))}
 	var err error
@@ -96,7 +96,7 @@ func endpoint(v string) (string, error) {
 	u, err := url.Parse(v)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" ||
 		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return "", fault.New(fault.Usage, "HF_ENDPOINT is no address of a Hub", nil,
+		return "", fault.New(fault.Usage, "HF_ENDPOINT is not the address of a Hub", nil,
 			"set it to something like https://huggingface.co, without user, query or fragment, or unset it")
 	}
 	return strings.TrimRight(u.String(), "/"), nil
@@ -122,8 +122,8 @@ func token(getenv func(string) string) (string, error) {
 		}
 		b, err := os.ReadFile(file)
 		if err != nil {
-			// Nobody asked for the default file, so its absence says nothing;
-			// one that is there and cannot be read would look like no token.
+			// Nobody asked for the default file, so it may be missing. A file that exists
+			// and cannot be read must not look like no token.
 			if !asked && errors.Is(err, fs.ErrNotExist) {
 				return "", nil
 			}
@@ -140,8 +140,8 @@ func token(getenv func(string) string) (string, error) {
 	return t, nil
 }
 
-// under is the folder that an XDG variable names, by default below HOME, and
-// empty where neither is set. The XDG specification ignores relative values.
+// under is the folder that an XDG variable names, by default below HOME. It is empty where
+// neither is set. The XDG specification ignores relative values.
 func under(getenv func(string) string, xdg, def string) string {
 	if d := getenv(xdg); filepath.IsAbs(d) {
 		return d

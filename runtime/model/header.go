@@ -1,75 +1,61 @@
 package model
 
 import (
-	"bytes"
-	"encoding/binary"
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"strings"
+	"os"
+
+	"github.com/llorch/llorch-bk/runtime/model/gguf"
 )
 
-// headerSize is how many first bytes decide what a file is: the magic and the
-// version, which every GGUF begins with.
-const headerSize = 8
+// Need is an estimate of the memory that serving a model takes.
+type Need = gguf.Need
 
-// sniffSize is how much of a file is looked at to name what it is instead.
-const sniffSize = 512
+// Header is the beginning of a model, from which the memory that it needs is estimated
+// before or after the rest of it is here.
+type Header struct {
+	Ref Ref
+	// Size of the whole model in bytes.
+	Size int64
 
-var errNotModel = errors.New("not a model that llama.cpp can load")
-
-// checkHeader looks at a file's first bytes, sniffSize of them where there are
-// that many, and says what is wrong with them as the beginning of a model.
-func checkHeader(b []byte) error {
-	if len(b) >= headerSize && bytes.HasPrefix(b, []byte("GGUF")) {
-		switch v := binary.LittleEndian.Uint32(b[4:]); {
-		case v == 2 || v == 3:
-			return nil
-		case v&0xffff == 0 && v != 0:
-			return fmt.Errorf("it is a big-endian GGUF: %w", errNotModel)
-		default:
-			return fmt.Errorf("it is a GGUF of version %d, and only 2 and 3 are known: %w", v, errNotModel)
-		}
-	}
-	return fmt.Errorf("it is %s: %w", describeBytes(b), errNotModel)
+	file gguf.Header
 }
 
-func describeBytes(b []byte) string {
-	switch {
-	case len(b) == 0:
-		return "empty"
-	case len(b) < headerSize:
-		return fmt.Sprintf("only %d bytes long", len(b))
-	case isHTML("", b):
-		return "an HTML page"
-	case bytes.HasPrefix(b, []byte("version https://git-lfs")):
-		return "a Git LFS pointer, not the file that it points to"
-	case bytes.HasPrefix(b, []byte("tjgg")), bytes.HasPrefix(b, []byte("fmgg")), bytes.HasPrefix(b, []byte("lmgg")):
-		return "a GGML file of the time before GGUF"
-	case bytes.HasPrefix(b, []byte("PK\x03\x04")):
-		return "a zip archive"
-	case bytes.HasPrefix(b[:headerSize], []byte{0x1f, 0x8b}):
-		return "compressed with gzip"
-	case b[0] == '{', b[0] == '[':
-		return "JSON"
-	case len(b) > 9 && b[8] == '{':
-		return "a safetensors file"
-	}
-	return "no GGUF file (it does not begin with the letters GGUF)"
+// Header is the header of a model that is here.
+func (l Local) Header() Header {
+	return Header{Ref: l.Ref, Size: l.Size, file: gguf.Header{Path: l.Path}}
 }
 
-func isHTML(contentType string, b []byte) bool {
-	return strings.HasPrefix(strings.ToLower(strings.TrimSpace(contentType)), "text/html") ||
-		strings.HasPrefix(http.DetectContentType(b), "text/html")
+// Need estimates the memory that serving the model takes: with a context in tokens, 0
+// for the model's own, on a GPU or on the CPU alone. A header that the estimate does not
+// understand is an error, though a server may understand it.
+func (h Header) Need(tokens int, onGPU bool) (Need, error) {
+	n, err := h.file.Need(tokens, onGPU)
+	if err != nil {
+		return Need{}, fmt.Errorf("the memory that %s needs cannot be estimated: %w", h.Ref.Raw, err)
+	}
+	return n, nil
 }
 
-// readHeader reads what checkHeader wants, a short file being no error.
-func readHeader(r io.Reader) ([]byte, error) {
-	b := make([]byte, sniffSize)
-	n, err := io.ReadFull(r, b)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		err = nil
+// early calls Early once, as soon as the first file of a model has its whole header. Here
+// is how many bytes of it are there, without a gap. It returns whether to look again when
+// there are more.
+func (f *Fetcher) early(ctx context.Context, src source, path string, here int64) (again bool) {
+	in, err := os.Open(path)
+	if err != nil {
+		return false
 	}
-	return b[:n], err
+	defer in.Close()
+	switch err := gguf.Walk(io.LimitReader(in, here)); {
+	case err == nil:
+		h := *src.model
+		h.file = gguf.Header{Path: path, Alone: true, Rest: h.Size - src.Size}
+		f.Early(ctx, h)
+		return false
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return here < src.Size && here < gguf.MaxHeader
+	}
+	return false
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/llorch/llorch-bk/fixtures/gguf"
+	"github.com/llorch/llorch-bk/runtime/model/store"
 )
 
 // tinyModel is a model whose header can be read.
@@ -21,7 +22,7 @@ func tinyModel(t testing.TB) []byte {
 	return []byte(b.String())
 }
 
-func refs(all []Stored) []string {
+func refs(all []store.Stored) []string {
 	var out []string
 	for _, m := range all {
 		out = append(out, m.Ref)
@@ -29,7 +30,7 @@ func refs(all []Stored) []string {
 	return out
 }
 
-func list(t *testing.T, r *rig) []Stored {
+func list(t *testing.T, r *rig) []store.Stored {
 	t.Helper()
 	all, err := r.Store.List()
 	if err != nil {
@@ -130,7 +131,7 @@ func TestVerifyAndRemove(t *testing.T) {
 	if freed, err := r.Store.Remove(shared[0]); err != nil || freed != 0 {
 		t.Errorf("a file that another commit shows: freed %d, %v", freed, err)
 	}
-	r.must(t, "hf:org/tiny@"+shared[1].commit+"/m.gguf", one)
+	r.must(t, shared[1].Ref, one)
 	if freed, err := r.Store.Remove(shared[1]); err != nil || freed != size {
 		t.Errorf("the last one: freed %d, %v", freed, err)
 	}
@@ -139,57 +140,5 @@ func TestVerifyAndRemove(t *testing.T) {
 	}
 	if left := tree(t, r.Store.Dir()); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
-	}
-}
-
-func TestCollect(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	now := time.Now()
-	var paths []string
-	for i, name := range []string{"a.gguf", "b.gguf", "c.gguf"} {
-		r.hub.Add("org/"+name[:1], name, aModel(size, uint64(60+i))) //nolint:gosec // small
-		l, err := r.fetch(t, "hf:org/"+name[:1]+"/"+name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		paths = append(paths, l.Path)
-		// a was used first, c last.
-		r.Store.hubFolder("org/"+name[:1]).note(l.Commit, name, "", "", now.Add(time.Duration(i-10)*time.Hour))
-	}
-	old, young := r.Store.hubFolder("org/a").incomplete("old"), r.Store.hubFolder("org/a").incomplete("young")
-	for p, age := range map[string]time.Duration{old: 8 * 24 * time.Hour, young: time.Hour} {
-		if err := os.WriteFile(p, make([]byte, 1000), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chtimes(p, now, now.Add(-age)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, c := range map[string]struct {
-		keep int64
-		busy string
-		want []string
-	}{
-		"room for all":         {4 * size, "", nil},
-		"room for two":         {2*size + 1000, "", []string{paths[0]}},
-		"a little less":        {2 * size, "", []string{paths[0], paths[1]}},
-		"room for none":        {0, "", paths},
-		"the oldest is served": {size + 1000, paths[0], []string{paths[1], paths[2]}},
-	} {
-		models, partials, err := r.Store.Collect(c.keep, func(p string) bool { return p == c.busy }, now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got []string
-		for _, m := range models {
-			got = append(got, m.Path)
-		}
-		if !slices.Equal(got, c.want) {
-			t.Errorf("%s: %q, want %q", name, got, c.want)
-		}
-		if len(partials) != 1 || partials[0].Path != old {
-			t.Errorf("%s: given up are %v", name, partials)
-		}
 	}
 }

@@ -11,8 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/llorch/llorch-bk/fixtures/hub"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/llorch/llorch-bk/fixtures/hub"
 )
 
 // childRef makes this test's program a process that fetches, as the name says, and
@@ -39,15 +40,11 @@ func fetchAsChild(raw string) error {
 	if err != nil {
 		return err
 	}
-	store, err := Open(env.StoreDir)
-	if err != nil {
-		return err
-	}
 	ref, err := Parse(raw)
 	if err != nil {
 		return err
 	}
-	f := Fetcher{Environment: env, Store: store}
+	f := Fetcher{Environment: env, Store: openStore(env.StoreDir)}
 	l, err := f.Fetch(context.Background(), ref)
 	if err == nil {
 		fmt.Println(l.Path)

@@ -2,46 +2,105 @@ package model
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"path"
 	"path/filepath"
 
-	"github.com/docker/go-units"
+	"github.com/llorch/llorch-bk/runtime/model/disk"
+	"github.com/llorch/llorch-bk/runtime/model/store"
+	"github.com/llorch/llorch-bk/runtime/model/transfer"
 )
 
-// noSpaceError is a disk without room for the file.
-type noSpaceError struct {
-	dir        string
-	need, free int64
+// source is a remote file whose identity is known, and its place in the store.
+type source struct {
+	transfer.Source
+
+	// commit is the snapshot that the file belongs to.
+	commit string
+	// blob is the name of its content in the store. Where byContent is set, it names only
+	// the partial file, and the content's SHA-256 becomes the final name.
+	blob      string
+	byContent bool
+	// model is the header of the model that begins with this file, nil where nobody wants
+	// to know it early.
+	model *Header
 }
 
-func (e *noSpaceError) Error() string {
-	return fmt.Sprintf("%s needs %s more and has %s free", e.dir, units.BytesSize(float64(e.need)), units.BytesSize(float64(e.free)))
+// located is one file of a model: local where the store has it, else src.
+type located struct {
+	ref   Ref
+	have  bool
+	local Local
+	src   source
 }
 
-// errDiskFull is a disk that filled up while the file was written.
-var errDiskFull = errors.New("the disk is full; the partial download was deleted to give its space back")
+// obtainAll makes sure that the store has all files of a model, the first one first.
+func (f *Fetcher) obtainAll(ctx context.Context, r Ref, d store.Folder, found []located) (Local, error) {
+	if err := f.roomForAll(d, found); err != nil {
+		return Local{}, err
+	}
+	if f.Early != nil && !found[0].have {
+		h := Header{Ref: r}
+		for _, at := range found {
+			h.Size += max(at.local.Size, at.src.Size)
+		}
+		found[0].src.model = &h
+	}
+	var whole Local
+	for i, at := range found {
+		l := at.local
+		if !at.have {
+			var err error
+			if l, err = f.obtain(ctx, at.ref, d, at.src, r.Revision, at.ref.File); err != nil {
+				return Local{}, err
+			}
+		}
+		if i == 0 {
+			whole = l
+			continue
+		}
+		whole.Size += l.Size
+	}
+	whole.Ref, whole.Shards = r, len(found)
+	return whole, nil
+}
 
-// obtain makes sure that the store has the file: it may be there, another
-// process may be fetching it, or it is fetched now.
-func (f *Fetcher) obtain(ctx context.Context, ref Ref, d folder, src source, revision, file string) (l Local, err error) {
-	// Before the lock, since a present model is to cost nothing.
-	if _, _, ok := d.stored(src.commit, file); ok {
-		return f.present(ctx, ref, d, src.commit, revision, file)
+// roomForAll checks that the disk has space for what is missing of a split model. For a
+// model in one file, transfer does.
+func (f *Fetcher) roomForAll(d store.Folder, found []located) error {
+	if len(found) < 2 {
+		return nil
+	}
+	var need int64
+	for _, at := range found {
+		if !at.have && !d.Has(at.src.blob) {
+			need += at.src.Size - min(at.src.Size, disk.Allocated(d.Incomplete(at.src.blob)))
+		}
+	}
+	if need == 0 {
+		return nil
+	}
+	return f.room(f.Store.Dir(), need)
+}
+
+// obtain makes sure that the store has a file: it may be there, another process may be
+// fetching it, or it is fetched now.
+func (f *Fetcher) obtain(ctx context.Context, r Ref, d store.Folder, src source, revision, file string) (l Local, err error) {
+	// This is before the lock, because a file that is there costs nothing.
+	if _, _, ok := d.Stored(src.commit, file); ok {
+		return f.present(ctx, r, d, src.commit, revision, file)
 	}
 	defer func() {
 		if err != nil {
-			d.tidy()
+			d.Tidy()
 		}
 	}()
 	var waiting Task
-	release, err := f.Store.lock(ctx, d, src.blob, func() {
+	release, err := d.Lock(ctx, src.blob, func() {
 		if waiting == nil {
-			waiting = f.begin("wait for "+path.Base(file), src.size)
+			waiting = f.begin("wait for "+path.Base(file), src.Size)
 			waiting.Note("another process is downloading this file; waiting for it")
 		}
-		waiting.Set(received(d.incomplete(src.blob)))
+		waiting.Set(transfer.Received(d.Incomplete(src.blob)))
 	})
 	if waiting != nil {
 		waiting.End(err)
@@ -50,125 +109,80 @@ func (f *Fetcher) obtain(ctx context.Context, ref Ref, d folder, src source, rev
 		return Local{}, err
 	}
 	defer release()
-	if _, _, ok := d.stored(src.commit, file); ok {
-		return f.present(ctx, ref, d, src.commit, revision, file)
+	if _, _, ok := d.Stored(src.commit, file); ok {
+		return f.present(ctx, r, d, src.commit, revision, file)
 	}
 	// An earlier commit may have had the same content.
-	if !src.byContent && d.hasBlob(src.blob) {
-		return f.linked(ctx, ref, d, src, revision, file, src.blob)
+	if !src.byContent && d.Has(src.blob) {
+		return f.linked(ctx, r, d, src, revision, file, src.blob)
 	}
 	if taken, err := f.adopt(ctx, d, src); err != nil {
 		return Local{}, err
 	} else if taken {
-		return f.linked(ctx, ref, d, src, revision, file, src.blob)
+		return f.linked(ctx, r, d, src, revision, file, src.blob)
 	}
-	task := f.begin("download "+path.Base(file), src.size)
+	task := f.begin("download "+path.Base(file), src.Size)
 	blob, err := f.transfer(ctx, d, src, task)
 	task.End(err)
 	if err != nil {
 		return Local{}, err
 	}
-	return f.linked(ctx, ref, d, src, revision, file, blob)
+	return f.linked(ctx, r, d, src, revision, file, blob)
 }
 
-// linked makes a blob visible under its file name.
-func (f *Fetcher) linked(ctx context.Context, ref Ref, d folder, src source, revision, file, blob string) (Local, error) {
-	if err := d.link(src.commit, file, blob); err != nil {
+// linked shows a blob under its file name.
+func (f *Fetcher) linked(ctx context.Context, r Ref, d store.Folder, src source, revision, file, blob string) (Local, error) {
+	if err := d.Link(src.commit, file, blob); err != nil {
 		return Local{}, err
 	}
-	return f.present(ctx, ref, d, src.commit, revision, file)
+	return f.present(ctx, r, d, src.commit, revision, file)
 }
 
-// present records what the revision means now, and describes the file.
-func (f *Fetcher) present(ctx context.Context, ref Ref, d folder, commit, revision, file string) (Local, error) {
-	l, err := f.local(ctx, ref, d, commit, file)
+// present records what a revision means now, and describes the file.
+func (f *Fetcher) present(ctx context.Context, r Ref, d store.Folder, commit, revision, file string) (Local, error) {
+	l, err := f.local(ctx, r, d, commit, file)
 	if err != nil {
 		return Local{}, err
 	}
-	// A store that can only be read still serves what it has.
-	if err := d.setRef(revision, commit); err != nil && !isReadOnly(err) {
+	// A read-only store still serves what it has.
+	if err := d.SetRevision(revision, commit); err != nil && !disk.IsReadOnly(err) {
 		return Local{}, err
 	}
 	return l, nil
 }
 
-// transfer fetches a blob and gives it its final name, which it returns. On
-// failure the partial file stays where the next run can go on with it.
-func (f *Fetcher) transfer(ctx context.Context, d folder, src source, task Task) (blob string, err error) {
-	file := d.incomplete(src.blob)
-	if src.size >= 0 {
-		if err := f.room(d.store.dir, src.size-onDisk(file)); err != nil {
-			return "", err
-		}
-	}
-	if f.piecewise(src) {
-		err := f.transferPieces(ctx, d, src, task)
-		if !errors.Is(err, errWhole) {
-			return src.blob, err
-		}
-		task.Note("the server does not give parts of the file: it is fetched in one")
-	}
-	gitSize := int64(-1)
-	if src.want.git != "" {
-		gitSize = src.size
-	}
-	p, err := openPartial(ctx, d.store, file, gitSize, src.resumable, task.Set)
-	if err != nil {
-		return "", err
-	}
-	defer func() {
-		switch {
-		case err == nil:
-		case keepable(err) && src.resumable:
-			p.keep()
-		default:
-			p.discard()
-		}
-	}()
-	if src.size >= 0 && p.size > src.size {
-		if err := p.restart(); err != nil {
-			return "", err
-		}
-	}
-	if p.size > 0 && p.size < src.size {
-		task.Note(fmt.Sprintf("going on after %s", units.BytesSize(float64(p.size))))
-	}
-	if err := f.download(ctx, src, p, task); err != nil {
-		if isFull(err) {
-			return "", fmt.Errorf("%w: %w", errDiskFull, err)
-		}
-		return "", err
-	}
-	if err := p.verify(src.want); err != nil {
-		task.Note(err.Error())
-		return "", &refetchError{err}
-	}
-	blob = src.blob
+// transfer fetches a blob and gives it its final name, which it returns. On failure the
+// partial file stays where the next run can use it.
+func (f *Fetcher) transfer(ctx context.Context, d store.Folder, src source, task Task) (blob string, err error) {
+	to := transfer.Target{Partial: d.Incomplete(src.blob), Final: d.Blob(src.blob), Open: d.OpenFile}
 	if src.byContent {
-		blob = p.sha256()
+		to.Final = ""
 	}
-	return blob, p.publish(filepath.Join(filepath.Dir(file), blob))
+	if f.Early != nil && src.model != nil {
+		to.Grown = func(path string, here int64) bool { return f.early(ctx, src, path, here) }
+	}
+	if src.Size >= 0 {
+		if err := f.room(f.Store.Dir(), src.Size-disk.Allocated(to.Partial)); err != nil {
+			return "", err
+		}
+	}
+	path, err := f.client().Fetch(ctx, src.Source, to, task)
+	return filepath.Base(path), err
 }
 
-// keepable says whether what was received is still worth something: not after a
-// mismatch, a changed file or a wrong kind of file, and not on a full disk.
-func keepable(err error) bool {
-	var m *refetchError
-	return !errors.As(err, &m) && !errors.Is(err, errChanged) && !errors.Is(err, errNotModel) && !isFull(err)
-}
-
-// room says whether the disk has space for need more bytes.
+// room reports whether the disk has space for need more bytes; the error is a
+// *disk.NoSpaceError.
 func (f *Fetcher) room(dir string, need int64) error {
 	free := f.free
 	if free == nil {
-		free = freeSpace
+		free = disk.Free
 	}
 	have, err := free(dir)
 	if err != nil {
 		return err
 	}
 	if have < need {
-		return &noSpaceError{dir, need, have}
+		return &disk.NoSpaceError{Dir: dir, Need: need, Free: have}
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/llorch/llorch-bk/fixtures/hub"
 	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/runtime/model/store"
 )
 
 // aModel is size bytes that begin as a GGUF does; equal seeds give equal models.
@@ -32,6 +33,9 @@ func aModel(size int, seed uint64) []byte {
 	binary.LittleEndian.PutUint32(b[4:], 3)
 	return b
 }
+
+// someSum is a hash that no test's content has.
+var someSum = strings.Repeat("ab", 32)
 
 func sum(b []byte) string {
 	s := sha256.Sum256(b)
@@ -118,23 +122,29 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	h := hub.New(t)
-	store, err := Open(filepath.Join(t.TempDir(), "models"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	models := openStore(filepath.Join(t.TempDir(), "models"))
 	r := &rig{hub: h, clock: &instant{}, events: &recorder{}}
 	r.Fetcher = &Fetcher{
-		Environment: Environment{Endpoint: h.Endpoint(), StoreDir: store.Dir()},
-		Store:       store, Progress: r.events, Stall: 5 * time.Second, newTimer: r.clock.timer,
+		Environment: Environment{Endpoint: h.Endpoint(), StoreDir: models.Dir()},
+		Store:       models, Progress: r.events, Stall: 5 * time.Second, newTimer: r.clock.timer,
 	}
 	return r
+}
+
+// openStore panics where there is no working folder.
+func openStore(dir string) *store.Store {
+	s, err := store.Open(dir)
+	if err != nil {
+		panic(err)
+	}
+	return s
 }
 
 // again is a second process on the same store and hub.
 func (r *rig) again() *rig {
 	c := *r.Fetcher
 	events := &recorder{}
-	c.Store = &Store{dir: r.Store.dir}
+	c.Store = openStore(r.Store.Dir())
 	c.Progress = events
 	return &rig{&c, r.hub, r.clock, events}
 }

@@ -95,7 +95,7 @@ func TestFetchByQuant(t *testing.T) {
 	r.hub.PageSize(1)
 	r.must(t, "hf:org/tiny:ud-q4_k_xl", q4)
 	r.must(t, "hf:org/tiny", q8)
-	if !r.events.said("Q8_0 is taken: m-Q8_0.gguf") {
+	if !r.events.said("using Q8_0: m-Q8_0.gguf") {
 		t.Errorf("the choice was not said: %q", r.events.notes)
 	}
 	_, err := r.fetch(t, "hf:org/tiny:Q6_K")
@@ -124,7 +124,7 @@ func TestOwnSharded(t *testing.T) {
 	}
 	second := filepath.Join(dir, filepath.Base(shard2))
 	_, err := f.Fetch(t.Context(), parse(t, second))
-	wantFault(t, err, fault.Model, "00003-of-00003.gguf is not beside it")
+	wantFault(t, err, fault.Model, "00003-of-00003.gguf is missing beside it")
 	if err := os.WriteFile(filepath.Join(dir, filepath.Base(shard3)), aModel(4096, 1), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -46,15 +46,15 @@ func TestFetchThroughTrouble(t *testing.T) {
 		"ranges ignored":      {prepare: func(h *hub.Hub) { h.Break(hub.CDN, "", 1, hub.Cut(1<<20)); h.Break(hub.CDN, "", 1, hub.IgnoreRange()) }, notes: "starting again"},
 		"wrong range once":    {prepare: func(h *hub.Hub) { h.Break(hub.CDN, "", 1, hub.WrongRange()) }},
 		"416 once":            {prepare: func(h *hub.Hub) { h.Break(hub.CDN, "", 1, hub.Cut(1<<20)); h.Break(hub.CDN, "", 1, hub.RefuseRange()) }},
-		"wrong bytes once":    {prepare: func(h *hub.Hub) { h.Break(hub.CDN, "", 1, hub.WrongBytes()) }, notes: "was promised"},
+		"wrong bytes once":    {prepare: func(h *hub.Hub) { h.Break(hub.CDN, "", 1, hub.WrongBytes()) }, notes: "SHA-256 does not match"},
 		"small, wrong once": {
 			prepare: func(h *hub.Hub) {
 				h.AddPlain(aRepo, "s.gguf", want)
 				h.Break(hub.Resolve, get, 3, hub.WrongBytes()) // a redirect has no body to spoil
-			}, ref: "hf:org/tiny/s.gguf", notes: "git hash",
+			}, ref: "hf:org/tiny/s.gguf", notes: "git hash does not match",
 		},
 
-		"wrong bytes always":  {prepare: func(h *hub.Hub) { h.Break(hub.CDN, "", hub.Always, hub.WrongBytes()) }, fails: []string{"SHA-256 is", sum(want), "fetched twice"}},
+		"wrong bytes always":  {prepare: func(h *hub.Hub) { h.Break(hub.CDN, "", hub.Always, hub.WrongBytes()) }, fails: []string{"SHA-256 does not match", sum(want), "fetched twice"}},
 		"cut always":          {prepare: func(h *hub.Hub) { h.Break(hub.CDN, "", hub.Always, hub.Cut(0)) }, fails: []string{"unexpected EOF", "HTTPS_PROXY"}},
 		"wrong range always":  {prepare: func(h *hub.Hub) { h.Break(hub.CDN, "", hub.Always, hub.WrongRange()) }, fails: []string{"another range"}},
 		"416 always":          {prepare: func(h *hub.Hub) { h.Break(hub.CDN, "", hub.Always, hub.RefuseRange()) }, fails: []string{"another range"}},

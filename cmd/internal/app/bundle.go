@@ -8,6 +8,7 @@ import (
 	"github.com/docker/docker/client"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/model"
+	"github.com/llorch/llorch-bk/runtime/model/ref"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -26,7 +27,7 @@ type BundleOptions struct {
 
 // CreateBundle puts everything that a lock names on one platform into one archive.
 func (a *App) CreateBundle(ctx context.Context, opt BundleOptions) (Kept, error) {
-	ref, err := carriedModel(opt.Model)
+	wanted, err := carriedModel(opt.Model)
 	if err != nil {
 		return Kept{}, err
 	}
@@ -36,7 +37,7 @@ func (a *App) CreateBundle(ctx context.Context, opt BundleOptions) (Kept, error)
 	}
 	if opt.Model == "" {
 		opt.Model = lock.Model.Pinned
-		if ref, err = carriedModel(opt.Model); err != nil {
+		if wanted, err = carriedModel(opt.Model); err != nil {
 			return Kept{}, err
 		}
 	}
@@ -47,7 +48,7 @@ func (a *App) CreateBundle(ctx context.Context, opt BundleOptions) (Kept, error)
 		return Kept{}, err
 	}
 	defer d.Close()
-	k, err := a.createBundle(ctx, d, docker, opt, ref)
+	k, err := a.createBundle(ctx, d, docker, opt, wanted)
 	return k, interrupted(ctx, err)
 }
 
@@ -56,14 +57,14 @@ func carriedModel(raw string) (model.Ref, error) {
 	if raw == "" {
 		return model.Ref{}, nil
 	}
-	ref, err := model.Parse(raw)
-	if err == nil && ref.Kind == model.File {
-		err = fault.New(fault.Usage, "the model "+ref.Raw+" does not go into a bundle", errors.New("it is a file of your own"), "copy it beside the bundle, and name it there")
+	r, err := model.Parse(raw)
+	if err == nil && r.Kind == ref.File {
+		err = fault.New(fault.Usage, "the model "+r.Raw+" does not go into a bundle", errors.New("it is a file of your own"), "copy it beside the bundle, and name it there")
 	}
-	return ref, err
+	return r, err
 }
 
-func (a *App) createBundle(ctx context.Context, d *Display, docker *client.Client, opt BundleOptions, ref model.Ref) (Kept, error) {
+func (a *App) createBundle(ctx context.Context, d *Display, docker *client.Client, opt BundleOptions, wanted model.Ref) (Kept, error) {
 	store, err := a.bundles()
 	if err != nil {
 		return Kept{}, err
@@ -91,7 +92,7 @@ func (a *App) createBundle(ctx context.Context, d *Display, docker *client.Clien
 	}
 	elsewhere := map[digest.Digest]string{}
 	if opt.Model != "" {
-		more, err := f.model(ctx, ref, elsewhere)
+		more, err := f.model(ctx, wanted, elsewhere)
 		if err != nil {
 			return Kept{}, err
 		}

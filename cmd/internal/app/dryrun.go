@@ -7,6 +7,7 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/handoff"
 	"github.com/llorch/llorch-bk/runtime/model"
+	"github.com/llorch/llorch-bk/runtime/model/ref"
 	"github.com/llorch/llorch-bk/runtime/pool"
 )
 
@@ -86,7 +87,7 @@ func (a *App) hasModel(ctx context.Context, req request) (l model.Local, fetch s
 	}
 	f.Environment.Roots, f.Environment.Offline = req.roots, true
 	l, err = f.Fetch(ctx, req.ref)
-	if err == nil || req.ref.Kind == model.File || ctx.Err() != nil {
+	if err == nil || req.ref.Kind == ref.File || ctx.Err() != nil {
 		return l, "", err
 	}
 	return model.Local{Path: "/not/fetched/yet.gguf"}, "it is not on this machine", nil

@@ -12,6 +12,8 @@ import (
 	"github.com/docker/go-units"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/model"
+	"github.com/llorch/llorch-bk/runtime/model/ref"
+	"github.com/llorch/llorch-bk/runtime/model/store"
 )
 
 // fetcher gets models as the environment says.
@@ -20,11 +22,11 @@ func (a *App) fetcher(p model.Progress) (*model.Fetcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := model.Open(env.StoreDir)
+	models, err := store.Open(env.StoreDir)
 	if err != nil {
 		return nil, err
 	}
-	return &model.Fetcher{Environment: env, Store: store, Progress: p}, nil
+	return &model.Fetcher{Environment: env, Store: models, Progress: p}, nil
 }
 
 // Pulled is a model that is on this host.
@@ -60,7 +62,7 @@ func (a *App) PullModel(ctx context.Context, raw string) (Pulled, error) {
 }
 
 // Models are what the store has whole.
-func (a *App) Models() ([]model.Stored, error) {
+func (a *App) Models() ([]store.Stored, error) {
 	f, err := a.fetcher(nil)
 	if err != nil {
 		return nil, err
@@ -69,7 +71,7 @@ func (a *App) Models() ([]model.Stored, error) {
 	return all, storeFault(f.Store, err)
 }
 
-func storeFault(s *model.Store, err error) error {
+func storeFault(s *store.Store, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -77,12 +79,12 @@ func storeFault(s *model.Store, err error) error {
 }
 
 // named are the stored models that words mean; none of them means all.
-func named(s *model.Store, words []string) ([]model.Stored, error) {
+func named(s *store.Store, words []string) ([]store.Stored, error) {
 	if len(words) == 0 {
 		all, err := s.List()
 		return all, storeFault(s, err)
 	}
-	var out []model.Stored
+	var out []store.Stored
 	seen := map[string]bool{}
 	for _, w := range words {
 		found, err := s.Find(w)
@@ -153,15 +155,15 @@ func (a *App) VerifyModels(ctx context.Context, words []string, repair bool) ([]
 }
 
 // repairModel fetches a model anew.
-func repairModel(ctx context.Context, f *model.Fetcher, m model.Stored) error {
-	ref, err := model.Parse(m.Ref)
-	if err != nil || ref.Kind == model.File {
+func repairModel(ctx context.Context, f *model.Fetcher, m store.Stored) error {
+	from, err := ref.Parse(m.Ref)
+	if err != nil || from.Kind == ref.File {
 		return fault.New(fault.Model, m.Ref+" cannot be fetched anew", errors.New("nobody wrote down where it is from"), "llorch-bk model rm "+filepath.Base(m.Path)+", and pull it again")
 	}
 	if f.Environment.Offline {
 		return fault.New(fault.Model, m.Ref+" cannot be fetched anew", errors.New("HF_HUB_OFFLINE is set"), "unset it")
 	}
-	return f.Refetch(ctx, m, ref)
+	return f.Refetch(ctx, m, from)
 }
 
 // RemovedModel is a model or a broken-off download that was, or would be, removed.
@@ -193,7 +195,7 @@ func (a *App) RemoveModels(ctx context.Context, words []string) ([]RemovedModel,
 	return removeModels(f.Store, all, nil)
 }
 
-func removeModels(s *model.Store, all []model.Stored, partials []model.Partial) ([]RemovedModel, error) {
+func removeModels(s *store.Store, all []store.Stored, partials []store.Partial) ([]RemovedModel, error) {
 	var out []RemovedModel
 	var errs []error
 	for _, p := range partials {

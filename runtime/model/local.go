@@ -1,0 +1,71 @@
+package model
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/llorch/llorch-bk/runtime/model/digest"
+	"github.com/llorch/llorch-bk/runtime/model/ref"
+	"github.com/llorch/llorch-bk/runtime/model/store"
+)
+
+// Local is a model on this host. It is whole and, where there was anything to verify it
+// against, verified.
+type Local struct {
+	Ref Ref
+	// Path is the file's absolute path, of a split model its first file's. The file
+	// exists, and this process can read it.
+	Path string
+	// Dir is the absolute folder to mount, empty for a user's own file, and Rel the
+	// slash-separated path of the file inside it. The symlinks on the way are relative
+	// and stay inside Dir.
+	Dir, Rel string
+	// Size of all files in bytes.
+	Size int64
+	// SHA256 in lower-case hex; empty for a user's own file whose ref has none.
+	SHA256 string
+	// Commit is the Hub's commit; empty for any other kind of ref.
+	Commit string
+	// Shards is the number of files that the model is in.
+	Shards int
+}
+
+// local describes a file that the store has.
+func (f *Fetcher) local(ctx context.Context, r Ref, d store.Folder, commit, file string) (Local, error) {
+	blob, size, ok := d.Stored(commit, file)
+	if !ok {
+		return Local{}, fmt.Errorf("%s disappeared from the store", d.File(commit, file))
+	}
+	l := Local{
+		Ref: r, Path: d.File(commit, file), Dir: d.Dir(),
+		Rel: d.Rel(commit, file), Size: size, SHA256: blob, Shards: 1,
+	}
+	if r.Kind == ref.Hub {
+		l.Commit = commit
+	}
+	in, err := os.Open(l.Path)
+	if err != nil {
+		return Local{}, err
+	}
+	defer in.Close()
+	if !digest.IsSHA256(blob) { // a small file of the Hub's, stored under its git name
+		if l.SHA256, err = f.hash(ctx, l.Path, "", size); err != nil {
+			return Local{}, err
+		}
+	}
+	if r.SHA256 != "" && l.SHA256 != r.SHA256 {
+		return Local{}, &digest.MismatchError{Kind: "SHA-256 in the store", Want: r.SHA256, Got: l.SHA256}
+	}
+	return l, nil
+}
+
+// hash reads a whole file, which is shown as a step of its own. The hash is of the kind
+// that name is.
+func (f *Fetcher) hash(ctx context.Context, p, name string, size int64) (string, error) {
+	task := f.begin("verify "+filepath.Base(p), size)
+	sum, err := digest.File(ctx, p, name, size, task.Set)
+	task.End(err)
+	return sum, err
+}

@@ -1,0 +1,58 @@
+package store
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/llorch/llorch-bk/runtime/model/disk"
+)
+
+// everybody is what a file's mode must allow for a container's user to read it.
+const everybody fs.FileMode = 0o444
+
+// InCache is the path of a blob in another folder of the same layout, such as the cache
+// that Hugging Face's tools and llama.cpp share. It is false where that cache does not
+// have a file of this size in bytes.
+func (d Folder) InCache(cache, blob string, size int64) (string, bool) {
+	p := filepath.Join(cache, d.name, "blobs", blob)
+	info, err := os.Stat(p)
+	return p, err == nil && info.Mode().IsRegular() && info.Size() == size
+}
+
+// Adopt makes a blob of another program's file, which must be verified: a clone that
+// shares its space, else a second name, else a copy. The file itself is not changed. Room
+// is asked before bytes are copied. How says what was done.
+func (d Folder) Adopt(theirs, blob string, room func() error) (how string, err error) {
+	info, err := os.Stat(theirs)
+	if err != nil {
+		return "", err
+	}
+	final := d.Blob(blob)
+	tmp := final + ".adopted"
+	err = d.store.within(d.path("blobs"), func() error {
+		_ = os.Remove(tmp)
+		if disk.Clone(theirs, tmp, fileMode) == nil {
+			how = "cloned, so it takes no more space"
+			return os.Chmod(tmp, fileMode)
+		}
+		// A second name shares the file's mode, and the mode of another program's file is
+		// not ours to change.
+		if info.Mode()&everybody == everybody && os.Link(theirs, tmp) == nil {
+			how = "linked, so it takes no more space"
+			return nil
+		}
+		if err := room(); err != nil {
+			return err
+		}
+		how = "copied"
+		return disk.Copy(theirs, tmp, fileMode)
+	})
+	if err == nil {
+		err = os.Rename(tmp, final)
+	}
+	if err != nil {
+		_ = os.Remove(tmp)
+	}
+	return how, err
+}
