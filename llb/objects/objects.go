@@ -7,6 +7,8 @@
 // is a part of the plan for one platform, base and set of flags, in one artifact. A step
 // asks for its slot through a socket that the session lends it, and gives back what it
 // used. Nothing of that is in a key, and a step that is cached costs no transfer.
+//
+// Whoever may write the artifact decides what is in an image, as with a layer cache.
 package objects
 
 import (

@@ -5,7 +5,7 @@
 # Nothing here fails a build: a compile without objects is slower, and the same.
 set -u
 dir=/tmp/objects
-path=/slots/$SLOT?toolchain=$TOOLCHAIN
+path="/slots/$SLOT?toolchain=$TOOLCHAIN"
 ask="perl /llorch/ask.pl"
 case $1 in
 get)
