@@ -12,6 +12,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/llorch/llorch-bk/llb/buildkit"
+	"github.com/llorch/llorch-bk/llb/objects"
 )
 
 // aCase is one row, or a few, of the table.
@@ -31,7 +34,8 @@ var cases = []aCase{
 	{"speed", "what was built: weight and tokens per second", speed},
 	{"serving", "what was built: a server's work beside matrix products", serving},
 	{"warm", "ours, on the same machine: nothing changed, then one line in each part", warm},
-	{"runner", "ours, one line in each part on an empty builder with a registry", runner},
+	{"runner", "ours on an empty builder with a registry: from the release before, then one line in each part", runner},
+	{"locked", "ours, from a lock with everything there", locked},
 	// Last, since its image runs nowhere here.
 	{"cross", "ours, cold, every CPU backend of the architecture that this machine is not", func(ctx context.Context, b *bench) error {
 		other := map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH]
@@ -73,9 +77,14 @@ func officialCold(ctx context.Context, b *bench) error {
 // ours runs llorch-bk on the bench's builder and returns how long it took and
 // which steps compiled.
 func (b *bench) ours(ctx context.Context, cpu string, extra ...string) (time.Duration, []string, error) {
-	metadata := filepath.Join(b.dir, "metadata.json")
 	// Without a network, llama.cpp's own steps leave the web UI out.
-	args := append([]string{"build", "--no-ui", "--metadata-file", metadata, "--builder", b.builder.Addr, "--source", b.repo, "--ref", "HEAD", "--cpu", cpu, "--tag", "llorch-bench:ours", "--progress", "plain"}, extra...)
+	return b.build(ctx, append([]string{"--no-ui", "--source", b.repo, "--ref", "HEAD", "--cpu", cpu}, extra...)...)
+}
+
+// build is ours of whatever the flags say.
+func (b *bench) build(ctx context.Context, flags ...string) (time.Duration, []string, error) {
+	metadata := filepath.Join(b.dir, "metadata.json")
+	args := append([]string{"build", "--metadata-file", metadata, "--builder", b.builder.Addr, "--tag", "llorch-bench:ours", "--progress", "plain"}, flags...)
 	cmd := exec.CommandContext(ctx, "bin/llorch-bk", args...)
 	began := time.Now()
 	out, err := cmd.CombinedOutput()
@@ -88,7 +97,9 @@ func (b *bench) ours(ctx context.Context, cpu string, extra ...string) (time.Dur
 			Name    string
 			Cached  bool
 			Seconds float64
+			Objects buildkit.Objects
 		}
+		Objects objects.Report
 	}
 	data, err := os.ReadFile(metadata)
 	if err == nil {
@@ -98,7 +109,9 @@ func (b *bench) ours(ctx context.Context, cpu string, extra ...string) (time.Dur
 		return took, nil, err
 	}
 	var compiled []string
+	var sum buildkit.Objects
 	for _, s := range built.Steps {
+		sum.Compiles, sum.Carried = sum.Compiles+s.Objects.Compiles, sum.Carried+s.Objects.Carried
 		if s.Seconds >= 1 {
 			fmt.Printf("   %7.1f s  %s\n", s.Seconds, s.Name)
 		}
@@ -107,7 +120,10 @@ func (b *bench) ours(ctx context.Context, cpu string, extra ...string) (time.Dur
 			compiled = append(compiled, part)
 		}
 	}
-	fmt.Printf("   %.1f s, compiled: %s\n", took.Seconds(), strings.Join(compiled, " "))
+	if sum.Carried > 0 {
+		compiled = append(compiled, fmt.Sprintf("(%d of %d compiles from the registry, %.1f MB)", sum.Carried, sum.Compiles, float64(built.Objects.Pulled)/1e6))
+	}
+	fmt.Printf("   %.1f s, compiled: %s; %.1f MB of objects pushed\n", took.Seconds(), strings.Join(compiled, " "), float64(built.Objects.Pushed)/1e6)
 	return took, compiled, nil
 }
 
@@ -145,29 +161,6 @@ func warm(ctx context.Context, b *bench) error {
 		}
 		b.table.set("one line in "+p.name+", same machine", took)
 		b.table.note("one line in "+p.name+", same machine", strings.Join(compiled, " "))
-	}
-	return b.restore(ctx)
-}
-
-func runner(ctx context.Context, b *bench) error {
-	if err := b.restore(ctx); err != nil {
-		return err
-	}
-	took, _, err := b.ours(ctx, "portable", "--cache-to", b.registry.cache())
-	if err != nil {
-		return err
-	}
-	b.table.set("filling the registry's cache", took)
-	for i, p := range parts {
-		if err := errors.Join(b.restore(ctx), b.edit(ctx, p.file, 100+i), b.empty(ctx)); err != nil {
-			return err
-		}
-		took, compiled, err := b.ours(ctx, "portable", "--cache-from", b.registry.cache())
-		if err != nil {
-			return err
-		}
-		b.table.set("one line in "+p.name+", empty builder", took)
-		b.table.note("one line in "+p.name+", empty builder", strings.Join(compiled, " "))
 	}
 	return b.restore(ctx)
 }

@@ -69,7 +69,7 @@ type bench struct {
 }
 
 func (b *bench) prepare(ctx context.Context) error {
-	bundle, err := sourceBundle(ctx)
+	bundle, err := bundleOf(ctx, llamasrc.Pinned)
 	if err != nil {
 		return err
 	}

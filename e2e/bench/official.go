@@ -19,13 +19,13 @@ import (
 	"github.com/tonistiigi/fsutil"
 )
 
-// sourceBundle is llama.cpp's release as a git bundle.
-func sourceBundle(ctx context.Context) (string, error) {
+// bundleOf is a release of llama.cpp as a git bundle.
+func bundleOf(ctx context.Context, release llamasrc.Source) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
 	}
-	return llamasrc.Pinned.Bundle(ctx, filepath.Join(cache, "llorch-bk", "demo"))
+	return release.Bundle(ctx, filepath.Join(cache, "llorch-bk", "demo"))
 }
 
 // The commands of llama.cpp's .devops/cpu.Dockerfile, on Debian in place of
