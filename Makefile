@@ -81,6 +81,12 @@ e2e-modern: export LLORCH_E2E_MODERN := 1
 e2e-modern: build ## Both tiers on a Docker engine of today, compiled and started beside this machine's; root
 	$(call tier,$@,-timeout 60m -run '$(TESTS)' ./e2e/,$(GO) run ./e2e/modern)
 
+.PHONY: ci-runner
+ci-runner: export LLORCH_E2E_FIXTURE := 1
+ci-runner: ## The GitHub action's steps on a fresh runner, twice, and for a fork; LLORCH_CI_SOURCE=llama for llama.cpp itself
+	$(call tier,$@,-timeout 60m -run '^TestFixtureRunner$$' ./e2e/)
+	@grep -E '^ +runner_test.go.* run: ' bin/$@.log
+
 .PHONY: docker-build
 docker-build: build ## Build the CPU image of the pinned release (LLAMA_REF for another)
 	$(BIN) build $(if $(LLAMA_REF),--ref $(LLAMA_REF))

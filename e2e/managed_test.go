@@ -40,6 +40,27 @@ func managed(t *testing.T) (p *project, programs string) {
 	return p, programs
 }
 
+// userCache is the program's cache folder on this machine.
+func userCache(t *testing.T) string {
+	t.Helper()
+	if dir := os.Getenv("LLORCH_CACHE_DIR"); dir != "" {
+		return dir
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(home, ".cache", "llorch-bk")
+}
+
+// linkBases gives another cache folder the bases that setup has bootstrapped here.
+func linkBases(t *testing.T, cache string) {
+	t.Helper()
+	if err := os.Symlink(filepath.Join(userCache(t), "bases"), filepath.Join(cache, "bases")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // left is what prune says there is of a kind.
 func left(t *testing.T, p *project, kind string) []struct {
 	Name, Note string

@@ -127,16 +127,6 @@ func cacheWithBases(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(cache) })
-	from := os.Getenv("LLORCH_CACHE_DIR")
-	if from == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		from = filepath.Join(home, ".cache", "llorch-bk")
-	}
-	if err := os.Symlink(filepath.Join(from, "bases"), filepath.Join(cache, "bases")); err != nil {
-		t.Fatal(err)
-	}
+	linkBases(t, cache)
 	return cache
 }

@@ -23,6 +23,12 @@ import (
 // standalone starts a buildkitd of the test's own.
 func standalone(t *testing.T) *buildkitd.Daemon {
 	t.Helper()
+	return standaloneIn(t, shortDir(t))
+}
+
+// shortDir is a folder for buildkitd, which this machine must be able to run.
+func shortDir(t *testing.T) string {
+	t.Helper()
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
 		t.Skip("a buildkitd of our own needs Linux and root")
 	}
@@ -35,7 +41,7 @@ func standalone(t *testing.T) *buildkitd.Daemon {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	return standaloneIn(t, dir)
+	return dir
 }
 
 // standaloneIn starts it in a folder.
