@@ -213,7 +213,7 @@ func tampered(t *testing.T, p *project, reg *store, image pulled, builder, publi
 		change change
 		says   []string
 	}{
-		"a layer": {change{layer: "llama-server"}, []string{"is not what it says", "layer llama-server (sha256:", "the config says"}},
+		"a layer": {change{layer: "llama-server"}, []string{"failed verification", "layer llama-server (sha256:", "digest mismatch after unpacking"}},
 		"a layer and the config": {change{layer: "llama-server", config: true}, []string{
 			"SBOM (sha256:", "provenance (sha256:", "its subject is " + image.manifest,
 		}},

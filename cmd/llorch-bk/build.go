@@ -56,7 +56,7 @@ builder's is cross-compiled; several platforms make one index.`,
 				return fault.New(fault.Usage, "an engine keeps no statements about an image", nil, "use --attest with --push or --output")
 			}
 			if opt.Sign.Key != "" && !output.Push {
-				return fault.New(fault.Usage, "a signature is beside an image in a registry", nil, "use --sign with --push")
+				return fault.New(fault.Usage, "only an image in a registry can be signed", nil, "use --sign with --push")
 			}
 			file, err := outputFile(archive, "--output")
 			if err != nil {

@@ -112,7 +112,7 @@ func (f *buildFlags) add(cmd *cobra.Command, cpu, cudaArch string) {
 	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, "layer `cache` to keep every step in, and in a registry its objects (objects=false for none, objects-max=500MB): a name, or type=local,dest=DIR and the like (repeatable)")
 	fs.StringSliceVar(&f.request.Programs, "programs", nil, "`list` of llama.cpp's programs in the image beside the server (llama-cli,llama-bench), or all")
 	fs.BoolVar(&f.request.NoUI, "no-ui", false, "leave the server's web UI out")
-	fs.StringVar(&f.sourcePolicy, "source-policy", "", "`file` that says which sources a build may use (BuildKit's JSON of source policies)")
+	fs.StringVar(&f.sourcePolicy, "source-policy", "", "`file` with rules for the sources that a build may use (BuildKit's source policy, JSON)")
 	fs.BoolVar(&f.noCache, "no-cache", false, "compile again whatever is cached")
 }
 

@@ -20,23 +20,22 @@ func verifyCommand(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify [IMAGE]",
 		Short: "Build from a lock once more, and compare byte for byte",
-		Long: `Verify first checks that an image is what it says: each blob by its digest, and
-each statement in its index (SBOM, provenance, device code) against the image's
-own files and its lock. It then rebuilds the image from the lock without any
-cache, on a builder of its own with nothing in it, and compares the platform's
-manifest. The image is one in a registry, or the file of an archive that
-build --output wrote; it carries its lock, unless --locked names another. Without
-an image, the lock is built twice. Where the images differ, every layer and file
-is named, and both are kept.
+		Long: `Verify checks the digest of every blob, and every attestation in the image's
+index (SBOM, provenance, device code) against the image's files and its lock. It
+then rebuilds the image from the lock on a fresh builder without any cache, and
+compares the platform manifests. The image is in a registry, or in an archive
+that build --output wrote. The lock is the one in the image, unless --locked names
+another. Without an image, verify builds the lock twice. If the images differ, it
+lists every differing layer and file and keeps both images.
 
-With --key or --identity it refuses an image that is not signed by them, and
-checks what else they say of it; cosign's signatures count (bundle format). With
---attest --sign it puts a signed statement beside the image that it was rebuilt
-and is the same.`,
+With --key or --identity, verify refuses an image that they did not sign, and
+checks their other statements about it. cosign's signatures (bundle format) are
+read too. --attest --sign pushes a signed statement beside the image that the
+rebuilt image is the same.`,
 		Example: `  llorch-bk verify registry.example.com/llama:edge
   llorch-bk verify --key cosign.pub registry.example.com/llama:edge
   llorch-bk verify --attest --sign cosign.key registry.example.com/llama:edge
-  llorch-bk verify --no-rebuild image.tar            # blobs and statements alone
+  llorch-bk verify --no-rebuild image.tar            # checks only
   llorch-bk verify --locked                          # llorch.lock, built twice
   llorch-bk verify --locked=other.lock image.tar`,
 		Args: cobra.MaximumNArgs(1),
@@ -71,13 +70,13 @@ and is the same.`,
 	}
 	flags.addBuilder(cmd)
 	flags.addLocked(cmd)
-	flags.addSign(cmd, "with --attest: sign")
+	flags.addSign(cmd, "with --attest: sign the statement")
 	addTrust(cmd, &opt.Trust)
-	cmd.Flags().BoolVar(&opt.Attest, "attest", false, "where both are the same, sign that they are (--sign), and push it beside the image")
+	cmd.Flags().BoolVar(&opt.Attest, "attest", false, "if the rebuilt image is the same, push a statement of that beside it, signed with --sign")
 	settings.OnlyTyped(cmd, "attest") // In the environment and in files it is build's.
 	flags.addKept(cmd)
 	cmd.Flags().StringSliceVar(&flags.insecure, "insecure-registry", nil, "`registry` that may be asked without TLS (repeatable)")
-	cmd.Flags().BoolVar(&opt.NoRebuild, "no-rebuild", false, "only check the image and what is stated about it; needs no builder")
+	cmd.Flags().BoolVar(&opt.NoRebuild, "no-rebuild", false, "only check layers, attestations and signatures; needs no builder")
 	cmd.Flags().StringVar(&opt.Keep, "keep", "llorch-verify", "`folder` for both images where they differ")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd

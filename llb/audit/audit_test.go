@@ -72,7 +72,7 @@ func TestContent(t *testing.T) {
 	}{
 		"a byte of a layer": {func(t *testing.T, dir string, m *v1.Manifest, _ v1.Image) {
 			rewrite(t, blobFile(dir, m.Layers[1].Digest), func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
-		}, []string{"layer app (sha256:", "its content is sha256:"}},
+		}, []string{"layer app (sha256:", "digest mismatch: got sha256:"}},
 		"both layers": {func(t *testing.T, dir string, m *v1.Manifest, _ v1.Image) {
 			for _, l := range m.Layers {
 				rewrite(t, blobFile(dir, l.Digest), func(b []byte) []byte { b[20] ^= 1; return b })
@@ -80,10 +80,10 @@ func TestContent(t *testing.T) {
 		}, []string{"layer packages (", "layer app ("}},
 		"a longer layer": {func(t *testing.T, dir string, m *v1.Manifest, _ v1.Image) {
 			rewrite(t, blobFile(dir, m.Layers[0].Digest), func(b []byte) []byte { return append(b, 0) })
-		}, []string{"layer packages (", "its size is not the descriptor's"}},
+		}, []string{"layer packages (", "size mismatch: "}},
 		"a shorter layer": {func(t *testing.T, dir string, m *v1.Manifest, _ v1.Image) {
 			rewrite(t, blobFile(dir, m.Layers[0].Digest), func(b []byte) []byte { return b[:len(b)-1] })
-		}, []string{"layer packages (", "its size is not the descriptor's"}},
+		}, []string{"layer packages (", "size mismatch: "}},
 		"no layer": {func(t *testing.T, dir string, m *v1.Manifest, _ v1.Image) {
 			if err := os.Remove(blobFile(dir, m.Layers[0].Digest)); err != nil {
 				t.Fatal(err)
@@ -91,14 +91,14 @@ func TestContent(t *testing.T) {
 		}, []string{"layer packages ("}},
 		"the config": {func(t *testing.T, dir string, m *v1.Manifest, _ v1.Image) {
 			rewrite(t, blobFile(dir, m.Config.Digest), replaced(t, "x86-64-v3", "x86-64-v4"))
-		}, []string{"config (sha256:", "its content is sha256:"}},
+		}, []string{"config (sha256:", "digest mismatch: got sha256:"}},
 		"the manifest": {func(t *testing.T, dir string, _ *v1.Manifest, img v1.Image) {
 			d, err := img.Digest()
 			if err != nil {
 				t.Fatal(err)
 			}
 			rewrite(t, blobFile(dir, d), replaced(t, `"schemaVersion":2`, `"schemaVersion":3`))
-		}, []string{"manifest (sha256:", "its content is sha256:"}},
+		}, []string{"manifest (sha256:", "digest mismatch: got sha256:"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -195,7 +195,7 @@ func TestStatementBytes(t *testing.T) {
 		}
 		if strings.HasPrefix(string(data), `{"_type"`) && strings.Contains(string(data), "SPDXRef-") {
 			rewrite(t, file, replaced(t, "2.41-12", "2.41-13"))
-			refused(t, open(t, dir), published.Lock(), "SBOM (sha256:"+e.Name()[:12], "its content is sha256:")
+			refused(t, open(t, dir), published.Lock(), "SBOM (sha256:"+e.Name()[:12], "digest mismatch: got sha256:")
 			return
 		}
 	}
@@ -260,7 +260,7 @@ func TestBroken(t *testing.T) {
 			t.Errorf("%v is said to be of the content", err)
 		}
 	}
-	if audit.Broken(errors.New("its content is sha256:0")) {
+	if audit.Broken(errors.New("digest mismatch: got sha256:0")) {
 		t.Error("content is said to be out of reach")
 	}
 }

@@ -40,10 +40,12 @@ func checked(desc v1.Descriptor, open func() (io.ReadCloser, error), use func(io
 	switch got := "sha256:" + hex.EncodeToString(sum.Sum(nil)); {
 	case err != nil && Broken(err):
 		return err
-	case t.n != desc.Size:
-		return fmt.Errorf("its size is not the descriptor's, %d bytes", desc.Size)
+	case t.n > desc.Size:
+		return fmt.Errorf("size mismatch: got more than the descriptor's %d bytes", desc.Size)
+	case t.n < desc.Size:
+		return fmt.Errorf("size mismatch: got %d bytes, want %d", t.n, desc.Size)
 	case got != desc.Digest.String():
-		return fmt.Errorf("its content is %s", got)
+		return fmt.Errorf("digest mismatch: got %s", got)
 	case err != nil:
 		return err
 	}
@@ -101,7 +103,7 @@ func unpacked(want v1.Hash, r io.Reader, each func(*tar.Header, io.Reader) error
 		return err
 	}
 	if got := "sha256:" + hex.EncodeToString(sum.Sum(nil)); got != want.String() {
-		return fmt.Errorf("unpacked it is %s, and the config says %s", got, want)
+		return fmt.Errorf("digest mismatch after unpacking: got %s, the config says %s", got, want)
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func (b *Builder) lacksPolicies(gw gateway.Client) error {
 	if caps.Supports(pb.CapSourcePolicy) == nil {
 		return nil
 	}
-	return fault.New(fault.Machine, b.String()+" does not hold to a source policy", errors.New("it is older than BuildKit 0.11"),
+	return fault.New(fault.Machine, b.String()+" does not support source policies", errors.New("it is older than BuildKit 0.11"),
 		"use a newer one: --builder managed, or unix://… or docker-container://…")
 }
 

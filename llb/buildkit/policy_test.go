@@ -56,7 +56,7 @@ func TestPolicyOfAnOldBuilder(t *testing.T) {
 	j := job(t)
 	j.Output.Push = true
 	_, err := b.Build(t.Context(), j)
-	if fault.ClassOf(err) != fault.Machine || !strings.Contains(err.Error(), "does not hold to a source policy") {
+	if fault.ClassOf(err) != fault.Machine || !strings.Contains(err.Error(), "does not support source policies") {
 		t.Errorf("got %v", err)
 	}
 	if err := serve(t, old()).dial(t).TakesPolicies(t.Context()); fault.ClassOf(err) != fault.Machine {

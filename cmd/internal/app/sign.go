@@ -42,7 +42,7 @@ func (a *App) signer(o SignOptions) (*signature.Signer, error) {
 	case Keyless:
 		// That there is a token is known now; it is asked for when it is needed.
 		if o.TokenFile == "" && a.Getenv("SIGSTORE_ID_TOKEN") == "" && a.Getenv("ACTIONS_ID_TOKEN_REQUEST_URL") == "" {
-			return nil, fault.New(fault.Usage, "nobody says who signs", errors.New("there is no token of OpenID Connect"),
+			return nil, fault.New(fault.Usage, "--sign keyless has no identity token", errors.New("--identity-token-file, SIGSTORE_ID_TOKEN and GitHub's token request are not set"),
 				"on GitHub give the job the permission id-token: write; on GitLab declare SIGSTORE_ID_TOKEN below id_tokens; elsewhere name a file with --identity-token-file")
 		}
 		return signature.NewKeylessSigner(signature.Keyless{

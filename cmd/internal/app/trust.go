@@ -35,7 +35,7 @@ func (o TrustOptions) verifier() (*signature.Verifier, error) {
 	case o.Key != "":
 		return trusted(o.Key, "--key has to name a public key in PEM", signature.TrustKey)
 	case byIdentity && (o.Identity == "" || o.Issuer == "" || o.Root == ""):
-		return nil, fault.New(fault.Usage, "it is not clear who is to be trusted", errors.New("--identity, --issuer and --trusted-root go together"),
+		return nil, fault.New(fault.Usage, "the identity to trust is incomplete", errors.New("--identity, --issuer and --trusted-root are needed together"),
 			"name all three; cosign trusted-root create writes a trusted root")
 	case byIdentity:
 		return trusted(o.Root, "--trusted-root has to name a trusted root of sigstore's", func(root []byte) (*signature.Verifier, error) {
@@ -48,7 +48,7 @@ func (o TrustOptions) verifier() (*signature.Verifier, error) {
 func trusted(file, do string, trust func([]byte) (*signature.Verifier, error)) (*signature.Verifier, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fault.New(fault.Usage, "what is to be trusted cannot be read", err, do)
+		return nil, fault.New(fault.Usage, file+" cannot be read", err, do)
 	}
 	v, err := trust(data)
 	if err != nil {

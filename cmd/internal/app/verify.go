@@ -91,11 +91,11 @@ func (a *App) who(opt VerifyOptions) (w who, err error) {
 	_, inRegistry := opt.registry()
 	switch trusting := opt.Trust != (TrustOptions{}); {
 	case opt.Attest && opt.Sign.Key == "":
-		return w, fault.New(fault.Usage, "--attest has to know who states it", nil, "name a private key with --sign FILE, or --sign "+Keyless)
+		return w, fault.New(fault.Usage, "--attest needs --sign", nil, "name a private key with --sign FILE, or --sign "+Keyless)
 	case opt.Attest && opt.NoRebuild:
 		return w, fault.New(fault.Usage, "--attest and --no-rebuild exclude each other", nil, "what was not rebuilt cannot be said to be the same")
 	case (opt.Attest || trusting) && !inRegistry:
-		return w, fault.New(fault.Usage, "signatures are beside an image in a registry", nil, "name one, as registry.example.com/llama:edge")
+		return w, fault.New(fault.Usage, "only an image in a registry has signatures", nil, "name one, as registry.example.com/llama:edge")
 	}
 	if w.trust, err = opt.Trust.verifier(); err != nil {
 		return w, err
@@ -221,7 +221,7 @@ func untrue(name string, err error) error {
 	if audit.Broken(err) {
 		return fault.New(fault.Machine, name+" cannot be had", err, "check the name, the network and the login: docker login")
 	}
-	return fault.New(fault.Build, name+" is not what it says", err, "do not use it: it was changed after it was built, or is damaged")
+	return fault.New(fault.Build, name+" failed verification", err, "do not use it: it was changed after it was built, or is damaged")
 }
 
 // rebuild builds a lock into an archive, on a builder of its own with nothing in it
