@@ -87,6 +87,7 @@ func (f *Fetcher) roomForAll(d store.Folder, found []located) error {
 func (f *Fetcher) obtain(ctx context.Context, r Ref, d store.Folder, src source, revision, file string) (l Local, err error) {
 	// This is before the lock, because a file that is there costs nothing.
 	if _, _, ok := d.Stored(src.commit, file); ok {
+		d.RemoveStaleLock(src.blob)
 		return f.present(ctx, r, d, src.commit, revision, file)
 	}
 	defer func() {

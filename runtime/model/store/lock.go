@@ -15,29 +15,24 @@ const lockPoll = 100 * time.Millisecond
 
 func (s *Store) locks(folder string) string { return filepath.Join(s.dir, ".locks", folder) }
 
+// lockFile is the file that is locked while a blob is fetched.
+func (d Folder) lockFile(blob string) string {
+	return filepath.Join(d.store.locks(d.name), blob+".lock")
+}
+
 // Lock makes this process the only one that fetches a blob. Busy is called each time that
 // another process is found to hold the lock. Release must be called.
 func (d Folder) Lock(ctx context.Context, blob string, busy func()) (release func(), err error) {
-	s := d.store
-	p := filepath.Join(s.locks(d.name), blob+".lock")
+	p := d.lockFile(blob)
 	l := flock.New(p, flock.SetPermissions(fileMode))
 	for {
 		var got bool
-		if err := s.within(filepath.Dir(p), func() (err error) { got, err = l.TryLock(); return err }); err != nil {
+		if err := d.store.within(filepath.Dir(p), func() (err error) { got, err = l.TryLock(); return err }); err != nil {
 			return nil, &fs.PathError{Op: "lock", Path: p, Err: err}
 		}
 		if got {
-			// Release removes the file, so the lock may have been won on a file that is
-			// no longer there. Then another process may hold the new one.
-			held, err1 := l.Stat()
-			now, err2 := os.Stat(p)
-			if err1 == nil && err2 == nil && os.SameFile(held, now) {
-				return func() {
-					_ = os.Remove(p)
-					_ = l.Unlock()
-					_ = os.Remove(filepath.Dir(p))
-					_ = os.Remove(s.locks(""))
-				}, nil
+			if isCurrent(l) {
+				return func() { d.release(l) }, nil
 			}
 			_ = l.Unlock()
 			continue
@@ -48,5 +43,39 @@ func (d Folder) Lock(ctx context.Context, blob string, busy func()) (release fun
 			return nil, context.Cause(ctx)
 		case <-time.After(lockPoll):
 		}
+	}
+}
+
+// isCurrent reports whether a lock was won on the file that is there now. Release removes
+// the file, so another process may hold the lock on a new one.
+func isCurrent(l *flock.Flock) bool {
+	held, err1 := l.Stat()
+	now, err2 := os.Stat(l.Path())
+	return err1 == nil && err2 == nil && os.SameFile(held, now)
+}
+
+// release removes a lock's file while it is locked, and the folders that this leaves empty.
+func (d Folder) release(l *flock.Flock) {
+	_ = os.Remove(l.Path())
+	_ = l.Unlock()
+	_ = os.Remove(filepath.Dir(l.Path()))
+	_ = os.Remove(d.store.locks(""))
+}
+
+// RemoveStaleLock removes the lock file of a process that was killed after its blob was
+// whole. A lock that a process holds stays.
+func (d Folder) RemoveStaleLock(blob string) {
+	p := d.lockFile(blob)
+	if _, err := os.Stat(p); err != nil {
+		return
+	}
+	l := flock.New(p, flock.SetPermissions(fileMode))
+	got, err := l.TryLock()
+	switch {
+	case err != nil || !got:
+	case isCurrent(l):
+		d.release(l)
+	default:
+		_ = l.Unlock()
 	}
 }

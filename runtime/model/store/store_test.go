@@ -118,3 +118,31 @@ func TestCollect(t *testing.T) {
 		}
 	}
 }
+
+// The lock of a killed process goes, and one that is held stays.
+func TestRemoveStaleLock(t *testing.T) {
+	t.Parallel()
+	s, err := Open(filepath.Join(t.TempDir(), "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := s.Folder(ref.Ref{Kind: ref.Hub, Repo: "org/name"})
+	release, err := d.Lock(t.Context(), "blob", func() { t.Error("nobody else has it") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.RemoveStaleLock("blob")
+	if _, err := os.Stat(d.lockFile("blob")); err != nil {
+		t.Errorf("a lock that is held: %v", err)
+	}
+	release()
+	// A killed process leaves the file, which nobody has locked.
+	if err := s.within(filepath.Dir(d.lockFile("blob")), func() error { return os.WriteFile(d.lockFile("blob"), nil, 0o600) }); err != nil {
+		t.Fatal(err)
+	}
+	d.RemoveStaleLock("blob")
+	if left, _ := os.ReadDir(s.Dir()); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	d.RemoveStaleLock("blob")
+}
