@@ -44,9 +44,9 @@ func (f *Fetcher) advice(r Ref, err error) string {
 	case errors.Is(err, errOffline):
 		return "name a model that is in the store or a file of your own, bring one in a bundle, or let the network be asked"
 	case errors.Is(err, errSharded):
-		return "download all parts into one folder and give the first one's path"
+		return "download all files into one folder and give the first one's path"
 	case errors.Is(err, errShardHash):
-		return "leave the #sha256 out: every part is verified against the Hub's own hash"
+		return "leave the #sha256 out: every file is verified against the Hub's own hash"
 	case errors.As(err, &choice):
 		return choice.Advice()
 	case errors.As(err, &missing):

@@ -34,7 +34,7 @@ func (f *Fetcher) probe(ctx context.Context, r Ref, retries uint64, task Task) (
 
 // errSharded means that a plain URL is of one file of a split model. Nothing says that the
 // other files are at similar addresses.
-var errSharded = errors.New("it is one part of a model in several files")
+var errSharded = errors.New("it is one of the files of a model in several")
 
 // fromWeb gets a model that a plain URL has.
 func (f *Fetcher) fromWeb(ctx context.Context, r Ref) (Local, error) {
