@@ -89,7 +89,7 @@ func literals(t *testing.T, path string) []string {
 func TestOnlyWhatBuildsSeesDocker(t *testing.T) {
 	t.Parallel()
 	builds := []string{
-		"engine.go", "build.go", "builder.go", "built.go", "lock.go", "verify.go", "setup.go",
+		"engine.go", "build.go", "localbase.go", "builder.go", "built.go", "lock.go", "verify.go", "setup.go",
 		"bundle.go", "fill.go", "keep.go", "platforms.go",
 		"prune.go", // which goes with the builder's containers
 	}
