@@ -45,6 +45,8 @@ func (f *Fetcher) advice(r Ref, err error) string {
 		return "name a model that is in the store or a file of your own, bring one in a bundle, or let the network be asked"
 	case errors.Is(err, errSharded):
 		return "download all files into one folder and give the first one's path"
+	case errors.Is(err, errIncomplete):
+		return "put all files of the model into one folder"
 	case errors.Is(err, errShardHash):
 		return "leave the #sha256 out: every file is verified against the Hub's own hash"
 	case errors.As(err, &choice):
@@ -82,7 +84,8 @@ func (f *Fetcher) advice(r Ref, err error) string {
 	case r.Kind == ref.Hub:
 		return "check HF_ENDPOINT and whatever stands between this machine and the Hub"
 	}
-	return "run the same command again"
+	// No advice is better than one that does not follow from the cause.
+	return ""
 }
 
 func notModelAdvice(r Ref) string {

@@ -70,7 +70,10 @@ func fileShards(r Ref, l Local, shards []string) (Local, error) {
 		l.Size += info.Size()
 	}
 	if len(lacks) > 0 {
-		return Local{}, fmt.Errorf("the model is in %d files: %w", len(shards), errors.Join(lacks...))
+		return Local{}, fmt.Errorf("%w: it is in %d files: %w", errIncomplete, len(shards), errors.Join(lacks...))
 	}
 	return l, nil
 }
+
+// errIncomplete is a user's own model of which not all files are there.
+var errIncomplete = errors.New("the model is not whole")
