@@ -51,7 +51,7 @@ integration: ## Tests of single packages against the real engine
 .PHONY: e2e-fixture
 e2e-fixture: export LLORCH_E2E_FIXTURE := 1
 e2e-fixture: build ## Hermetic tier: a tiny engine through the same graph and the same runtime
-	$(call tier,$@,-timeout 30m -run '^TestFixture' ./e2e/)
+	$(call tier,$@,-timeout 50m -run '^TestFixture' ./e2e/)
 
 .PHONY: e2e-real-docker
 e2e-real-docker: export LLORCH_E2E_REAL := 1
