@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/llb"
@@ -98,7 +99,7 @@ func document(ctx context.Context, img, tree *reader, p images.Plan, g llb.Graph
 	return attest.Document{
 		Name:      "llama.cpp server, " + p.Variant + " for " + p.Platform,
 		Namespace: "https://github.com/llorch/llorch-bk/spdx/" + strings.TrimPrefix(p.Recipe, "sha256:"),
-		Created:   g.Epoch,
+		Created:   created(g.Epoch),
 		Root:      attest.Package{Kind: attest.KindImage, Name: "llama.cpp-server", Version: version, Licence: "MIT"},
 		Packages:  append(packages, llama),
 		Tool:      "llorch-bk",
@@ -192,4 +193,14 @@ func (r *reader) List(ctx context.Context, dir string) ([]string, error) {
 	}
 	r.folders[dir] = names
 	return names, nil
+}
+
+// created is the time of a document: the commit's, so that equal images have equal
+// documents. Of a source that the builder fetches itself that time is not known, and an
+// SPDX document must have one.
+func created(epoch time.Time) time.Time {
+	if epoch.IsZero() {
+		return time.Now().UTC().Truncate(time.Second)
+	}
+	return epoch
 }
