@@ -13,22 +13,11 @@ import (
 
 // PlanRun is the plan that Run would carry out now. It changes nothing.
 func (a *App) PlanRun(ctx context.Context, opt RunOptions) (pool.Plan, error) {
-	req, err := check(opt)
-	if err != nil {
-		return pool.Plan{}, err
-	}
-	eng, err := a.engine(ctx)
+	req, eng, img, err := a.checkRun(ctx, opt)
 	if err != nil {
 		return pool.Plan{}, err
 	}
 	defer eng.Close()
-	if err := reach(eng, req); err != nil {
-		return pool.Plan{}, err
-	}
-	img, err := eng.choose(ctx, opt.Image)
-	if err != nil {
-		return pool.Plan{}, interrupted(ctx, err)
-	}
 	p, err := a.planLaunch(ctx, eng, req, img, "")
 	return p, interrupted(ctx, err)
 }

@@ -62,6 +62,21 @@ func TestChooseTheEnginesOwnPlatform(t *testing.T) {
 	}
 }
 
+// What a dry run plans, the run does: it is refused where the run is.
+func TestDryRunRefusesAnotherPlatform(t *testing.T) {
+	t.Parallel()
+	f := startEngine(t)
+	f.platform = "linux/arm64"
+	f.addImage("sha256:one", "llorch-bk:one", monday, map[string]string{images.LabelVariant: "cpu"})
+	opt := options(t.TempDir())
+	opt.Image, opt.Model = "llorch-bk:one", tinyFile(t)
+	_, planned := f.app(t).PlanRun(t.Context(), opt)
+	_, run := f.app(t).Run(t.Context(), opt)
+	if fault.ClassOf(planned) != fault.Machine || run == nil || planned.Error() != run.Error() {
+		t.Errorf("planned: %v\nrun: %v", planned, run)
+	}
+}
+
 func TestEachPlatformIsAskedFor(t *testing.T) {
 	t.Parallel()
 	opt := BuildOptions{Request: images.Request{Platform: "linux/amd64", Variant: "cpu"}, Jobs: 3}

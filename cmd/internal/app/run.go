@@ -62,28 +62,36 @@ type Running struct {
 	Already bool
 }
 
-// Run brings a pool to serve a model and writes its handoff. A pool that runs
-// the same thing already is left alone; one that runs another is replaced.
-func (a *App) Run(ctx context.Context, opt RunOptions) (Running, error) {
-	req, err := check(opt)
-	if err != nil {
-		return Running{}, err
+// checkRun checks a run, connects to the engine, which is the caller's to close, and
+// finds the image.
+func (a *App) checkRun(ctx context.Context, opt RunOptions) (req request, eng *dockerEngine, img imageOf, err error) {
+	if req, err = check(opt); err != nil {
+		return req, nil, img, err
 	}
-	eng, err := a.engine(ctx)
-	if err != nil {
-		return Running{}, err
+	if eng, err = a.engine(ctx); err != nil {
+		return req, nil, img, err
 	}
-	defer eng.Close()
-	if err := reach(eng, req); err != nil {
-		return Running{}, err
+	if err = reach(eng, req); err == nil {
+		img, err = eng.choose(ctx, opt.Image)
 	}
-	img, err := eng.choose(ctx, opt.Image)
 	if err == nil {
 		err = eng.runsPlatform(ctx, img.Platform, "the image "+img.Ref)
 	}
 	if err != nil {
-		return Running{}, interrupted(ctx, err)
+		eng.Close()
+		return req, nil, img, interrupted(ctx, err)
 	}
+	return req, eng, img, nil
+}
+
+// Run brings a pool to serve a model and writes its handoff. A pool that runs
+// the same thing already is left alone; one that runs another is replaced.
+func (a *App) Run(ctx context.Context, opt RunOptions) (Running, error) {
+	req, eng, img, err := a.checkRun(ctx, opt)
+	if err != nil {
+		return Running{}, err
+	}
+	defer eng.Close()
 	d, err := OpenDisplay(a.Err, a.Progress)
 	if err != nil {
 		return Running{}, err
