@@ -125,7 +125,7 @@ func (f *buildFlags) addBuilder(cmd *cobra.Command) {
 	fs.StringVar(&f.tls.Cert, "builder-cert", "", "client certificate `file` for a tcp:// builder")
 	fs.StringVar(&f.tls.Key, "builder-key", "", "client key `file` for a tcp:// builder")
 	fs.IntVar(&f.jobs, "jobs", 0, "compilers at once (default: what the builder's cores and memory allow)")
-	fs.StringVar(&f.caCert, "ca-cert", "", "`file` with the certificates of your network's own authority, which get into no layer; up trusts them for the model too (default what SSL_CERT_FILE names)")
+	fs.StringVar(&f.caCert, "ca-cert", "", "PEM `file` of CA certificates for build steps, registries and models; never stored in the image (default: the file that SSL_CERT_FILE names)")
 }
 
 func (f *buildFlags) options(cmd *cobra.Command) app.BuildOptions {

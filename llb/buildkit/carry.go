@@ -16,11 +16,18 @@ type carriage struct {
 	slots []string
 }
 
-// carry begins to read what a job's caches have for its plan. A locked plan takes nothing.
+// carry begins to read what a job's caches have for its plans. A locked plan takes nothing.
 func carry(ctx context.Context, j Job) (*carriage, error) {
-	slots, err := llb.Slots(j.Plan)
-	if err != nil || len(slots) == 0 || j.Caches.Objects.Empty() {
-		return nil, err
+	var slots []string
+	for _, p := range j.plans() {
+		of, err := llb.Slots(p)
+		if err != nil {
+			return nil, err
+		}
+		slots = append(slots, of...)
+	}
+	if len(slots) == 0 || j.Caches.Objects.Empty() {
+		return nil, nil
 	}
 	c, err := objects.New(ctx, j.Caches.Objects)
 	if err != nil {

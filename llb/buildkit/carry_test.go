@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,6 +65,24 @@ func TestBuildLendsASocket(t *testing.T) {
 				t.Errorf("a step that asks whether its objects are wanted gets %d, want %d", got, c.want)
 			}
 		})
+	}
+}
+
+// The objects of every platform of an index are this build's, and the last to go.
+func TestCarryHasTheSlotsOfEveryPlatform(t *testing.T) {
+	t.Parallel()
+	j := job(t)
+	other := j.Plan
+	other.Platform, other.Cross = "linux/arm64", &images.PlanCross{Builder: "linux/amd64", Triple: "aarch64-linux-gnu"}
+	j.Others = []images.Plan{other}
+	j.Caches.Objects = objects.Config{To: &objects.Ref{Name: "127.0.0.1:1/cache:llama-objects"}}
+	c, err := carry(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	if want := 2 * len(j.Plan.Parts); len(slices.Compact(slices.Sorted(slices.Values(c.slots)))) != want {
+		t.Errorf("%d slots, want %d: %q", len(c.slots), want, c.slots)
 	}
 }
 

@@ -4,21 +4,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/llorch/llorch-bk/llb/registry"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -49,10 +45,7 @@ func AtRegistry(ref string, via http.RoundTripper) (Registry, error) {
 
 // Options are those of every request to a registry.
 func Options(via http.RoundTripper) []remote.Option {
-	if via == nil {
-		via = http.DefaultTransport
-	}
-	options := []remote.Option{remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithTransport(via), remote.WithJobs(atOnce)}
+	options := append(registry.Options(via), remote.WithJobs(atOnce))
 	// One login for all requests.
 	if push, err := remote.NewPusher(options...); err == nil {
 		options = append(options, remote.Reuse(push))
@@ -73,8 +66,7 @@ func (r Registry) with(ctx context.Context) []remote.Option {
 func (r Registry) index(ctx context.Context) (ocispec.Index, error) {
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
 	got, err := remote.Get(r.tag, r.with(ctx)...)
-	var refused *transport.Error
-	if errors.As(err, &refused) && refused.StatusCode == http.StatusNotFound {
+	if registry.IsMissing(err) {
 		return index, nil
 	}
 	if err != nil {
@@ -103,7 +95,7 @@ func (r Registry) Push(ctx context.Context, s *Store, a Artifact, done func(byte
 	var sum atomic.Int64
 	for _, b := range blobs {
 		g.Go(func() error {
-			if err := remote.WriteLayer(r.tag.Repository, layer{s.Path(b.Digest), b}, r.with(gctx)...); err != nil {
+			if err := remote.WriteLayer(r.tag.Repository, registry.File{Path: s.Path(b.Digest), Descriptor: b}, r.with(gctx)...); err != nil {
 				return err
 			}
 			done(sum.Add(b.Size))
@@ -117,7 +109,7 @@ func (r Registry) Push(ctx context.Context, s *Store, a Artifact, done func(byte
 	if err != nil {
 		return err
 	}
-	if err := remote.Put(r.tag.Digest(a.Manifest.Digest.String()), raw{manifest, types.OCIManifestSchema1}, r.with(ctx)...); err != nil {
+	if err := remote.Put(r.tag.Digest(a.Manifest.Digest.String()), registry.Manifest{Data: manifest, Type: types.OCIManifestSchema1}, r.with(ctx)...); err != nil {
 		return err
 	}
 	if err := merge(&index, r.reader(ctx, s), []ocispec.Descriptor{a.Manifest}); err != nil {
@@ -127,7 +119,7 @@ func (r Registry) Push(ctx context.Context, s *Store, a Artifact, done func(byte
 	if err != nil {
 		return err
 	}
-	return remote.Put(r.tag, raw{data, types.OCIImageIndex}, r.with(ctx)...)
+	return remote.Put(r.tag, registry.Manifest{Data: data, Type: types.OCIImageIndex}, r.with(ctx)...)
 }
 
 // reader gives small blobs and manifests: out of a store, else out of the registry.
@@ -247,27 +239,3 @@ func PullImage(ctx context.Context, s *Store, at name.Digest, platform string, o
 	}
 	return top, nil
 }
-
-// layer is a blob of a store, as the registry's client takes it.
-type layer struct {
-	file string
-	ocispec.Descriptor
-}
-
-func (l layer) Digest() (v1.Hash, error)             { return v1.NewHash(l.Descriptor.Digest.String()) }
-func (l layer) DiffID() (v1.Hash, error)             { return l.Digest() }
-func (l layer) Compressed() (io.ReadCloser, error)   { return os.Open(l.file) }
-func (l layer) Uncompressed() (io.ReadCloser, error) { return os.Open(l.file) }
-func (l layer) Size() (int64, error)                 { return l.Descriptor.Size, nil }
-func (l layer) MediaType() (types.MediaType, error) {
-	return types.MediaType(l.Descriptor.MediaType), nil
-}
-
-// raw is a manifest as it is.
-type raw struct {
-	data []byte
-	kind types.MediaType
-}
-
-func (r raw) RawManifest() ([]byte, error)        { return r.data, nil }
-func (r raw) MediaType() (types.MediaType, error) { return r.kind, nil }

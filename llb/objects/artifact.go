@@ -6,18 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"os"
 	"time"
 
 	"github.com/distribution/reference"
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/llorch/llorch-bk/llb/registry"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -74,6 +70,12 @@ type entry struct {
 	size    int64
 }
 
+func (e entry) descriptor() ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: LayerType, Digest: e.digest, Size: e.size, Annotations: map[string]string{
+		slotKey: e.slot, toolchainKey: e.toolchain, contentKey: e.content, ocispec.AnnotationCreated: e.created.Format(time.RFC3339),
+	}}
+}
+
 func (r Ref) parse() (name.Tag, error) {
 	if r.Insecure {
 		return name.NewTag(r.Name, name.Insecure)
@@ -81,20 +83,19 @@ func (r Ref) parse() (name.Tag, error) {
 	return name.NewTag(r.Name)
 }
 
-// login are the options that speak to a registry as docker does.
-func login(ctx context.Context) []remote.Option {
-	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
+// asking are the options of a request.
+func (c *Carrier) asking(ctx context.Context) []remote.Option {
+	return append(registry.Options(c.cfg.Transport), remote.WithContext(ctx))
 }
 
 // readArtifact reads what an artifact has; nothing where there is none yet.
-func readArtifact(ctx context.Context, r Ref) ([]entry, error) {
+func (c *Carrier) readArtifact(ctx context.Context, r Ref) ([]entry, error) {
 	tag, err := r.parse()
 	if err != nil {
 		return nil, err
 	}
-	got, err := remote.Get(tag, login(ctx)...)
-	var answer *transport.Error
-	if errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
+	got, err := remote.Get(tag, c.asking(ctx)...)
+	if registry.IsMissing(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -120,12 +121,12 @@ func readArtifact(ctx context.Context, r Ref) ([]entry, error) {
 }
 
 // open reads a slot's archive, and fails at its end if it is not what it is said to be.
-func (e entry) open(ctx context.Context, r Ref) (io.ReadCloser, error) {
+func (c *Carrier) open(ctx context.Context, r Ref, e entry) (io.ReadCloser, error) {
 	tag, err := r.parse()
 	if err != nil {
 		return nil, err
 	}
-	layer, err := remote.Layer(tag.Context().Digest(e.digest.String()), login(ctx)...)
+	layer, err := remote.Layer(tag.Context().Digest(e.digest.String()), c.asking(ctx)...)
 	if err != nil {
 		return nil, err
 	}
@@ -133,13 +134,13 @@ func (e entry) open(ctx context.Context, r Ref) (io.ReadCloser, error) {
 }
 
 // writeArtifact makes the artifact of slots that its repository has.
-func writeArtifact(ctx context.Context, r Ref, entries []entry) error {
+func (c *Carrier) writeArtifact(ctx context.Context, r Ref, entries []entry) error {
 	tag, err := r.parse()
 	if err != nil {
 		return err
 	}
 	empty := ocispec.DescriptorEmptyJSON
-	if err := remote.WriteLayer(tag.Context(), static.NewLayer(empty.Data, types.MediaType(empty.MediaType)), login(ctx)...); err != nil {
+	if err := remote.WriteLayer(tag.Context(), static.NewLayer(empty.Data, types.MediaType(empty.MediaType)), c.asking(ctx)...); err != nil {
 		return err
 	}
 	m := ocispec.Manifest{
@@ -147,22 +148,14 @@ func writeArtifact(ctx context.Context, r Ref, entries []entry) error {
 		Config: empty, Layers: []ocispec.Descriptor{},
 	}
 	for _, e := range entries {
-		m.Layers = append(m.Layers, ocispec.Descriptor{MediaType: LayerType, Digest: e.digest, Size: e.size, Annotations: map[string]string{
-			slotKey: e.slot, toolchainKey: e.toolchain, contentKey: e.content, ocispec.AnnotationCreated: e.created.Format(time.RFC3339),
-		}})
+		m.Layers = append(m.Layers, e.descriptor())
 	}
 	data, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	return remote.Put(tag, manifest(data), login(ctx)...)
+	return remote.Put(tag, registry.Manifest{Data: data, Type: types.OCIManifestSchema1}, c.asking(ctx)...)
 }
-
-// manifest is what remote.Put takes.
-type manifest []byte
-
-func (m manifest) RawManifest() ([]byte, error)        { return m, nil }
-func (m manifest) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
 
 // blob is a slot in a file here.
 type blob struct {
@@ -170,22 +163,10 @@ type blob struct {
 	path string
 }
 
-func writeBlob(ctx context.Context, r Ref, b blob) error {
+func (c *Carrier) writeBlob(ctx context.Context, r Ref, b blob) error {
 	tag, err := r.parse()
 	if err != nil {
 		return err
 	}
-	return remote.WriteLayer(tag.Context(), layer{b}, login(ctx)...)
+	return remote.WriteLayer(tag.Context(), registry.File{Path: b.path, Descriptor: b.descriptor()}, c.asking(ctx)...)
 }
-
-// layer is a blob as remote.WriteLayer takes it.
-type layer struct{ blob }
-
-func (l layer) Digest() (v1.Hash, error)             { return v1.NewHash(l.digest.String()) }
-func (l layer) DiffID() (v1.Hash, error)             { return l.Digest() }
-func (l layer) Compressed() (io.ReadCloser, error)   { return os.Open(l.path) }
-func (l layer) Uncompressed() (io.ReadCloser, error) { return l.Compressed() }
-func (l layer) Size() (int64, error)                 { return l.size, nil }
-func (l layer) MediaType() (types.MediaType, error)  { return LayerType, nil }
-
-var _ remote.Taggable = manifest{}

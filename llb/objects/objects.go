@@ -36,6 +36,8 @@ type Config struct {
 	To *Ref
 	// Max is how many bytes the artifact at To may have; 0 for DefaultMax.
 	Max int64
+	// Transport carries the requests; nil for http.DefaultTransport.
+	Transport http.RoundTripper
 }
 
 // Empty says that there is nothing to carry.
@@ -100,7 +102,7 @@ func New(ctx context.Context, cfg Config) (*Carrier, error) {
 			ctx, cancel := context.WithTimeout(ctx, readPatience)
 			defer cancel()
 			s := source{ref: ref}
-			s.entries, s.err = readArtifact(ctx, ref)
+			s.entries, s.err = c.readArtifact(ctx, ref)
 			read <- s
 		}()
 	}
@@ -162,7 +164,7 @@ func (c *Carrier) notice(format string, args ...any) {
 
 // write makes the artifact anew of what it has and what the steps gave.
 func (c *Carrier) write(ctx context.Context, slots []string) error {
-	had, err := readArtifact(ctx, *c.cfg.To)
+	had, err := c.readArtifact(ctx, *c.cfg.To)
 	if err != nil {
 		return err
 	}
@@ -188,12 +190,12 @@ func (c *Carrier) write(ctx context.Context, slots []string) error {
 		if !ok || b.digest != e.digest {
 			continue
 		}
-		if err := writeBlob(ctx, *c.cfg.To, b); err != nil {
+		if err := c.writeBlob(ctx, *c.cfg.To, b); err != nil {
 			return err
 		}
 		c.report.Pushed += b.size
 	}
-	if err := writeArtifact(ctx, *c.cfg.To, entries); err != nil {
+	if err := c.writeArtifact(ctx, *c.cfg.To, entries); err != nil {
 		return err
 	}
 	c.report.To = c.cfg.To.Name

@@ -92,7 +92,7 @@ func (c *Carrier) get(w http.ResponseWriter, r *http.Request, slot, toolchain st
 
 // send streams a slot from its registry; false where nothing was sent.
 func (c *Carrier) send(w http.ResponseWriter, r *http.Request, ref Ref, e entry) bool {
-	body, err := e.open(r.Context(), ref)
+	body, err := c.open(r.Context(), ref, e)
 	if err != nil {
 		c.fails("%s was not read: %v", ref.Name, err)
 		return false

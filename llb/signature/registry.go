@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/llorch/llorch-bk/llb/registry"
 )
 
 const (
@@ -37,12 +38,6 @@ type Bundle struct {
 	// says nothing of the others.
 	Err error
 }
-
-// artifact is a manifest of ours.
-type artifact []byte
-
-func (a artifact) RawManifest() ([]byte, error)        { return a, nil }
-func (a artifact) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
 
 // Push puts a bundle beside an image, as cosign does: an artifact whose subject is the
 // image. A registry that does not know referrers is given the tag that stands in for them
@@ -88,7 +83,7 @@ func Push(ctx context.Context, image name.Digest, kind string, data []byte, opti
 	if err != nil {
 		return v1.Hash{}, err
 	}
-	return digest, remote.Put(image.Context().Digest(digest.String()), artifact(raw), options...)
+	return digest, remote.Put(image.Context().Digest(digest.String()), registry.Manifest{Data: raw, Type: types.OCIManifestSchema1}, options...)
 }
 
 // Find gives the bundles that refer to an image, in the registry's order. What else

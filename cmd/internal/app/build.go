@@ -104,8 +104,11 @@ func (a *App) Build(ctx context.Context, opt BuildOptions) (Built, error) {
 	}
 	built, err := a.build(ctx, d, docker, all[0], all[1:]...)
 	if err == nil && signer != nil {
-		err = d.Do("sign "+built.Digest, func(*Step) (err error) {
-			built.Signatures, err = signPushed(ctx, signer, built.Plan.Image.Tags, built.Digest, opt.Output.Insecure)
+		err = d.Do("sign "+built.Digest, func(*Step) error {
+			asking, err := a.asking(ctx, opt)
+			if err == nil {
+				built.Signatures, err = signPushed(ctx, signer, built.Plan.Image.Tags, built.Digest, opt.Output.Insecure, asking)
+			}
 			return err
 		})
 	}

@@ -51,18 +51,23 @@ func (a *App) proxy() llb.Proxy {
 	return llb.Proxy{HTTP: get("HTTP_PROXY"), HTTPS: get("HTTPS_PROXY"), FTP: get("FTP_PROXY"), No: get("NO_PROXY"), All: get("ALL_PROXY")}
 }
 
+// roots are the authorities that this machine trusts, and a network's own.
+func roots(caCert []byte) *x509.CertPool {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	pool.AppendCertsFromPEM(caCert)
+	return pool
+}
+
 // trusting carries requests of this program itself, which trust a network's own
 // authority as the steps do; nil where there is none to trust.
 func trusting(caCert []byte) http.RoundTripper {
 	if len(caCert) == 0 {
 		return nil
 	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		roots = x509.NewCertPool()
-	}
-	roots.AppendCertsFromPEM(caCert)
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	t.TLSClientConfig = &tls.Config{RootCAs: roots(caCert), MinVersion: tls.VersionTLS12}
 	return t
 }

@@ -9,18 +9,18 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/llb/audit"
+	"github.com/llorch/llorch-bk/llb/registry"
 )
 
 // openImage opens an archive that is a file here, unpacked into dir, else an image in a
 // registry. Nothing of it is checked yet but that it is one.
-func openImage(ctx context.Context, image, dir string, opt VerifyOptions) (*audit.Image, error) {
+func openImage(image, dir string, opt VerifyOptions, asking []remote.Option) (*audit.Image, error) {
 	platform := platformOf(opt.Request.Platform)
 	if isFile(image) {
 		return openArchive(image, dir, platform)
@@ -29,7 +29,7 @@ func openImage(ctx context.Context, image, dir string, opt VerifyOptions) (*audi
 	if err != nil {
 		return nil, err
 	}
-	desc, err := remote.Get(ref, fromRegistry(ctx)...)
+	desc, err := remote.Get(ref, asking...)
 	if err != nil {
 		return nil, fault.New(fault.Machine, image+" cannot be had", err, "check the name, and the login: docker login")
 	}
@@ -77,9 +77,14 @@ func imageRef(image string, insecure []string) (name.Reference, error) {
 	return ref, nil
 }
 
-// fromRegistry are how registries are asked: with the login of docker login.
-func fromRegistry(ctx context.Context) []remote.Option {
-	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
+// asking is how registries are asked: with the login of docker login, and trust in a
+// network's own authority.
+func (a *App) asking(ctx context.Context, opt BuildOptions) ([]remote.Option, error) {
+	caCert, err := a.certificates(opt.CACert)
+	if err != nil {
+		return nil, err
+	}
+	return append(registry.Options(trusting(caCert)), remote.WithContext(ctx)), nil
 }
 
 // openArchive opens the image for a platform of an archive of an OCI layout.

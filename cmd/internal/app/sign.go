@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/llb/attest"
 	"github.com/llorch/llorch-bk/llb/signature"
@@ -119,7 +120,7 @@ type Signed struct {
 }
 
 // signPushed signs an image where it was pushed to, once in each repository.
-func signPushed(ctx context.Context, signer *signature.Signer, tags []string, digest string, insecure []string) ([]Signed, error) {
+func signPushed(ctx context.Context, signer *signature.Signer, tags []string, digest string, insecure []string, asking []remote.Option) ([]Signed, error) {
 	st, err := signature.Statement(signature.PredicateSign, strings.TrimPrefix(digest, "sha256:"), struct{}{})
 	if err != nil {
 		return nil, err
@@ -139,7 +140,7 @@ func signPushed(ctx context.Context, signer *signature.Signer, tags []string, di
 			continue
 		}
 		seen[ref.Context().Name()] = true
-		s, err := pushStatement(ctx, ref, digest, st, bundle)
+		s, err := pushStatement(ctx, ref, digest, st, bundle, asking)
 		if err != nil {
 			return out, err
 		}
@@ -149,9 +150,9 @@ func signPushed(ctx context.Context, signer *signature.Signer, tags []string, di
 }
 
 // pushStatement puts a signed statement beside the image with this digest.
-func pushStatement(ctx context.Context, ref name.Reference, digest string, st attest.Statement, bundle []byte) (Signed, error) {
+func pushStatement(ctx context.Context, ref name.Reference, digest string, st attest.Statement, bundle []byte, asking []remote.Option) (Signed, error) {
 	image := ref.Context().Digest(digest)
-	artifact, err := signature.Push(ctx, image, st.PredicateType, bundle, fromRegistry(ctx)...)
+	artifact, err := signature.Push(ctx, image, st.PredicateType, bundle, asking...)
 	if err != nil {
 		return Signed{}, fault.New(fault.Build, "the signature cannot be pushed beside "+image.String(), err, "log in with docker login; name a registry without TLS with --insecure-registry")
 	}

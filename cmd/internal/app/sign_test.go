@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/llorch/llorch-bk/fixtures/published"
 	"github.com/llorch/llorch-bk/fixtures/sigstore"
 	"github.com/llorch/llorch-bk/images/fault"
@@ -35,6 +36,15 @@ func keyFiles(t *testing.T, password string) (private, public string) {
 	return write(t, "cosign.key", cryptoutils.PEMEncode(cryptoutils.EncryptedSigstorePrivateKeyPEMType, der)), write(t, "cosign.pub", pub)
 }
 
+func asks(t *testing.T) []remote.Option {
+	t.Helper()
+	asking, err := quiet(nil).asking(t.Context(), BuildOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return asking
+}
+
 // An image is signed where it was pushed to, and who asks for a signature gets no other.
 func TestSigned(t *testing.T) {
 	t.Parallel()
@@ -46,7 +56,7 @@ func TestSigned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	done, err := signPushed(t.Context(), signer, []string{image.tag, strings.TrimSuffix(image.tag, "x") + "second"}, image.digest, nil)
+	done, err := signPushed(t.Context(), signer, []string{image.tag, strings.TrimSuffix(image.tag, "x") + "second"}, image.digest, nil, asks(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,11 +94,11 @@ func TestAttested(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err := openImage(t.Context(), image.tag, t.TempDir(), opt)
+	img, err := openImage(image.tag, t.TempDir(), opt, asks(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	done, err := attestRebuilt(t.Context(), img, signer, opt)
+	done, err := attestRebuilt(t.Context(), img, signer, opt, asks(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +108,7 @@ func TestAttested(t *testing.T) {
 	opt.Locked = ""
 	_, err = a.Verify(t.Context(), opt)
 	wantFault(t, err, fault.Build, "is not signed by")
-	if _, err := signPushed(t.Context(), signer, []string{image.tag}, image.digest, nil); err != nil {
+	if _, err := signPushed(t.Context(), signer, []string{image.tag}, image.digest, nil, asks(t)); err != nil {
 		t.Fatal(err)
 	}
 	v, err := a.Verify(t.Context(), opt)
@@ -141,7 +151,7 @@ func TestKeylessSigned(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := signPushed(t.Context(), signer, []string{image.tag}, image.digest, nil); err != nil {
+			if _, err := signPushed(t.Context(), signer, []string{image.tag}, image.digest, nil, asks(t)); err != nil {
 				t.Fatal(err)
 			}
 			opt := checkOnly(image.tag)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/llb/audit"
 	"github.com/llorch/llorch-bk/llb/signature"
@@ -60,11 +61,11 @@ func trusted(file, do string, trust func([]byte) (*signature.Verifier, error)) (
 // signatures checks what is signed beside an image in a registry. Without a verifier it
 // only counts, and a registry that cannot tell has none. With one, it is a fault.Build if
 // the image is not signed by whom the verifier trusts.
-func signatures(ctx context.Context, ref name.Reference, img *audit.Image, trust *signature.Verifier) (checks []audit.Check, unchecked int, err error) {
+func signatures(ctx context.Context, ref name.Reference, img *audit.Image, trust *signature.Verifier, asking []remote.Option) (checks []audit.Check, unchecked int, err error) {
 	var why []error
 	is := false
 	for _, digest := range distinct(img.Root, img.Descriptor.Digest) {
-		found, err := signature.Find(ctx, ref.Context().Digest(digest.String()), fromRegistry(ctx)...)
+		found, err := signature.Find(ctx, ref.Context().Digest(digest.String()), asking...)
 		if err != nil && trust != nil {
 			return nil, 0, fault.New(fault.Machine, "the signatures of "+ref.String()+" cannot be had", err, "check the login: docker login")
 		}
@@ -131,7 +132,7 @@ func distinct(a, b v1.Hash) []v1.Hash {
 
 // attestRebuilt signs that an image was built again and is the same, and puts that
 // beside it.
-func attestRebuilt(ctx context.Context, img *audit.Image, signer *signature.Signer, opt VerifyOptions) (Signed, error) {
+func attestRebuilt(ctx context.Context, img *audit.Image, signer *signature.Signer, opt VerifyOptions, asking []remote.Option) (Signed, error) {
 	ref, err := imageRef(opt.Image, opt.Output.Insecure)
 	if err != nil {
 		return Signed{}, err
@@ -152,5 +153,5 @@ func attestRebuilt(ctx context.Context, img *audit.Image, signer *signature.Sign
 	if err != nil {
 		return Signed{}, fault.New(fault.Build, "the image is the same, but that cannot be signed", err, "check --sign")
 	}
-	return pushStatement(ctx, ref, digest.String(), st, bundle)
+	return pushStatement(ctx, ref, digest.String(), st, bundle, asking)
 }

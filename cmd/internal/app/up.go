@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/x509"
 
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
@@ -33,10 +32,7 @@ func (a *App) checkUp(ctx context.Context, build *BuildOptions, opt RunOptions) 
 		if err != nil {
 			return req, nil, err
 		}
-		if req.roots, err = x509.SystemCertPool(); err != nil {
-			req.roots = x509.NewCertPool()
-		}
-		req.roots.AppendCertsFromPEM(pem)
+		req.roots = roots(pem)
 	}
 	eng, err := a.engine(ctx)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/llb/audit"
@@ -113,6 +114,10 @@ func (a *App) verify(ctx context.Context, d *Display, docker *client.Client, opt
 		return out, fault.New(fault.Machine, "there is no room to build in", err, "")
 	}
 	defer os.RemoveAll(dir)
+	asking, err := a.asking(ctx, opt.BuildOptions)
+	if err != nil {
+		return out, err
+	}
 	original := opt.Image
 	if original == "" {
 		original = filepath.Join(dir, "image.tar")
@@ -120,12 +125,12 @@ func (a *App) verify(ctx context.Context, d *Display, docker *client.Client, opt
 			return out, err
 		}
 	}
-	image, err := openImage(ctx, original, filepath.Join(dir, "image"), opt)
+	image, err := openImage(original, filepath.Join(dir, "image"), opt, asking)
 	if err != nil {
 		return out, err
 	}
 	out.Image = image.Descriptor.Digest.String()
-	found, err := a.examine(ctx, d, image, original, opt, who, &out)
+	found, err := a.examine(ctx, d, image, original, opt, who, asking, &out)
 	if err != nil || opt.NoRebuild {
 		return out, err
 	}
@@ -147,7 +152,7 @@ func (a *App) verify(ctx context.Context, d *Display, docker *client.Client, opt
 	out.Same = &same
 	switch {
 	case same && who.signer != nil:
-		attested, err := attestRebuilt(ctx, image, who.signer, opt)
+		attested, err := attestRebuilt(ctx, image, who.signer, opt, asking)
 		out.Attested = &attested
 		return out, err
 	case same:
@@ -161,7 +166,7 @@ func (a *App) verify(ctx context.Context, d *Display, docker *client.Client, opt
 }
 
 // examine checks what an image has, what is stated about it and who signed it.
-func (a *App) examine(ctx context.Context, d *Display, image *audit.Image, name string, opt VerifyOptions, who who, out *Verification) (found *audit.Found, err error) {
+func (a *App) examine(ctx context.Context, d *Display, image *audit.Image, name string, opt VerifyOptions, who who, asking []remote.Option, out *Verification) (found *audit.Found, err error) {
 	err = d.Do("check "+name, func(*Step) error {
 		if found, err = checks(ctx, image, name, opt.Locked); err != nil {
 			return err
@@ -171,7 +176,7 @@ func (a *App) examine(ctx context.Context, d *Display, image *audit.Image, name 
 		if !inRegistry {
 			return nil
 		}
-		signed, unchecked, err := signatures(ctx, ref, image, who.trust)
+		signed, unchecked, err := signatures(ctx, ref, image, who.trust, asking)
 		out.Checks, out.Unchecked = append(out.Checks, signed...), unchecked
 		return err
 	})

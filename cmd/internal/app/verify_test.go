@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/pem"
 	"io"
 	"log"
 	"net/http/httptest"
@@ -67,6 +68,28 @@ func pushImage(t *testing.T, p *published.Image) in {
 		t.Fatal(err)
 	}
 	return in{tag.String(), digest.String(), manifest.String(), blobs}
+}
+
+// A registry of a network's own authority is trusted where the user names that.
+func TestVerifyTrustsANetworksAuthority(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewTLSServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	tag, err := name.NewTag(strings.TrimPrefix(server.URL, "https://") + "/llama:x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.WriteIndex(tag, published.Good(t).Index(t), remote.WithTransport(server.Client().Transport)); err != nil {
+		t.Fatal(err)
+	}
+	opt := checkOnly(tag.String())
+	_, err = quiet(nil).Verify(t.Context(), opt)
+	wantFault(t, err, fault.Machine, "certificate")
+	opt.CACert = write(t, "ca.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	if _, err := quiet(nil).Verify(t.Context(), opt); err != nil {
+		t.Error(err)
+	}
 }
 
 func quiet(env map[string]string) *App {

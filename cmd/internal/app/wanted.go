@@ -108,6 +108,7 @@ func (a *App) prepare(ctx context.Context, local bool, opt BuildOptions) (wanted
 	if w.caCert, err = a.certificates(opt.CACert); err != nil {
 		return w, err
 	}
+	w.caches.Objects.Transport = trusting(w.caCert)
 	if w.policy, err = policy.Read(opt.SourcePolicy); err != nil {
 		return w, err
 	}
