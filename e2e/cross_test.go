@@ -2,9 +2,6 @@ package e2e
 
 import (
 	"encoding/json"
-	"io"
-	"log"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -13,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/llorch/llorch-bk/fixtures/gitrepo"
@@ -57,9 +53,8 @@ func TestFixtureIndex(t *testing.T) {
 	}
 	d := standalone(t)
 	bare := p.bare(t)
-	reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	t.Cleanup(reg.Close)
-	tag := strings.TrimPrefix(reg.URL, "http://") + "/llama:index"
+	reg := newRegistry(t)
+	tag := reg.host + "/llama:index"
 	repo := gitrepo.New(t, tinyengine.Tree())
 	metadata := filepath.Join(p.dir, "metadata.json")
 	args := []string{"build", "--builder", d.Addr, "--source", repo.Dir, "--ref", "HEAD", "--platform", "linux/arm64,linux/amd64", "--push", "--tag", tag, "--metadata-file", metadata, "--progress", "plain"}
@@ -232,9 +227,8 @@ func TestRealCross(t *testing.T) {
 	level := map[string]string{"amd64": "x86-64-v3", "arm64": "armv8.2-a"}[foreign]
 	p := newProject(t)
 	d := standalone(t)
-	reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	t.Cleanup(reg.Close)
-	tag := strings.TrimPrefix(reg.URL, "http://") + "/llama:cross"
+	reg := newRegistry(t)
+	tag := reg.host + "/llama:cross"
 	p.must(append([]string{"build", "--builder", d.Addr, "--platform", "linux/" + foreign, "--cpu", level, "--no-ui", "--push", "--attest=false", "--tag", tag}, realSource(t)...)...)
 	ref, err := name.ParseReference(tag, name.Insecure)
 	if err != nil {

@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/llorch/llorch-bk/fixtures/gitrepo"
@@ -158,9 +154,8 @@ func TestFixtureLocked(t *testing.T) {
 // registry, that another client finds both there, and that verify takes it from there.
 func pushed(t *testing.T, p *project, builder string, lock images.Lock) {
 	t.Helper()
-	reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	t.Cleanup(reg.Close)
-	host := strings.TrimPrefix(reg.URL, "http://")
+	reg := newRegistry(t)
+	host := reg.host
 	tag := host + "/llama:locked"
 	r := p.must("build", "--builder", builder, "--locked", "--push", "--tag", tag, "--tag", host+"/llama:second")
 	ref, err := name.ParseReference(tag, name.Insecure)

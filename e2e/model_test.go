@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -118,10 +117,9 @@ func TestFixtureRegistryModel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	t.Cleanup(reg.Close)
+	reg := newRegistry(t)
 	p.setenv("DOCKER_CONFIG", t.TempDir())
-	at := strings.TrimPrefix(reg.URL, "http://") + "/ai/tiny:Q8_0"
+	at := reg.host + "/ai/tiny:Q8_0"
 	const kind types.MediaType = "application/vnd.docker.ai.gguf.v3"
 	artifact, err := mutate.Append(mutate.MediaType(empty.Image, types.OCIManifestSchema1), mutate.Addendum{Layer: static.NewLayer(data, kind), MediaType: kind})
 	if err != nil {

@@ -2,10 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
-	"io"
-	"log"
 	"net"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +13,6 @@ import (
 	"time"
 
 	"github.com/docker/docker/client"
-	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/llorch/llorch-bk/fixtures/dockerd"
 	"github.com/llorch/llorch-bk/fixtures/gguf"
 	"github.com/llorch/llorch-bk/fixtures/gitrepo"
@@ -82,9 +78,8 @@ func carried(t *testing.T, p *project, flags ...string) inside {
 // that take packages none runs again.
 func (p *project) keeps(builder string, in inside) {
 	p.t.Helper()
-	reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	p.t.Cleanup(reg.Close)
-	folder, remote := filepath.Join(p.dir, "packages"), "oci://"+strings.TrimPrefix(reg.URL, "http://")+"/packages:llama"
+	reg := newRegistry(p.t)
+	folder, remote := filepath.Join(p.dir, "packages"), "oci://"+reg.host+"/packages:llama"
 	for _, place := range []string{folder, remote} {
 		p.must("lock", "--builder", builder, "--update", "packages", "--keep", place)
 		// Elsewhere, what was fetched for the registry is not at hand.

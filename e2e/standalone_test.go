@@ -1,20 +1,15 @@
 package e2e
 
 import (
-	"io"
-	"log"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/llorch/llorch-bk/fixtures/buildkitd"
 	"github.com/llorch/llorch-bk/fixtures/gitrepo"
 	"github.com/llorch/llorch-bk/fixtures/tinyengine"
@@ -96,9 +91,8 @@ func TestFixtureStandaloneBuilder(t *testing.T) {
 // a registry's cache, only what a commit touched, as an ephemeral CI runner does.
 func TestFixtureEmptyRunner(t *testing.T) {
 	p := fixture(t)
-	reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	t.Cleanup(reg.Close)
-	cache := strings.TrimPrefix(reg.URL, "http://") + "/cache:tiny"
+	reg := newRegistry(t)
+	cache := reg.host + "/cache:tiny"
 	repo := gitrepo.New(t, tinyengine.Tree())
 	const tag = "llorch-e2e:runner"
 	t.Cleanup(func() { removeImages(t, p.api, tag) })

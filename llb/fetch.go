@@ -79,7 +79,7 @@ func DownloadNPM(p images.Plan, caps Capabilities, opt Options) (bkllb.State, er
 	}
 	run := b.node().Run(
 		bkllb.Args([]string{"sh", "/llorch/npm.sh"}),
-		b.scripts(script{"npm.sh", npmScript}),
+		b.scripts(script{"npm.sh", npmScript}, script{"npm-ci.sh", npmCIScript}),
 		bkllb.AddMount("/src", b.source(), bkllb.SourcePath("/"+path.Dir(images.UILockFile)), bkllb.Readonly),
 		b.caSecret(),
 		b.proxy(),

@@ -62,6 +62,9 @@ var staticScript string
 //go:embed scripts/starts.c
 var startsSource string
 
+//go:embed scripts/npm-ci.sh
+var npmCIScript string
+
 //go:embed scripts/ui.sh
 var uiScript string
 
@@ -90,5 +93,5 @@ func (b builder) scripts(all ...script) bkllb.RunOption {
 
 // ScriptsDigest identifies the scripts that carry a plan out.
 func ScriptsDigest() string {
-	return digest.FromString(strings.Join([]string{aptScript, packagesScript, selectScript, compileScript, launchScript, objectsScript, askScript, signalScript, lendScript, projectScript, librariesScript, runtimeScript, staticScript, placeScript, fetchScript, uiScript, probeSource}, "\x00")).String()
+	return digest.FromString(strings.Join([]string{aptScript, packagesScript, selectScript, compileScript, launchScript, objectsScript, askScript, signalScript, lendScript, projectScript, librariesScript, runtimeScript, staticScript, placeScript, fetchScript, npmCIScript, uiScript, probeSource}, "\x00")).String()
 }

@@ -20,7 +20,7 @@ const npmCache = "/npm"
 func (b builder) webUI(tree bkllb.State) bkllb.State {
 	opts := append([]bkllb.RunOption{
 		bkllb.Args([]string{"sh", "/llorch/ui.sh"}),
-		b.scripts(script{"ui.sh", uiScript}),
+		b.scripts(script{"ui.sh", uiScript}, script{"npm-ci.sh", npmCIScript}),
 		bkllb.AddMount("/src", tree, bkllb.SourcePath("/"+images.UIPart), bkllb.Readonly),
 	}, b.npmPackages()...)
 	opts = append(opts, b.fresh(), b.named(StepUI, "", "[ui] build the web UI"))

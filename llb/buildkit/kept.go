@@ -1,13 +1,11 @@
 package buildkit
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"maps"
@@ -20,6 +18,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/llb"
+	"github.com/llorch/llorch-bk/llb/source"
 	"github.com/moby/buildkit/client"
 	"github.com/tonistiigi/fsutil"
 	"github.com/tonistiigi/fsutil/types"
@@ -112,10 +111,12 @@ func (k Kept) packages(set []images.Package) (map[string]KeptFile, bool) {
 type keptFS struct {
 	entries []*types.Stat
 	files   map[string]KeptFile
+	// sums are what the files are verified by.
+	sums map[string][sha256.Size]byte
 }
 
 func newKeptFS(files map[string]KeptFile) (*keptFS, error) {
-	k := &keptFS{files: files}
+	k := &keptFS{files: files, sums: map[string][sha256.Size]byte{}}
 	dirs := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		info, err := os.Stat(files[name].File)
@@ -126,6 +127,7 @@ func newKeptFS(files map[string]KeptFile) (*keptFS, error) {
 		if n, err := hex.Decode(sum[:], []byte(files[name].SHA256)); err != nil || n != len(sum) {
 			return nil, fmt.Errorf("%q is no sha256", files[name].SHA256)
 		}
+		k.sums[name] = sum
 		for dir := path.Dir(name); dir != "." && !dirs[dir]; dir = path.Dir(dir) {
 			dirs[dir] = true
 			k.entries = append(k.entries, &types.Stat{Path: dir, Mode: uint32(fs.ModeDir | 0o755)})
@@ -164,7 +166,8 @@ func (k *keptFS) Walk(ctx context.Context, target string, fn fs.WalkDirFunc) err
 // Open implements fsutil.FS. A file whose bytes are no longer those that it was kept as
 // fails at its end.
 func (k *keptFS) Open(name string) (io.ReadCloser, error) {
-	kept, ok := k.files[filepath.ToSlash(name)]
+	name = filepath.ToSlash(name)
+	kept, ok := k.files[name]
 	if !ok {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
@@ -172,28 +175,10 @@ func (k *keptFS) Open(name string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &verified{f, sha256.New(), kept}, nil
+	return source.Checked(f, k.sums[name], func(got [sha256.Size]byte) error {
+		return fmt.Errorf("%w: %s has the sha256 %x", ErrKeptDamaged, kept.File, got)
+	}), nil
 }
-
-type verified struct {
-	f    *os.File
-	sum  hash.Hash
-	want KeptFile
-}
-
-func (v *verified) Read(p []byte) (int, error) {
-	n, err := v.f.Read(p)
-	v.sum.Write(p[:n])
-	if errors.Is(err, io.EOF) {
-		want, _ := hex.DecodeString(v.want.SHA256)
-		if got := v.sum.Sum(nil); !bytes.Equal(got, want) {
-			return n, fmt.Errorf("%w: %s has the sha256 %x", ErrKeptDamaged, v.want.File, got)
-		}
-	}
-	return n, err
-}
-
-func (v *verified) Close() error { return v.f.Close() }
 
 // ErrKeptDamaged says that a file is no longer what was kept.
 var ErrKeptDamaged = errors.New("what is kept is damaged, and repaired by llorch-bk bundle load, or lock --keep")

@@ -1,6 +1,5 @@
 # Builds the web UI in /src/tools/ui by its own lock file, into /out. Its packages
-# come from npm's registry; that none of them runs a script of its own while it is
-# installed is the tree's setting and made sure of here.
+# come from npm's registry.
 set -eu
 cp -R /src/tools/ui /tmp/ui
 cd /tmp/ui
@@ -18,10 +17,8 @@ const version = { name: process.env.LLORCH_UI_VERSION, ...config.kit?.version };
 export default { ...config, kit: { ...config.kit, version } };
 END
 fi
-# A network's own certificate authority comes as a secret: it is in no layer.
-[ ! -s /run/llorch/ca.crt ] || export NODE_EXTRA_CA_CERTS=/run/llorch/ca.crt
-export npm_config_cache=/npm npm_config_update_notifier=false
-npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+npm_config_cache=/npm
+. /llorch/npm-ci.sh
 npm run build --loglevel=error
 [ -s dist/index.html ] || { echo "the web UI's build gave no dist/index.html" >&2; exit 1; }
 cp -R dist/. /out/

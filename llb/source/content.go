@@ -1,7 +1,6 @@
 package source
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha1" //nolint:gosec // Git names files by it; what identifies a tree here is SHA-256.
 	"crypto/sha256"
@@ -267,25 +266,33 @@ func (c Content) Open(name string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrChanged, err)
 	}
-	return &checked{f: f, sum: sha256.New(), want: c.Entries[i]}, nil
+	return Checked(f, c.Entries[i].SHA256, func([sha256.Size]byte) error { return fmt.Errorf("%w: %s", ErrChanged, c.Entries[i].Path) }), nil
 }
 
 // ErrChanged says that a tree changed while it was sent.
 var ErrChanged = errors.New("the source changed while it was sent")
 
-type checked struct {
-	f    *os.File
-	sum  hash.Hash
-	want Entry
+// Checked is a reader that fails at its end if what was read has another SHA-256. otherwise
+// makes the error, of the one that it has.
+func Checked(in io.ReadCloser, want [sha256.Size]byte, otherwise func(got [sha256.Size]byte) error) io.ReadCloser {
+	return &checked{in, sha256.New(), want, otherwise}
 }
 
+type checked struct {
+	io.ReadCloser
+	sum       hash.Hash
+	want      [sha256.Size]byte
+	otherwise func(got [sha256.Size]byte) error
+}
+
+// Read implements io.Reader.
 func (c *checked) Read(p []byte) (int, error) {
-	n, err := c.f.Read(p)
+	n, err := c.ReadCloser.Read(p)
 	c.sum.Write(p[:n])
-	if errors.Is(err, io.EOF) && !bytes.Equal(c.sum.Sum(nil), c.want.SHA256[:]) {
-		return n, fmt.Errorf("%w: %s", ErrChanged, c.want.Path)
+	if errors.Is(err, io.EOF) {
+		if got := [sha256.Size]byte(c.sum.Sum(nil)); got != c.want {
+			return n, c.otherwise(got)
+		}
 	}
 	return n, err
 }
-
-func (c *checked) Close() error { return c.f.Close() }

@@ -16,7 +16,7 @@ import (
 // Write puts h into dir, which it makes if need be, and returns the file's path.
 // A reader sees the whole file or, until then, what was there before.
 func Write(dir string, h Handoff) (string, error) {
-	if err := errors.Join(ValidID(h.PoolID), ValidReplicaID(h.ReplicaID)); err != nil {
+	if err := errors.Join(replica.ValidPool(h.PoolID), replica.ValidReplica(h.ReplicaID)); err != nil {
 		return "", err
 	}
 	path := filepath.Join(dir, FileName(h.PoolID, h.ReplicaID))
@@ -80,7 +80,7 @@ func Read(path string) (Handoff, error) {
 // id. One that is absent is removed already, and one that tells of another container
 // is true of that; a file under its name that is something else stays, with an error.
 func Remove(dir, pool, name, container string) error {
-	if err := errors.Join(ValidID(pool), ValidReplicaID(name)); err != nil {
+	if err := errors.Join(replica.ValidPool(pool), replica.ValidReplica(name)); err != nil {
 		return err
 	}
 	path := filepath.Join(dir, FileName(pool, name))

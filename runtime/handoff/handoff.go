@@ -38,9 +38,9 @@ type Handoff struct {
 	ProvisioningMode string `json:"provisioning_mode"`
 	// URL is the server's base, without a final slash.
 	URL string `json:"url"`
-	// PoolID names the pool; see ValidID.
+	// PoolID names the pool; see replica.ValidPool.
 	PoolID string `json:"pool_id"`
-	// ReplicaID names the replica in its pool; see ValidReplicaID.
+	// ReplicaID names the replica in its pool; see replica.ValidReplica.
 	ReplicaID string `json:"replica_id"`
 	// Model is what is served.
 	Model Model `json:"model"`

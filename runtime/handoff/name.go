@@ -8,12 +8,6 @@ const (
 	DefaultReplica = replica.DefaultReplica
 )
 
-// ValidID is replica.ValidPool.
-func ValidID(s string) error { return replica.ValidPool(s) }
-
-// ValidReplicaID is replica.ValidReplica.
-func ValidReplicaID(s string) error { return replica.ValidReplica(s) }
-
 // FileName is the name of a replica's handoff in its folder.
 func FileName(pool, name string) string {
 	return replica.ID{Pool: pool, Replica: name}.HandoffFile()

@@ -146,11 +146,16 @@ func (k keptFor) all(f images.Facts) buildkit.Kept {
 	if k.shelf == nil {
 		return out
 	}
-	out.Package = func(sum string) (string, bool) { return k.shelf.file(digest.NewDigestFromEncoded(digest.SHA256, sum)) }
+	out.Package = k.pkg
 	if f.Source.Tree != nil && f.Source.Tree.UILock != "" {
 		out.NPM = k.shelf.npm(f.Source.Tree.UILock, k.platform)
 	}
 	return out
+}
+
+// pkg is the file of a package by its sha256, in hex.
+func (k keptFor) pkg(sum string) (string, bool) {
+	return k.shelf.file(digest.NewDigestFromEncoded(digest.SHA256, sum))
 }
 
 // pullKept fetches what a registry keeps for a lock, as far as it is not here.

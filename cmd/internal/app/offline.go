@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +60,7 @@ func (a *App) openOffline(opt BuildOptions) (*offline, error) {
 		}
 		o.more = append(o.more, more)
 	}
-	switch file := firstOf(opt.OfflineLock, opt.Locked); {
+	switch file := cmp.Or(opt.OfflineLock, opt.Locked); {
 	case file != "":
 		opt.Locked = file
 		o.lock, err = opt.theLock()
@@ -67,15 +68,6 @@ func (a *App) openOffline(opt BuildOptions) (*offline, error) {
 		o.lock, err = onlyLock(o.artifacts, o.platform)
 	}
 	return o, err
-}
-
-func firstOf(words ...string) string {
-	for _, w := range words {
-		if w != "" {
-			return w
-		}
-	}
-	return ""
 }
 
 // needsNoNetwork refuses what an offline build is asked for and only a network gives.

@@ -128,16 +128,15 @@ func (a *App) collectAll(ctx context.Context, d *Display, docker *client.Client,
 // keeps is what this machine has for all platforms together.
 func (j *job) keeps() buildkit.Kept {
 	out := j.kept[0].all(j.facts[0].Facts)
-	if out.Package == nil || len(j.kept) == 1 {
-		return out
-	}
-	out.Package = func(sum string) (string, bool) {
-		for i, k := range j.kept {
-			if file, ok := k.all(j.facts[i].Facts).Package(sum); ok {
-				return file, true
+	for _, k := range j.kept[1:] {
+		if first := out.Package; first != nil {
+			out.Package = func(sum string) (string, bool) {
+				if file, ok := first(sum); ok {
+					return file, true
+				}
+				return k.pkg(sum)
 			}
 		}
-		return "", false
 	}
 	return out
 }

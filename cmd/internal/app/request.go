@@ -15,6 +15,7 @@ import (
 	"github.com/llorch/llorch-bk/runtime/handoff"
 	"github.com/llorch/llorch-bk/runtime/model"
 	"github.com/llorch/llorch-bk/runtime/pool"
+	"github.com/llorch/llorch-bk/runtime/replica"
 )
 
 // request is RunOptions checked, before anything was started.
@@ -33,7 +34,7 @@ type request struct {
 func check(opt RunOptions) (request, error) {
 	r := request{RunOptions: opt}
 	var err error
-	if err := errors.Join(handoff.ValidID(opt.Pool), handoff.ValidReplicaID(opt.Replica)); err != nil {
+	if err := errors.Join(replica.ValidPool(opt.Pool), replica.ValidReplica(opt.Replica)); err != nil {
 		return r, fault.New(fault.Usage, "the pool cannot be called that", err, "check `pool` and `replica`")
 	}
 	if r.ref, err = model.Parse(opt.Model); err != nil {

@@ -56,7 +56,7 @@ func (opt StopOptions) meant() (pool.Meant, error) {
 		m.Pools = []string{handoff.DefaultPool}
 	}
 	for _, p := range m.Pools {
-		if err := handoff.ValidID(p); err != nil {
+		if err := replica.ValidPool(p); err != nil {
 			return m, fault.New(fault.Usage, "no pool can be called "+p, err, "llorch-bk ps lists the pools")
 		}
 	}
