@@ -63,7 +63,7 @@ type Prepared interface {
 	Create(ctx context.Context, standby bool) (Server, error)
 	// Start starts what Create made. It returns once the server runs, though not yet
 	// ready. Where a free port was taken meanwhile, it makes the server again on
-	// another one.
+	// another one. The server comes back with an error too: it may run.
 	Start(ctx context.Context, s Server) (Server, error)
 }
 

@@ -96,7 +96,10 @@ func (e *execution) do(ctx context.Context, op Op) error {
 		if got.ID != "" && op.Server != nil {
 			follow(e.undo, op.Server.ID, got)
 		}
-		e.server = got
+		// An error that tells of no server leaves the one that is known.
+		if got.ID != "" || err == nil {
+			e.server = got
+		}
 	}
 	if err != nil {
 		return err

@@ -178,7 +178,10 @@ func (f *fake) ContainerRemove(ctx context.Context, id string, _ container.Remov
 	return nil
 }
 
-func (f *fake) ContainerInspect(_ context.Context, id string) (container.InspectResponse, error) {
+func (f *fake) ContainerInspect(ctx context.Context, id string) (container.InspectResponse, error) {
+	if ctx.Err() != nil {
+		return container.InspectResponse{}, ctx.Err()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c, err := f.find(id)

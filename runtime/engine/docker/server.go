@@ -74,7 +74,11 @@ func (d *Engine) Start(ctx context.Context, s engine.Server) (engine.Server, err
 	if err := d.api.ContainerStart(ctx, s.ID, container.StartOptions{}); err != nil {
 		return s, d.refused(ctx, "the container "+s.Name+" cannot be started again", err)
 	}
-	return d.inspect(ctx, s.ID)
+	now, err := d.inspect(ctx, s.ID)
+	if err != nil {
+		return s, d.refused(ctx, "what became of the container "+s.Name+" cannot be told", err)
+	}
+	return now, nil
 }
 
 // Promote implements engine.Runner.

@@ -126,7 +126,11 @@ func (p *prepared) Start(ctx context.Context, s engine.Server) (engine.Server, e
 	for {
 		err := p.d.api.ContainerStart(ctx, s.ID, container.StartOptions{})
 		if err == nil {
-			return p.d.inspect(ctx, s.ID)
+			now, err := p.d.inspect(ctx, s.ID)
+			if err != nil {
+				return s, p.failed(ctx, err) // it runs, and is the caller's to remove
+			}
+			return now, nil
 		}
 		if ctx.Err() != nil || !isPortClash(err) {
 			return s, p.failed(ctx, err)

@@ -216,6 +216,9 @@ func TestStartIsInterrupted(t *testing.T) {
 		"while the server starts": func(f *fake, stop func()) {
 			f.start = func(ctx context.Context, _ string) error { stop(); return ctx.Err() }
 		},
+		"once the server has started": func(f *fake, stop func()) {
+			f.start = func(context.Context, string) error { stop(); return nil }
+		},
 		"while the model is copied": func(f *fake, stop func()) {
 			f.noBinds, f.copied = true, func() error { stop(); return context.Canceled }
 		},
