@@ -44,6 +44,8 @@ const (
 	LabelModel = "dev.llorch.model"
 	// LabelFlags are the server's flags, as a JSON list.
 	LabelFlags = "dev.llorch.flags"
+	// LabelFiles are the Spec's Files, as a JSON list; absent without.
+	LabelFiles = "dev.llorch.files"
 	// LabelDeviceMask names the GPUs that the server may use; absent without.
 	LabelDeviceMask = "dev.llorch.device-mask"
 )

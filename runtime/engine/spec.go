@@ -33,6 +33,10 @@ type Spec struct {
 	Flags []string
 	// Model is what is served.
 	Model Model
+	// Files are what the server reads beside its model, and Volumes where it writes to.
+	// Flags have their paths as the server gets them.
+	Files   []File
+	Volumes []Volume
 	// Listen is the host's address that the port is published on; empty is 127.0.0.1.
 	Listen string
 	// Port is the host's port; 0 takes PreferPort if that is free, else any that is.
@@ -115,6 +119,16 @@ func (s Spec) Validate() error {
 	if err := s.Model.validate(); err != nil {
 		errs = append(errs, err)
 	}
+	for _, f := range s.Files {
+		if err := f.validate(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, v := range s.Volumes {
+		if err := v.validate(); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	if _, err := netip.ParseAddr(s.Listen); err != nil {
 		bad("`listen` must be an IP address, got %q", s.Listen)
 	}
@@ -170,9 +184,12 @@ func (s Spec) RunDigest() string {
 		Restart                string
 		GPUCache               bool
 		Env                    []string
+		Files                  []File   `json:",omitempty"`
+		Volumes                []Volume `json:",omitempty"`
 	}{
 		specVersion, s.Project, s.Pool, s.Replica, s.Image, orEmpty(s.Entrypoint), orEmpty(s.Flags),
 		s.Model, s.Listen, s.Port, s.User, s.GPUs, s.Memory, s.CPUs, s.Restart, s.GPUCache, orEmpty(env),
+		identities(s.Files), s.Volumes,
 	})
 	if err != nil {
 		// Only a CPUs that Validate refuses cannot be written as JSON.

@@ -42,6 +42,8 @@ func TestRunDigest(t *testing.T) {
 		"cache":      func(s *engine.Spec) { s.GPUCache = true },
 		"env":        func(s *engine.Spec) { s.Env = []string{"A=b"} },
 		"pool":       func(s *engine.Spec) { s.Pool = "x" },
+		"a file":     func(s *engine.Spec) { s.Files = []engine.File{{Host: "/h/t", Path: "/files/0/t"}} },
+		"a volume":   func(s *engine.Spec) { s.Volumes = []engine.Volume{{Name: "slots"}} },
 	} {
 		s := sample()
 		change(&s)
@@ -63,6 +65,18 @@ func TestRunDigest(t *testing.T) {
 			t.Errorf("%s: the digest changes", name)
 		}
 	}
+	// A file whose content changed is another one.
+	x, y := sample(), sample()
+	x.Files = []engine.File{{Host: "/h/t", Path: "/files/0/t", Digest: "sha256:1"}}
+	y.Files = []engine.File{{Host: "/h/t", Path: "/files/0/t", Digest: "sha256:2"}}
+	if x.RunDigest() == y.RunDigest() {
+		t.Error("a file's content does not count")
+	}
+	// The same content elsewhere is the same run.
+	y.Files = []engine.File{{Host: "/elsewhere/t", Path: "/files/0/t", Digest: "sha256:1"}}
+	if x.RunDigest() != y.RunDigest() {
+		t.Error("it counts where a file of known content is")
+	}
 	a, b := sample(), sample()
 	a.Env, b.Env = []string{"A=1", "B=2"}, []string{"B=2", "A=1"}
 	if a.RunDigest() != b.RunDigest() || a.Env[0] != "A=1" {
@@ -79,21 +93,25 @@ func TestValidate(t *testing.T) {
 		change func(*engine.Spec)
 		text   string
 	}{
-		"pool":       {func(s *engine.Spec) { s.Pool = "A" }, "pool"},
-		"replica":    {func(s *engine.Spec) { s.Replica = "a-b" }, "replica"},
-		"project":    {func(s *engine.Spec) { s.Project = "x" }, "absolute"},
-		"image":      {func(s *engine.Spec) { s.Image = "" }, "no image"},
-		"relative":   {func(s *engine.Spec) { s.Model = engine.Model{HostFile: "x.gguf"} }, "not absolute"},
-		"outside":    {func(s *engine.Spec) { s.Model.HostFile = "/elsewhere/x.gguf" }, "not in"},
-		"listen":     {func(s *engine.Spec) { s.Listen = "localhost" }, "IP address"},
-		"port":       {func(s *engine.Spec) { s.Port = 65536 }, "`port`"},
-		"root":       {func(s *engine.Spec) { s.User = "0:0" }, "not root"},
-		"root again": {func(s *engine.Spec) { s.User = "00" }, "not root"},
-		"named user": {func(s *engine.Spec) { s.User = "root" }, "numeric"},
-		"restart":    {func(s *engine.Spec) { s.Restart = "never" }, "`restart`"},
-		"gpus":       {func(s *engine.Spec) { s.GPUs = "0,,1" }, "`gpus`"},
-		"memory":     {func(s *engine.Spec) { s.Memory = 5 }, "`memory`"},
-		"cpus":       {func(s *engine.Spec) { s.CPUs = -1 }, "`cpus`"},
+		"pool":                  {func(s *engine.Spec) { s.Pool = "A" }, "pool"},
+		"replica":               {func(s *engine.Spec) { s.Replica = "a-b" }, "replica"},
+		"project":               {func(s *engine.Spec) { s.Project = "x" }, "absolute"},
+		"image":                 {func(s *engine.Spec) { s.Image = "" }, "no image"},
+		"relative":              {func(s *engine.Spec) { s.Model = engine.Model{HostFile: "x.gguf"} }, "not absolute"},
+		"outside":               {func(s *engine.Spec) { s.Model.HostFile = "/elsewhere/x.gguf" }, "not in"},
+		"listen":                {func(s *engine.Spec) { s.Listen = "localhost" }, "IP address"},
+		"port":                  {func(s *engine.Spec) { s.Port = 65536 }, "`port`"},
+		"root":                  {func(s *engine.Spec) { s.User = "0:0" }, "not root"},
+		"root again":            {func(s *engine.Spec) { s.User = "00" }, "not root"},
+		"named user":            {func(s *engine.Spec) { s.User = "root" }, "numeric"},
+		"restart":               {func(s *engine.Spec) { s.Restart = "never" }, "`restart`"},
+		"gpus":                  {func(s *engine.Spec) { s.GPUs = "0,,1" }, "`gpus`"},
+		"memory":                {func(s *engine.Spec) { s.Memory = 5 }, "`memory`"},
+		"cpus":                  {func(s *engine.Spec) { s.CPUs = -1 }, "`cpus`"},
+		"a relative file":       {func(s *engine.Spec) { s.Files = []engine.File{{Host: "t", Path: "/files/0/t"}} }, "not absolute"},
+		"a file over the model": {func(s *engine.Spec) { s.Files = []engine.File{{Host: "/h/t", Path: "/models/t"}} }, `at "/models/t"`},
+		"a file that climbs":    {func(s *engine.Spec) { s.Files = []engine.File{{Host: "/h/t", Path: "/files/0/../../t"}} }, "cannot be at"},
+		"a volume that climbs":  {func(s *engine.Spec) { s.Volumes = []engine.Volume{{Name: ".."}} }, "cannot be called"},
 	} {
 		s := sample()
 		c.change(&s)

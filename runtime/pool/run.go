@@ -41,7 +41,22 @@ func Run(w Wanted, seen Seen) Plan {
 		p.Ops = append(p.Ops, Op{Do: Fetch, On: "the model", Why: w.Fetch, Replica: r.id})
 	}
 	p.Ops = append(p.Ops, r.settle(w.Spec, w.CPU)...)
+	if p.Starts() {
+		p.Notes = append(p.Notes, seenByServer(w.Spec)...)
+	}
 	return p
+}
+
+// seenByServer says where a server finds what its flags name.
+func seenByServer(s engine.Spec) []string {
+	var out []string
+	for _, f := range s.Files {
+		out = append(out, "the server reads "+f.Host+" as "+f.Path)
+	}
+	for _, v := range s.Volumes {
+		out = append(out, "what the server writes to "+v.Path()+" is kept for the pool's next server")
+	}
+	return out
 }
 
 // run is the making of a run plan.

@@ -38,6 +38,16 @@ func onGPU(cpu bool) pool.Wanted {
 	return w
 }
 
+// withFiles is a server whose flags name a file with this content, and a folder to
+// write to.
+func withFiles(digest string) pool.Wanted {
+	w := wanted()
+	w.Spec.Files = []engine.File{{Host: "/h/chat.jinja", Path: "/files/0/chat.jinja", Digest: digest}}
+	w.Spec.Volumes = []engine.Volume{{Name: "slot-save-path"}}
+	w.Spec.Labels = map[string]string{engine.LabelModel: "hf:o/x", engine.LabelFlags: `["--metrics"]`, engine.LabelFiles: digest}
+	return w
+}
+
 // server is a running server made from a spec; changes say what is special about it.
 func server(spec engine.Spec, change ...func(*engine.Server)) engine.Server {
 	s := engine.Server{
@@ -121,6 +131,8 @@ func runs() map[string]situation {
 		"other-flags": {w, seen(list(differs(func(s *engine.Server) {
 			s.Labels = map[string]string{engine.LabelModel: "hf:o/x", engine.LabelFlags: "[]"}
 		})))},
+		"with-files":                           {withFiles("1"), seen(nil)},
+		"other-files":                          {withFiles("2"), seen(list(server(withFiles("1").Spec)), file(own))},
 		"other-limits":                         {w, seen(list(differs(func(*engine.Server) {})))},
 		"other-port":                           {fixed, seen(list(own), file(own))},
 		"other-gpus":                           {gpu, seen(list(server(w.Spec)), file(own))},

@@ -23,6 +23,8 @@ func (r run) why(spec engine.Spec) string {
 		return fmt.Sprintf("its port is %d, and %d is wanted", own.Port, spec.Port)
 	case own.Labels[engine.LabelDeviceMask] != spec.Labels[engine.LabelDeviceMask]:
 		return fmt.Sprintf("its GPUs are %s, and %s is wanted", orNone(own.Labels[engine.LabelDeviceMask]), orNone(spec.Labels[engine.LabelDeviceMask]))
+	case own.Labels[engine.LabelFiles] != spec.Labels[engine.LabelFiles]:
+		return "a file that its flags name is another one"
 	case own.Labels[engine.LabelFlags] != spec.Labels[engine.LabelFlags]:
 		return "its flags are other ones"
 	}

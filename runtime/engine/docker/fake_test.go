@@ -37,6 +37,8 @@ type fake struct {
 	volumes    map[string]*fakeVolume
 	// log is what was asked of it that changed something.
 	log []string
+	// put are the entries of what was copied into containers, by path.
+	put map[string]fakeEntry
 
 	initBinary string
 	probe      string
@@ -61,13 +63,18 @@ type fakeContainer struct {
 	state    container.State
 }
 
+type fakeEntry struct {
+	mode     int64
+	uid, gid int
+}
+
 type fakeVolume struct {
 	volume.Volume
 	files map[string]int64
 }
 
 func newFake() *fake {
-	return &fake{containers: map[string]*fakeContainer{}, volumes: map[string]*fakeVolume{}, initBinary: "docker-init"}
+	return &fake{containers: map[string]*fakeContainer{}, volumes: map[string]*fakeVolume{}, put: map[string]fakeEntry{}, initBinary: "docker-init"}
 }
 
 func (f *fake) engine() *docker.Engine {
@@ -315,6 +322,9 @@ func (f *fake) CopyToContainer(_ context.Context, id, dir string, body io.Reader
 			return err
 		}
 		f.mu.Lock()
+		if f.put != nil {
+			f.put[dir+"/"+h.Name] = fakeEntry{h.Mode, h.Uid, h.Gid}
+		}
 		if v := f.volumes[m.Source]; v != nil && h.Typeflag == tar.TypeReg {
 			v.files[h.Name] = n
 			f.note("copy %s", h.Name)

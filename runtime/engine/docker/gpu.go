@@ -222,9 +222,18 @@ func (d *Engine) say(ctx context.Context, s engine.Spec, a Access, cmd []string)
 		}
 		return nil, explain(s, err)
 	}
-	r, err := d.api.ContainerLogs(ctx, id, container.LogsOptions{ShowStdout: true, ShowStderr: true})
+	lines, err = d.output(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("what %s said cannot be read: %w", cmd[0], err)
+	}
+	return lines, nil
+}
+
+// output is what a container has printed.
+func (d *Engine) output(ctx context.Context, id string) ([]string, error) {
+	r, err := d.api.ContainerLogs(ctx, id, container.LogsOptions{ShowStdout: true, ShowStderr: true})
+	if err != nil {
+		return nil, err
 	}
 	defer r.Close()
 	var b bytes.Buffer

@@ -39,4 +39,9 @@ const (
 	RoleModel = "model"
 	// RoleCache is a volume for what a GPU's driver compiles.
 	RoleCache = "cache"
+	// RoleState is a volume that a replica's servers write to.
+	RoleState = "state"
+	// RoleSecret is a volume with a copy of a secret. It has no name and goes with its
+	// container.
+	RoleSecret = "secret"
 )

@@ -38,6 +38,17 @@ type modelFile struct {
 	size int64
 	// stamp changes when the file does, as far as can be told without reading it.
 	stamp string
+	// group is the only group that may read a copy; 0 for everybody.
+	group int
+}
+
+// shownModel is how a model is seen by the server.
+func shownModel(m engine.Model) (shown, error) {
+	files, err := filesOf(m)
+	if err != nil {
+		return shown{}, err
+	}
+	return shown{host: m.HostFile, dir: m.HostDir, root: modelRoot, read: modelPath(m), files: files, key: keyOf(m, files)}, nil
 }
 
 // filesOf looks up a model's files: one, or all shards.

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
@@ -32,9 +34,25 @@ var errUnreadable = errors.New("the server's user cannot read it")
 type placer struct {
 	d     *Engine
 	s     engine.Spec
-	files []modelFile
 	probe string
 	base  Placement
+	// shown is what is made visible.
+	shown
+}
+
+// shown is a model, or another file for the server, with all that belongs to it.
+type shown struct {
+	// host is its path on the host, for people, and dir the folder that it is seen
+	// through; empty shows its files alone.
+	host, dir string
+	// root is the folder in the container that the files are below, and read the path
+	// there that the server gets.
+	root, read string
+	files      []modelFile
+	// key identifies the content and layout of a copy.
+	key string
+	// plain says that it need not be a GGUF.
+	plain bool
 }
 
 func (p *placer) place(ctx context.Context) ([]mount.Mount, error) {
@@ -72,18 +90,21 @@ func (p *placer) place(ctx context.Context) ([]mount.Mount, error) {
 	if err := p.without(ctx); err != nil {
 		return nil, err
 	}
-	return nil, fault.New(fault.Engine, "the container cannot be given the model "+p.s.Model.HostFile, errors.Join(errs...),
+	return nil, fault.New(fault.Engine, "the container cannot be given "+p.what()+p.host, errors.Join(errs...),
 		"see whether the engine has room and may read the file; `llorch-bk doctor` looks at both")
+}
+
+func (p *placer) what() string {
+	if p.root == modelRoot {
+		return "the model "
+	}
+	return ""
 }
 
 // without is the error of a container that cannot be made, or started, even without
 // the model: then the model is not the cause.
 func (p *placer) without(ctx context.Context) (err error) {
-	cmd := []string{modelPath(p.s.Model)}
-	if p.probe != "" {
-		cmd = []string{p.probe, "readable", modelPath(p.s.Model)}
-	}
-	id, err := p.d.create(ctx, helper(p.s, p.base, cmd))
+	id, err := p.d.create(ctx, helper(p.s, p.base, p.look()))
 	if err != nil {
 		return explain(p.s, err)
 	}
@@ -101,7 +122,7 @@ func (p *placer) without(ctx context.Context) (err error) {
 // volume mounts the model's folder as a named volume. Its name is made of the
 // folder's, since an engine keeps a volume's first options whatever is asked later.
 func (p *placer) volume(ctx context.Context) ([]mount.Mount, error) {
-	dir := p.s.Model.HostDir
+	dir := p.dir
 	if dir == "" {
 		return nil, nil
 	}
@@ -126,9 +147,17 @@ func (p *placer) volume(ctx context.Context) ([]mount.Mount, error) {
 	return p.named(name, true), nil
 }
 
+// look is the command of a helper that reads the first bytes, as far as the image can.
+func (p *placer) look() []string {
+	if p.probe == "" {
+		return []string{p.read}
+	}
+	return []string{p.probe, "readable", p.read}
+}
+
 func (p *placer) named(volume string, readOnly bool) []mount.Mount {
 	return []mount.Mount{{
-		Type: mount.TypeVolume, Source: volume, Target: modelRoot, ReadOnly: readOnly,
+		Type: mount.TypeVolume, Source: volume, Target: p.root, ReadOnly: readOnly,
 		// Else an engine may put the image's files into an empty folder of the host's.
 		VolumeOptions: &mount.VolumeOptions{NoCopy: true},
 	}}
@@ -136,13 +165,12 @@ func (p *placer) named(volume string, readOnly bool) []mount.Mount {
 
 // bind mounts the model's folder, or where there is none its files alone.
 func (p *placer) bind(context.Context) ([]mount.Mount, error) {
-	m := p.s.Model
-	if m.HostDir != "" {
-		return []mount.Mount{{Type: mount.TypeBind, Source: m.HostDir, Target: modelRoot, ReadOnly: true}}, nil
+	if p.dir != "" {
+		return []mount.Mount{{Type: mount.TypeBind, Source: p.dir, Target: p.root, ReadOnly: true}}, nil
 	}
 	var out []mount.Mount
 	for _, f := range p.files {
-		out = append(out, mount.Mount{Type: mount.TypeBind, Source: f.host, Target: path.Join(modelRoot, f.rel), ReadOnly: true})
+		out = append(out, mount.Mount{Type: mount.TypeBind, Source: f.host, Target: path.Join(p.root, f.rel), ReadOnly: true})
 	}
 	return out, nil
 }
@@ -151,7 +179,7 @@ func (p *placer) bind(context.Context) ([]mount.Mount, error) {
 // or a new one. Each copy has a volume of its own until it is whole, so that two
 // at the same time cannot spoil each other's.
 func (p *placer) copy(ctx context.Context) ([]mount.Mount, error) {
-	key := keyOf(p.s.Model, p.files)
+	key := p.key
 	done := modelFile{rel: marker, size: int64(len(key))}
 	list, err := p.d.api.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", LabelModelKey+"="+key))})
 	if err != nil {
@@ -172,11 +200,11 @@ func (p *placer) copy(ctx context.Context) ([]mount.Mount, error) {
 	defer cancel()
 	if _, err := p.d.api.VolumeCreate(whole, volume.CreateOptions{
 		Name: name, Driver: "local",
-		Labels: map[string]string{LabelRole: RoleModel, LabelModelKey: key, LabelModelHost: p.s.Model.HostFile},
+		Labels: map[string]string{LabelRole: RoleModel, LabelModelKey: key, LabelModelHost: p.host},
 	}); err != nil {
 		return nil, err
 	}
-	if err := p.fill(ctx, name, key); err != nil {
+	if err := p.fill(ctx, name); err != nil {
 		clean, cancel := detached(ctx, createPatience)
 		defer cancel()
 		return nil, errors.Join(err, p.d.api.VolumeRemove(clean, name, true))
@@ -184,24 +212,24 @@ func (p *placer) copy(ctx context.Context) ([]mount.Mount, error) {
 	return p.named(name, true), nil
 }
 
-// fill copies the model into a volume through a container that never runs.
-func (p *placer) fill(ctx context.Context, volume, key string) (err error) {
+// fill copies the files into a volume through a container that never runs.
+func (p *placer) fill(ctx context.Context, volume string) (err error) {
 	at := p.base
 	at.Mounts = p.named(volume, false)
-	id, err := p.d.create(ctx, helper(p.s, at, []string{modelPath(p.s.Model)}))
+	id, err := p.d.create(ctx, helper(p.s, at, []string{p.read}))
 	if err != nil {
 		return err
 	}
 	// Before the volume can be removed, this must be.
 	defer func() { err = errors.Join(err, p.d.discard(ctx, id)) }()
-	if err := p.d.stream(ctx, id, modelRoot, p.files); err != nil {
+	if err := p.d.stream(ctx, id, p.root, p.files); err != nil {
 		return err
 	}
-	mark, err := markerTar(key)
+	mark, err := markerTar(p.key)
 	if err != nil {
 		return err
 	}
-	return p.d.api.CopyToContainer(ctx, id, modelRoot, mark, container.CopyToContainerOptions{})
+	return p.d.api.CopyToContainer(ctx, id, p.root, mark, container.CopyToContainerOptions{})
 }
 
 // prove is nil when a container with these mounts has the files in full and,
@@ -209,17 +237,16 @@ func (p *placer) fill(ctx context.Context, volume, key string) (err error) {
 func (p *placer) prove(ctx context.Context, mounts []mount.Mount, files []modelFile) (err error) {
 	at := p.base
 	at.Mounts = mounts
-	cmd := []string{modelPath(p.s.Model)}
-	if p.probe != "" {
-		cmd = []string{p.probe, "readable", modelPath(p.s.Model)}
+	if p.plain {
+		at.LogDriver = "json-file" // which can be read
 	}
-	id, err := p.d.create(ctx, helper(p.s, at, cmd))
+	id, err := p.d.create(ctx, helper(p.s, at, p.look()))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.d.discard(ctx, id)) }()
 	for _, f := range files {
-		size, err := p.d.sizeOf(ctx, id, path.Join(modelRoot, f.rel))
+		size, err := p.d.sizeOf(ctx, id, path.Join(p.root, f.rel))
 		if err != nil {
 			return err
 		}
@@ -230,7 +257,18 @@ func (p *placer) prove(ctx context.Context, mounts []mount.Mount, files []modelF
 	if p.probe == "" {
 		return nil
 	}
-	return p.d.runProbe(ctx, id, p.probe)
+	err = p.d.runProbe(ctx, id, p.probe)
+	if p.plain && errors.Is(err, errUnreadable) && p.d.sawNoGGUF(ctx, id) {
+		return nil
+	}
+	return err
+}
+
+// sawNoGGUF says whether the probe has read a file and found that it is no GGUF, which
+// it reports as it does a file that it cannot read.
+func (d *Engine) sawNoGGUF(ctx context.Context, id string) bool {
+	lines, err := d.output(ctx, id)
+	return err == nil && slices.ContainsFunc(lines, func(l string) bool { return strings.HasSuffix(l, ": not a GGUF file") })
 }
 
 // runProbe starts a container whose command says by its exit code whether the

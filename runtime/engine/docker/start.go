@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,7 +43,7 @@ func (d *Engine) Prepare(ctx context.Context, s engine.Spec) (engine.Prepared, e
 	if facts.Init == "" {
 		return nil, noInit(nil)
 	}
-	found, err := filesOf(s.Model)
+	model, err := shownModel(s.Model)
 	if err != nil {
 		return nil, err
 	}
@@ -54,12 +55,17 @@ func (d *Engine) Prepare(ctx context.Context, s engine.Spec) (engine.Prepared, e
 	if err != nil {
 		return nil, err
 	}
-	p := placer{d: d, s: s, files: found, probe: probe, base: Placement{LogDriver: facts.LogDriver}}
+	p := placer{d: d, s: s, probe: probe, base: Placement{LogDriver: facts.LogDriver}, shown: model}
 	mounts, err := p.place(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &prepared{d: d, s: s, at: Placement{Mounts: mounts, LogDriver: facts.LogDriver, GPUs: gpus}}, nil
+	beside, secrets, err := p.placeFiles(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mounts = slices.Concat(mounts, beside, stateMounts(s))
+	return &prepared{d: d, s: s, at: Placement{Mounts: mounts, LogDriver: facts.LogDriver, GPUs: gpus}, secrets: secrets}, nil
 }
 
 // probeOf is the path of the static probe in the image, empty where it has none.
@@ -86,6 +92,8 @@ type prepared struct {
 	s engine.Spec
 	// at is how it is granted; name and port are added when it is made.
 	at Placement
+	// secrets are the files that are put into the container once it is made.
+	secrets []shown
 	// attempt counts the ports that were tried.
 	attempt int
 }
@@ -109,16 +117,38 @@ func (p *prepared) Create(ctx context.Context, standby bool) (engine.Server, err
 	if err != nil {
 		return engine.Server{}, p.failed(ctx, err)
 	}
-	if p.s.GPUCache {
-		if err := d.ownCache(ctx, id, p.s.User); err != nil {
-			return engine.Server{}, p.failed(ctx, errors.Join(fmt.Errorf("the GPU's cache: %w", err), d.discard(ctx, id)))
-		}
+	if err := p.equip(ctx, id); err != nil {
+		return engine.Server{}, p.failed(ctx, errors.Join(err, d.discard(ctx, id)))
 	}
 	made, err := d.inspect(ctx, id)
 	if err != nil {
 		return engine.Server{}, p.failed(ctx, errors.Join(err, d.discard(ctx, id)))
 	}
 	return made, nil
+}
+
+// equip puts into a container what it must have before it starts.
+func (p *prepared) equip(ctx context.Context, id string) error {
+	if p.s.GPUCache {
+		if err := p.d.own(ctx, id, cacheDir, p.s.User, "cuda", "mesa"); err != nil {
+			return fmt.Errorf("the GPU's cache: %w", err)
+		}
+	}
+	if len(p.s.Volumes) > 0 {
+		var names []string
+		for _, v := range p.s.Volumes {
+			names = append(names, v.Name)
+		}
+		if err := p.d.own(ctx, id, engine.StateRoot, p.s.User, names...); err != nil {
+			return fmt.Errorf("the folder that the server writes to: %w", err)
+		}
+	}
+	for _, f := range p.secrets {
+		if err := p.d.stream(ctx, id, f.root, f.files); err != nil {
+			return fmt.Errorf("%s: %w", f.host, err)
+		}
+	}
+	return nil
 }
 
 // Start implements engine.Prepared.
@@ -184,25 +214,34 @@ func (d *Engine) discard(ctx context.Context, id string) error {
 	return &fault.Leftover{What: fmt.Sprintf("the container %.12s is left behind", id), Why: err, Do: "docker rm -f " + id[:min(12, len(id))]}
 }
 
-// ownCache makes the cache volume's folders the server's: a new volume is root's.
-func (d *Engine) ownCache(ctx context.Context, id, user string) error {
-	first, second, _ := strings.Cut(user, ":")
-	uid, err := strconv.Atoi(first)
+// own makes folders of a mounted volume and gives them to the server's user: a new
+// volume is root's.
+func (d *Engine) own(ctx context.Context, id, dir, user string, names ...string) error {
+	uid, gid, err := idsOf(user)
 	if err != nil {
 		return err
 	}
-	gid, _ := strconv.Atoi(second) // none is root's group, as docker has it
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	for _, name := range []string{"cuda/", "mesa/"} {
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755, Uid: uid, Gid: gid}); err != nil {
+	for _, name := range names {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755, Uid: uid, Gid: gid}); err != nil {
 			return err
 		}
 	}
 	if err := w.Close(); err != nil {
 		return err
 	}
-	return d.api.CopyToContainer(ctx, id, cacheDir, &b, container.CopyToContainerOptions{})
+	return d.api.CopyToContainer(ctx, id, dir, &b, container.CopyToContainerOptions{})
+}
+
+// idsOf are the numbers of a user "uid:gid".
+func idsOf(user string) (uid, gid int, err error) {
+	first, second, _ := strings.Cut(user, ":")
+	if uid, err = strconv.Atoi(first); err != nil {
+		return 0, 0, err
+	}
+	gid, _ = strconv.Atoi(second) // none is root's group, as docker has it
+	return uid, gid, nil
 }
 
 func noInit(err error) error {

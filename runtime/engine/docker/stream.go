@@ -32,8 +32,8 @@ func (d *Engine) stream(ctx context.Context, id, dir string, files []modelFile) 
 	return err
 }
 
-// writeTar writes files, world-readable and owned by root, with the folders
-// that they are in.
+// writeTar writes files, owned by root and readable by all or by their group, with the
+// folders that they are in.
 func writeTar(to io.Writer, files []modelFile, copying func(done, total int64)) error {
 	w := tar.NewWriter(to)
 	made := map[string]bool{".": true}
@@ -63,7 +63,11 @@ func writeFile(w *tar.Writer, f modelFile, wrote func(int64)) error {
 		return err
 	}
 	defer in.Close()
-	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.rel, Mode: 0o444, Size: f.size}); err != nil {
+	h := tar.Header{Typeflag: tar.TypeReg, Name: f.rel, Mode: 0o444, Size: f.size}
+	if f.group != 0 {
+		h.Mode, h.Gid = 0o440, f.group
+	}
+	if err := w.WriteHeader(&h); err != nil {
 		return err
 	}
 	const chunk = 4 << 20
