@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,10 +80,16 @@ func longName(flag string) (name string, long bool) {
 
 // The server's flags that would contradict ours, by what to use in their place.
 var (
-	modelFlags  = []string{"-m", "-mu", "-hf", "-hfr", "-hff", "model", "model-url", "hf-repo", "hf-file"}
-	secretFlags = []string{"api-key", "api-key-file"}
+	modelFlags = []string{"-m", "-mu", "-hf", "-hfr", "-hff", "-dr", "model", "model-url", "hf-repo", "hf-file", "docker-repo"}
+	// fetchFlags let the server download something, which has no place to put it.
+	fetchFlags  = []string{"-mmu", "mmproj-url", "-hfd", "-hfrd", "hf-repo-draft", "spec-draft-hf", "-hfv", "-hfrv", "hf-repo-v", "-hffv", "hf-file-v"}
+	secretFlags = []string{"api-key"}
 	tokenFlags  = []string{"-hft", "hf-token"}
 )
+
+// readyMade matches the names of the server's flags that stand for a whole model of the
+// Hub, such as gpt-oss-20b-default.
+var readyMade = regexp.MustCompile(`^(embd|fim|gpt-oss|tts|vision)-.+-(default|spec)$`)
 
 // instead names, for a flag that would contradict ours, what to use in its
 // place; "" for any other flag.
@@ -95,14 +102,16 @@ func instead(flag string) string {
 		return slices.Contains(names, name) && (long || strings.HasPrefix(name, "-"))
 	}
 	switch {
-	case is(modelFlags...):
+	case is(modelFlags...), long && readyMade.MatchString(name):
 		return "use llorch-bk's own `model` instead"
+	case is(fetchFlags...):
+		return "get the file with `llorch-bk model pull`, and give its path to the flag that takes one"
 	case is("host"):
 		return "use llorch-bk's own `listen` instead"
 	case is("port"):
 		return "use llorch-bk's own `port` instead"
 	case is(secretFlags...):
-		return "leave it out: whoever may list processes can read arguments, and the server is published on 127.0.0.1 only"
+		return "write the key into a file, and give that with " + dashes + "api-key-file: whoever may list processes can read arguments"
 	case is(tokenFlags...):
 		return "give the token in HF_TOKEN: whoever may list processes can read arguments"
 	}
@@ -148,7 +157,7 @@ func ServerFlags(user []string, o ServerOptions) ([]string, error) {
 			words = append(words, value)
 		case takesText(flag) && i+1 == len(user):
 			// Else it would swallow the first of the defaults.
-			errs = append(errs, fault.New(fault.Usage, flag+" has no value", nil, "give it one, or leave it out"))
+			errs = append(errs, noValue(flag))
 		case takesText(flag):
 			i++
 			words = append(words, user[i])
@@ -204,10 +213,14 @@ func splitFlag(word string) (flag, value string, joined bool) {
 		return word, "", false
 	}
 	long := strings.HasPrefix(flag, dashes) && !strings.ContainsAny(flag, " \t\n{\"")
-	if long || canonical(flag) != flag || instead(flag) != "" {
+	if _, ok := pathFlagOf(flag); ok || long || canonical(flag) != flag || instead(flag) != "" {
 		return flag, value, true
 	}
 	return word, "", false
+}
+
+func noValue(flag string) error {
+	return fault.New(fault.Usage, flag+" has no value", nil, "give it one, or leave it out")
 }
 
 // join makes one fault of many, all of which are the user's to correct.

@@ -71,7 +71,15 @@ func TestServerFlagsRefuses(t *testing.T) {
 		{"--port=1", "`port`"},
 		{"--api-key secret", "arguments"},
 		{"--api_key=secret", "arguments"},
+		{"--api-key secret", "--api-key-file"},
 		{"-hft secret", "HF_TOKEN"},
+		{"--hf-token=secret", "HF_TOKEN"},
+		{"-dr ai/x", "`model`"},
+		{"--docker-repo ai/x", "`model`"},
+		{"--gpt-oss-20b-default", "`model`"},
+		{"--fim-qwen-7b-spec", "`model`"},
+		{"-hfd o/x", "model pull"},
+		{"--mmproj-url http://x", "model pull"},
 		{"--jinja -c", "--ctx-size has no value"},
 	} {
 		_, err := engine.ServerFlags(strings.Fields(c.in), engine.ServerOptions{})
