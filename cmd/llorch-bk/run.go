@@ -23,10 +23,11 @@ func runCommand(a *app.App) *cobra.Command {
 takes the newest one that was built here. A pool that already runs the same
 thing is left alone; one that runs another is stopped only once the new container
 is made, and is started again where that does not get ready. What follows -- goes
-to llama-server as it is.`,
+to llama-server; files that it names are shown to the server, read-only.`,
 		Example: `  llorch-bk run
   llorch-bk run --model ./model.gguf --port 8080
   llorch-bk run --dry-run
+  llorch-bk run -- --chat-template-file ./chat.jinja --slot-save-path slots
   llorch-bk run --model hf:org/repo/file.gguf#sha256=0123... --pool chat -- --ctx-size 8192`,
 		Args: imageThenServerFlags,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -49,6 +49,8 @@ type Handoff struct {
 
 	// Schema is the constant of the same name.
 	Schema int `json:"schema"`
+	// Files are what the server reads beside its model, as its flags name it.
+	Files []File `json:"files,omitempty"`
 	// Image is what the server runs from.
 	Image Image `json:"image"`
 	// Container is what the server runs in.
@@ -90,6 +92,13 @@ type Device struct {
 	Name string `json:"name"`
 	// Description is the driver's, as NVIDIA GeForce RTX 3090.
 	Description string `json:"description,omitempty"`
+}
+
+// File is a file or a folder that a server reads beside its model.
+type File struct {
+	// Path is its path on the host, ServerPath the one that the server's flags have.
+	Path       string `json:"path"`
+	ServerPath string `json:"server_path"`
 }
 
 // Model is the model that is served.

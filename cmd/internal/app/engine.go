@@ -40,11 +40,12 @@ func (e *dockerEngine) servers(d *Display) engine.Engine {
 	var copying *Step
 	return docker.New(e.client, e.at, func(done, total int64) {
 		if copying == nil {
-			copying = d.Begin("copy the model into the engine", total)
+			copying = d.Begin("copy what the server reads into the engine", total)
 		}
 		copying.Set(done)
 		if done == total {
 			copying.End(nil)
+			copying = nil // what comes next is another file
 		}
 	})
 }

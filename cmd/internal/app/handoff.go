@@ -25,6 +25,11 @@ func runLabels(r request, gpus, device string, flags []string) map[string]string
 		applied = []byte("[]") // Strings always marshal.
 	}
 	l := map[string]string{engine.LabelModel: r.ref.Raw, engine.LabelFlags: string(applied)}
+	if len(r.attached.files) > 0 {
+		if files, err := json.Marshal(r.attached.files); err == nil { // they always marshal
+			l[engine.LabelFiles] = string(files)
+		}
+	}
 	if gpus != "" {
 		l[engine.LabelDeviceMask], l[labelDevice] = gpus, device
 	}
@@ -63,15 +68,37 @@ func describe(ctx context.Context, i engine.Server) (handoff.Handoff, error) {
 	if err := json.Unmarshal([]byte(l[engine.LabelFlags]), &flags); err != nil {
 		return handoff.Handoff{}, errors.New("the container " + i.Name + " has no readable label " + engine.LabelFlags)
 	}
+	files, err := filesOf(i)
+	if err != nil {
+		return handoff.Handoff{}, err
+	}
 	return handoff.Handoff{
 		Engine: handoff.EngineLlamaCPP, EngineVersion: version, ProvisioningMode: mode,
 		URL: i.URL, PoolID: i.Pool, ReplicaID: i.Replica,
 		Model:     handoff.Model{ID: l[engine.LabelModel], Path: i.ModelPath},
 		Flags:     flags,
+		Files:     files,
 		Schema:    handoff.Schema,
 		Image:     handoff.Image{Ref: i.ImageRef, ID: i.Image, Recipe: l[images.LabelRecipe]},
 		Container: handoff.Container{ID: i.ID, Name: i.Name}, SlotsTotal: props.TotalSlots,
 		DeviceMask: l[engine.LabelDeviceMask], RunDigest: i.RunDigest, Commit: l[images.LabelCommit],
 		StartedAt: i.State.StartedAt.UTC(), ReadyAt: time.Now().UTC(),
 	}, nil
+}
+
+// filesOf are the files that a server reads beside its model.
+func filesOf(i engine.Server) ([]handoff.File, error) {
+	text := i.Labels[engine.LabelFiles]
+	if text == "" {
+		return nil, nil
+	}
+	var files []engine.File
+	if err := json.Unmarshal([]byte(text), &files); err != nil {
+		return nil, errors.New("the container " + i.Name + " has no readable label " + engine.LabelFiles)
+	}
+	var out []handoff.File
+	for _, f := range files {
+		out = append(out, handoff.File{Path: f.Host, ServerPath: f.Path})
+	}
+	return out, nil
 }

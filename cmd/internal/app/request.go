@@ -28,6 +28,9 @@ type request struct {
 	roots *x509.CertPool
 	// locked is the model of the lock that the build keeps to, if there is one.
 	locked images.LockModel
+	// attached is what the flags for the server name on this host; Server has the paths
+	// that the server gets for it.
+	attached attached
 }
 
 // check says everything that can be wrong with a run before anything is started.
@@ -41,6 +44,9 @@ func check(opt RunOptions) (request, error) {
 		return r, err
 	}
 	if _, err := engine.ServerFlags(opt.Server, engine.ServerOptions{Ctx: opt.Ctx}); err != nil {
+		return r, err
+	}
+	if r.attached, r.Server, err = attach(opt.Server); err != nil {
 		return r, err
 	}
 	if opt.Memory != "" {
@@ -109,8 +115,9 @@ func (r request) spec(img imageOf, m model.Local, flags []string) engine.Spec {
 		Project: r.HandoffDir, Pool: r.Pool, Replica: r.Replica,
 		Handoff: filepath.Join(r.HandoffDir, handoff.FileName(r.Pool, r.Replica)),
 		Image:   img.ID, ImageRef: img.Ref,
-		Flags:  flags,
-		Model:  engine.Model{HostFile: m.Path, HostDir: m.Dir, SHA256: m.SHA256},
+		Flags: flags,
+		Model: engine.Model{HostFile: m.Path, HostDir: m.Dir, SHA256: m.SHA256},
+		Files: r.attached.files, Volumes: r.attached.volumes,
 		Listen: r.Listen, Port: r.Port,
 		User: serverUser(m),
 		GPUs: gpus, Device: device, GPUCache: gpus != "",
