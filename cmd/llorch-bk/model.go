@@ -15,7 +15,7 @@ import (
 func modelCommand(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "model",
-		Short: "The models on this machine: get, list, check, remove",
+		Short: "The models on this machine: get, list, check, remove, serve",
 		Long: `Model looks after the store of models, a folder in Hugging Face cache layout
 (LLORCH_MODEL_DIR). Run and up use it; a file of your own is used where it is and
 never touched.`,
@@ -25,7 +25,7 @@ never touched.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(modelPull(a), modelList(a), modelVerify(a), modelRemove(a), modelCollect(a))
+	cmd.AddCommand(modelPull(a), modelList(a), modelVerify(a), modelRemove(a), modelCollect(a), modelServe(a))
 	return cmd
 }
 

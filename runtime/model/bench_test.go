@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/llorch/llorch-bk/fixtures/hub"
+	"github.com/llorch/llorch-bk/runtime/model/mirror"
 	"github.com/llorch/llorch-bk/runtime/model/ref"
 	"github.com/llorch/llorch-bk/runtime/model/transfer"
 )
@@ -35,6 +37,7 @@ func BenchmarkModel(b *testing.B) {
 	fmt.Fprintln(tw, "case\tours\tcurl -o\tratio\tbar\tmemory")
 	for b.Loop() {
 		loopback(b, tw)
+		secondMachine(b, tw)
 		farAway(b, tw)
 		presentAndResumed(b, tw)
 	}
@@ -115,8 +118,8 @@ func fetchOnce(b *testing.B, endpoint, ref, dir string) *exec.Cmd {
 	return cmd
 }
 
-// against times both, in turn.
-func against(b *testing.B, url, sum string, endpoint string, rounds int) (ours, theirs time.Duration, memory int64) {
+// against times curl with a URL and us with a ref, in turn.
+func against(b *testing.B, url, ref, endpoint string, rounds int) (ours, theirs time.Duration, memory int64) {
 	b.Helper()
 	var us, them []time.Duration
 	for range rounds {
@@ -125,7 +128,7 @@ func against(b *testing.B, url, sum string, endpoint string, rounds int) (ours, 
 		them = append(them, timed(b, exec.CommandContext(b.Context(), "curl", "-sS", "-o", file, url)))
 		_ = os.Remove(file)
 		peak := filepath.Join(dir, "peak")
-		cmd := fetchOnce(b, endpoint, url+"#sha256="+sum, filepath.Join(dir, "store"))
+		cmd := fetchOnce(b, endpoint, ref, filepath.Join(dir, "store"))
 		cmd.Env = append(cmd.Env, childPeak+"="+peak)
 		us = append(us, timed(b, cmd))
 		text, err := os.ReadFile(peak)
@@ -146,8 +149,29 @@ func loopback(b *testing.B, tw *tabwriter.Writer) {
 	b.Helper()
 	h := hub.New(b)
 	body := content(2 << 30)
-	ours, theirs, memory := against(b, h.Serve("m.gguf", `"v1"`, body), sum(body), h.Endpoint(), 5)
+	url := h.Serve("m.gguf", `"v1"`, body)
+	ours, theirs, memory := against(b, url, url+"#sha256="+sum(body), h.Endpoint(), 5)
 	fmt.Fprintf(tw, "loopback, 2 GiB, hash verified\t%.2f s\t%.2f s\t%.2f\tat most 1.15\t%d MiB (at most 64)\n", ours.Seconds(), theirs.Seconds(), ours.Seconds()/theirs.Seconds(), memory>>20)
+}
+
+// secondMachine takes a model from a mirror of the first one's store.
+func secondMachine(b *testing.B, tw *tabwriter.Writer) {
+	b.Helper()
+	const repo, file = "org/tiny", "m.gguf"
+	h := hub.New(b)
+	h.Add(repo, file, content(2<<30))
+	first := Fetcher{Environment: Environment{Endpoint: h.Endpoint()}, Store: openStore(filepath.Join(b.TempDir(), "models"))}
+	r, err := Parse("hf:" + repo + "/" + file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := first.Fetch(b.Context(), r); err != nil {
+		b.Fatal(err)
+	}
+	site := httptest.NewServer((&mirror.Mirror{Store: first.Store}).Handler())
+	b.Cleanup(site.Close)
+	ours, theirs, memory := against(b, site.URL+"/"+repo+"/resolve/main/"+file, r.Raw, site.URL, 5)
+	fmt.Fprintf(tw, "second machine from model serve, loopback, 2 GiB, hash verified\t%.2f s\t%.2f s\t%.2f\tat most 1.15\t%d MiB (at most 64)\n", ours.Seconds(), theirs.Seconds(), ours.Seconds()/theirs.Seconds(), memory>>20)
 }
 
 func farAway(b *testing.B, tw *tabwriter.Writer) {
@@ -156,7 +180,7 @@ func farAway(b *testing.B, tw *tabwriter.Writer) {
 	body := content(512 << 20)
 	url := h.Serve("m.gguf", `"v1"`, body)
 	h.Break(hub.CDN, "", hub.Always, hub.Slow(20e6, 50*time.Millisecond))
-	ours, theirs, memory := against(b, url, sum(body), h.Endpoint(), 1)
+	ours, theirs, memory := against(b, url, url+"#sha256="+sum(body), h.Endpoint(), 1)
 	fmt.Fprintf(tw, "20 MB/s a connection, 50 ms away, 512 MiB\t%.2f s\t%.2f s\t%.1f times as fast\tat least 6\t%d MiB\n", ours.Seconds(), theirs.Seconds(), theirs.Seconds()/ours.Seconds(), memory>>20)
 }
 

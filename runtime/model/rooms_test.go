@@ -23,6 +23,7 @@ func TestRooms(t *testing.T) {
 		"transfer": {"gguf", "digest", "disk"},
 		"hub":      {"ref", "gguf", "digest", "transfer"},
 		"registry": {"ref", "gguf", "digest", "transfer"},
+		"mirror":   {"store", "ref", "gguf", "digest"},
 	} {
 		files, err := filepath.Glob(room + "/*.go")
 		if err != nil || len(files) == 0 {
