@@ -219,7 +219,7 @@ func tampered(t *testing.T, p *project, reg *store, image pulled, builder, publi
 		}},
 		"a package of the SBOM": {change{statement: func(s string) string {
 			return strings.ReplaceAll(s, `"name":"libc6"`, `"name":"libc7"`)
-		}}, []string{"SBOM (sha256:", "its package URL is of libc6"}},
+		}}, []string{"SBOM (sha256:", "its package URL names libc6"}},
 		"another version in the SBOM": {change{statement: func(s string) string {
 			return strings.ReplaceAll(s, libc, libc+".1")
 		}}, []string{"SBOM (sha256:", "it lacks libc6 " + libc, "it lists libc6 " + libc + ".1"}},

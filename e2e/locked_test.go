@@ -193,7 +193,7 @@ func pushed(t *testing.T, p *project, builder string, lock images.Lock) {
 		}
 	}
 	p.must("verify", "--builder", builder, tag)
-	p.run("build", "--builder", builder, "--push", "--tag", "127.0.0.1:1/llama:x", "--locked").wants(t, 4, "cannot be pushed")
+	p.run("build", "--builder", builder, "--push", "--tag", "127.0.0.1:1/llama:x", "--locked").wants(t, 4, "the push failed")
 	p.run("build", "--push").wants(t, 2, "--tag")
 }
 

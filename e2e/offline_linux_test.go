@@ -89,7 +89,7 @@ func (p *project) keeps(builder string, in inside) {
 		if r.digest != in.Image {
 			p.t.Errorf("with packages from %s the image is %s, and without %s", place, r.digest, in.Image)
 		}
-		if !strings.Contains(r.said, "that are kept on this machine") || strings.Contains(r.said, "packages by their hash") {
+		if !strings.Contains(r.said, "packages of this machine") || strings.Contains(r.said, "packages by hash") {
 			p.t.Errorf("packages were fetched, and all are kept:\n%s", tail(r.said, 60))
 		}
 		if parts := ran(p.t, metadata); len(parts) > 0 {

@@ -47,7 +47,7 @@ func TestFixturePolicy(t *testing.T) {
 		"the source, and no bases": {[]string{git + "#*"}, []string{"docker.io/library/debian:trixie-slim", "is denied by rule 1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			build(policy(c.allowed...)).wants(t, 2, append(c.says, "refuses a source")...)
+			build(policy(c.allowed...)).wants(t, 2, append(c.says, "denies a source")...)
 			if _, err := os.Stat(out); err == nil {
 				t.Error("an image was written")
 			}

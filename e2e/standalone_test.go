@@ -81,7 +81,7 @@ func TestFixtureStandaloneBuilder(t *testing.T) {
 	s := p.start("build", "--builder", d.Addr, "--source", slow.Dir, "--tag", "llorch-e2e:slow")
 	s.shows(t, "[compile]", 5*time.Minute)
 	d.End(syscall.SIGKILL)
-	s.wait().wants(t, 4, "went away")
+	s.wait().wants(t, 4, "broke during the build")
 	if _, err := p.api.ImageInspect(t.Context(), "llorch-e2e:slow"); err == nil {
 		t.Error("a build whose builder died left an image")
 	}

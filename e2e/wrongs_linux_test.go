@@ -56,8 +56,8 @@ func TestWrongs(t *testing.T) {
 		{"clang is killed", "clang", 9, signal(unix.SIGKILL), "a compiler was killed"},
 		{"gcc crashes", "cc1plus", 3, signal(unix.SIGSEGV), "Segmentation fault"},
 		{"gcc is killed", "cc1plus", 9, signal(unix.SIGKILL), "a compiler was killed"},
-		{"clang gets no memory", "clang", 3, noMemory, "a compiler got no memory"},
-		{"gcc gets no memory", "cc1plus", 3, noMemory, "a compiler got no memory"},
+		{"clang gets no memory", "clang", 3, noMemory, "a compiler could not allocate memory"},
+		{"gcc gets no memory", "cc1plus", 3, noMemory, "a compiler could not allocate memory"},
 		{"the disk is full for clang", "clang", 3, fill(dir), "the builder's disk is full"},
 		{"the disk is full for gcc", "cc1plus", 3, fill(dir), "the builder's disk is full"},
 	} {

@@ -6,59 +6,58 @@ import (
 	"strings"
 )
 
-// Variant is one entry of the catalogue: everything that tells one kind of
-// image from another, as data.
+// Variant is one entry of the catalogue: the data that distinguishes one kind of
+// image from another.
 type Variant struct {
 	Name string
-	// Family is a name under which variants compete: the first whose toolkit fits
-	// the request and the machine is taken. Empty for a variant without rivals.
+	// Family is a name that several variants share. A request for the family gets the
+	// first variant whose toolkit fits the request and the machine. Empty for none.
 	Family string
 	About  string
-	// BuildBase is the image that compiling starts from, and whose distribution's
-	// packages the image is made of. An accelerator may be compiled on a base of its own.
+	// BuildBase is the image that compiling starts from. The image's packages come from
+	// its distribution. An accelerator may have a base of its own.
 	BuildBase string
-	// Packages are the distribution packages that compiling needs.
+	// Packages are the distribution packages that compiling requires.
 	Packages []string
-	// UIPackages are those that building the web UI needs, Node 20 or later among them.
+	// UIPackages are the packages that building the web UI requires, including Node 20 or later.
 	UIPackages []string
-	// RuntimePackages are in the image beside what every server takes.
+	// RuntimePackages are added to the packages that every server needs.
 	RuntimePackages []string
-	// Accelerator is the backend for GPUs that the variant has beside the CPU's.
+	// Accelerator is the variant's GPU backend; nil if it has only the CPU's.
 	Accelerator *Accelerator
-	// Libraries are shared libraries, by soname, that the toolchain brings and that
-	// a runtime base of the user's may lack. There they travel with the server.
+	// Libraries are sonames of shared libraries from the toolchain. They are copied
+	// beside the server if the user names a runtime base, which may lack them.
 	Libraries []string
-	// Env is set in the image.
+	// Env is the environment that the image sets.
 	Env []string
 }
 
-// Accelerator is a backend for GPUs, with a toolchain of its own: so the rest of
-// the image is compiled as it is for the CPU alone, and shared with it.
+// Accelerator is a GPU backend. It has a toolchain of its own, so that the rest of the
+// image is compiled exactly as for the CPU variant, and both share the cache.
 type Accelerator struct {
 	Backend
-	// Device begins ggml's names of its devices (CUDA0), and is what the server
-	// calls the backend when it loads it.
+	// Device is the prefix of ggml's names for its devices (CUDA0). The server's log
+	// calls the backend by it when it loads it.
 	Device string
-	// Base is the image that it is compiled on; empty for the variant's BuildBase.
+	// Base is the image that the backend is compiled on; empty for the variant's BuildBase.
 	Base string
-	// Components are parts of the distribution's archive beside main that Packages
-	// are in.
+	// Components are archive components besides main that contain Packages.
 	Components []string
-	// Packages are the distribution packages that compiling it needs.
+	// Packages are the distribution packages that compiling the backend requires.
 	Packages []string
-	// Flags are CMake definitions of its part.
+	// Flags are CMake definitions of the backend's part.
 	Flags []string
-	// Libraries are shared libraries, by soname, that the toolchain brings and that
-	// go into the image in a layer of their own.
+	// Libraries are sonames of shared libraries from the toolchain. They get an image
+	// layer of their own.
 	Libraries []string
-	// Driver are shared libraries, by soname, that only the host's driver brings, when
-	// a container is given the GPU. No image has them.
+	// Driver are sonames of shared libraries that only the host's driver provides, when
+	// a container is given the GPU. No image contains them.
 	Driver []string
-	// CUDA is set for variants that compile CUDA.
+	// CUDA is set for CUDA variants.
 	CUDA *CUDA
 }
 
-// backends are all of ggml's that the variant has.
+// backends are the ggml backends that the variant compiles.
 func (v Variant) backends() []Backend {
 	if v.Accelerator == nil {
 		return []Backend{CPUBackend}
@@ -66,13 +65,13 @@ func (v Variant) backends() []Backend {
 	return []Backend{CPUBackend, v.Accelerator.Backend}
 }
 
-// toolchain is what compiling llama.cpp takes on Debian and Ubuntu: two
-// compilers, because each is the better one for a part of it.
+// toolchain is what compiles llama.cpp on Debian and Ubuntu. It has two compilers, because
+// each is better for a part of llama.cpp (compileRules).
 var toolchain = []string{"ccache", "clang", "cmake", "g++", "gcc", "libc6-dev", "ninja-build"}
 
-// What the root of an image is made of where the user names no base: the libraries
-// that every server needs, which bring what they need themselves; and of others some
-// files, since nothing in an image runs their programs.
+// An image's root, unless the user names a base, consists of rootPackages (the libraries
+// that every server needs), of their dependencies, and of some files of rootFiles. Those
+// packages have programs and dependencies that nothing in an image runs.
 var (
 	rootPackages = []string{"libc6", "libgomp1", "libstdc++6"}
 	rootFiles    = []string{"base-files", "ca-certificates"}
@@ -82,21 +81,21 @@ const debianBase = "docker.io/library/debian:trixie-slim"
 
 var (
 	cudaBackend = Backend{Name: "ggml-cuda", Flag: "GGML_CUDA"}
-	// cudaFlags let the link against libcuda, which comes from the host's driver at
-	// run time, stay open; leave out what only several GPUs on one machine use; and
-	// have cublas find cublasLt beside itself, which it does by the rpath of whoever
-	// loads it, if that is of the old kind.
+	// cudaFlags leave the link against libcuda open, because the host's driver provides it
+	// at run time; leave out NCCL, which only several GPUs in one machine use; and let
+	// cublas find cublasLt beside itself. It looks there only if the module that loads it
+	// has an rpath of the old kind (DT_RPATH).
 	cudaFlags = []string{
 		"-DCMAKE_EXE_LINKER_FLAGS=-Wl,--allow-shlib-undefined",
 		"-DCMAKE_MODULE_LINKER_FLAGS=-Wl,--disable-new-dtags",
 		"-DGGML_CUDA_NCCL=OFF",
 	}
 	cudaEnv = []string{"NVIDIA_DRIVER_CAPABILITIES=compute,utility", "NVIDIA_VISIBLE_DEVICES=all"}
-	// nvcc compiles with g++, so clang is of no use beside it.
+	// nvcc compiles with g++, so clang is not needed.
 	cudaPackages = []string{"ccache", "cmake", "g++", "gcc", "libc6-dev", "ninja-build"}
 )
 
-// onDebian is a variant whose CPU half is the variant cpu's.
+// onDebian returns a variant whose CPU half is that of the variant cpu.
 func onDebian(name, family, about string, a *Accelerator) Variant {
 	return Variant{
 		Name: name, Family: family, About: about,
@@ -117,14 +116,13 @@ func cuda(name, about string, a Accelerator) Variant {
 	return v
 }
 
-// Catalogue lists the variants, those of a family in the order of preference. A
-// new variant is a new entry, not new code.
+// Catalogue lists the variants, and those of a family in order of preference. A new
+// variant is a new entry, not new code.
 //
-// The CUDA toolkits: 12.8 is the one that llama.cpp's own image takes, and the
-// last with everything from Maxwell to Blackwell; 13.0 knows GPUs that came after
-// it and needs a driver of 2025; Debian's package is for where NVIDIA's images
-// cannot be had. Their images compile ggml's CUDA backend and nothing else, and
-// run on Debian, which is at least as new as what they are built on.
+// The CUDA toolkits: llama.cpp's own image uses 12.8, which is also the last that supports
+// everything from Maxwell to Blackwell. 13.0 supports newer GPUs and needs a driver of 2025.
+// Debian's package is used where NVIDIA's images cannot be pulled. NVIDIA's images compile
+// only ggml's CUDA backend. The result runs on Debian, whose C library is at least as new.
 var Catalogue = []Variant{
 	onDebian("cpu", "", "CPU only, on Debian", nil),
 	cuda("cuda12", "NVIDIA GPUs (CUDA 12.8) and every CPU", Accelerator{
@@ -146,7 +144,7 @@ var Catalogue = []Variant{
 		},
 	}),
 	cuda("cuda-debian", "NVIDIA GPUs (Debian's CUDA 12.4) and every CPU", Accelerator{
-		// CUDA 12.4 refuses gcc 14, which is Debian's own.
+		// CUDA 12.4 refuses gcc 14, Debian's default.
 		Components: []string{"contrib", "non-free"},
 		Packages:   []string{"ccache", "cmake", "g++", "g++-13", "gcc", "libc6-dev", "ninja-build", "nvidia-cuda-toolkit"},
 		Flags:      []string{"-DCMAKE_CUDA_HOST_COMPILER=/usr/bin/g++-13"},
@@ -167,7 +165,7 @@ var Catalogue = []Variant{
 	}(),
 }
 
-// findVariants are the entries that a name means: one, or a family.
+// findVariants returns the entries that a name stands for: one, or all of a family.
 func findVariants(name string) ([]Variant, error) {
 	var out []Variant
 	var names []string
@@ -186,10 +184,10 @@ func findVariants(name string) ([]Variant, error) {
 	if len(out) > 0 {
 		return out, nil
 	}
-	return nil, fmt.Errorf("variant %q is not one of %s", name, strings.Join(names, ", "))
+	return nil, fmt.Errorf("variant must be one of %s, got %q", strings.Join(names, ", "), name)
 }
 
-// VariantNames are what --variant takes.
+// VariantNames are the values of `variant`: families and variants.
 func VariantNames() []string {
 	var names []string
 	for _, v := range Catalogue {
@@ -201,7 +199,7 @@ func VariantNames() []string {
 	return names
 }
 
-// FamilyOf is the family of a variant, or its own name where it has none or is not known.
+// FamilyOf is the family of a variant, or the given name if it has none or is unknown.
 func FamilyOf(variant string) string {
 	for _, v := range Catalogue {
 		if v.Name == variant && v.Family != "" {
@@ -211,7 +209,7 @@ func FamilyOf(variant string) string {
 	return variant
 }
 
-// DeviceOf begins ggml's names of the GPUs that an image of this variant is for;
+// DeviceOf is the prefix of ggml's names for the GPUs that an image of this variant uses;
 // empty for none.
 func DeviceOf(variant string) string {
 	for _, v := range Catalogue {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// split sorts flags by whether they are of a kind.
+// split separates the flags of a kind from the rest.
 func split(flags []string, kind func(string) bool) (of, rest []string) {
 	for _, f := range flags {
 		if kind(f) {
@@ -18,28 +18,26 @@ func split(flags []string, kind func(string) bool) (of, rest []string) {
 	return of, rest
 }
 
-// isAccelerators says that a definition is read where a backend for GPUs is
-// configured, and nowhere else.
+// isAccelerators reports whether only a GPU backend's CMake files read a definition.
 func isAccelerators(flag string) bool {
 	name, _, _ := strings.Cut(strings.TrimPrefix(flag, "-D"), "=")
 	return name == "GGML_CUDA" || name == "GGML_VULKAN" || strings.HasPrefix(name, "GGML_CUDA_") || strings.HasPrefix(name, "GGML_VULKAN_") || strings.HasPrefix(name, "CMAKE_CUDA_")
 }
 
-// baseFlags are the definitions that all parts of every variant share, each for
-// a reason:
+// baseFlags are the definitions that all parts of every variant share. The reasons:
 //
 //   - GGML_BACKEND_DL makes each backend a module that is loaded from the
-//     server's folder, so that one image can carry many.
-//   - GGML_BUILD_NUMBER and GGML_BUILD_COMMIT keep trees of 2025 from asking git,
-//     which is not there, and every part from being another with each commit.
-//   - GGML_LLAMAFILE and GGML_CUDA_GRAPHS are what llama.cpp's own project
-//     switches on in ggml; where ggml is configured alone, nobody does.
-//   - The warnings of GGML_ALL_WARNINGS and LLAMA_ALL_WARNINGS are for those who
-//     write llama.cpp; here they only cost time.
+//     server's folder, so that one image can have many.
+//   - GGML_BUILD_NUMBER and GGML_BUILD_COMMIT keep trees of 2025 from running git,
+//     which is not installed, and keep the commit out of each part's key.
+//   - GGML_LLAMAFILE and GGML_CUDA_GRAPHS are set by llama.cpp's own project. They have
+//     to be set here because ggml is also configured alone.
+//   - GGML_ALL_WARNINGS and LLAMA_ALL_WARNINGS help developers of llama.cpp; here they
+//     only cost time.
 //   - LLAMA_USE_PREBUILT_UI would download the web UI during the compile.
-//   - LLAMA_CURL and LLAMA_OPENSSL are off because models are fetched and
-//     verified before the server starts; the former is ignored by trees of 2026
-//     and would fail older ones for want of its headers.
+//   - LLAMA_CURL and LLAMA_OPENSSL are off because models are downloaded and
+//     verified before the server starts. Trees of 2026 ignore LLAMA_CURL; older
+//     ones would fail because its headers are missing.
 //   - The rpath finds the libraries beside the server, wherever that is.
 func baseFlags(p Plan) []string {
 	return []string{
@@ -64,21 +62,21 @@ func baseFlags(p Plan) []string {
 	}
 }
 
-// buildFlags replace a look at git, which the tree does not bring along.
+// buildFlags give the commit, which CMake cannot get from git: the tree has no .git.
 func buildFlags(p Plan) []string {
 	return []string{"-DLLAMA_BUILD_COMMIT=" + p.Source.Short, "-DLLAMA_BUILD_NUMBER=" + p.Source.BuildNumber}
 }
 
-// isDev says that a tree is no release, as llama.cpp does by default: a release
-// is the tree that its own version's tag points to.
+// isDev marks a tree as a development version, as llama.cpp does by default. A release
+// is a tree whose tag equals the version in its own CMake files.
 func isDev(p Plan) string {
 	return "-DLLAMA_BUILD_IS_DEV=" + onOff(p.Source.Version == "" || p.Source.treeVersion != p.Source.Version)
 }
 
-// allVariants compiles the CPU backend once for each kind of machine that ggml knows.
+// allVariants compiles the CPU backend once for each CPU generation that ggml knows.
 const allVariants = "-DGGML_CPU_ALL_VARIANTS=ON"
 
-// cpuFlags are what the CPU backend is compiled for.
+// cpuFlags are the definitions of the CPU level.
 func cpuFlags(p Plan) []string {
 	switch level := p.CPU.Level; level {
 	case "":
@@ -95,8 +93,8 @@ func cpuFlags(p Plan) []string {
 	}
 }
 
-// overridden are a part's flags without those that the user gave for all parts.
-// Linker flags add up: without ours, a CUDA link ends at the driver's stub.
+// overridden are a part's flags without those that the user sets for all parts.
+// Linker flags are joined instead: without ours, a CUDA link stops at the driver's stub.
 func overridden(part, users []string) []string {
 	var out []string
 	for _, f := range part {
@@ -123,7 +121,7 @@ func onOff(b bool) string {
 	return "OFF"
 }
 
-// mergeFlags sorts ours and puts the user's in place of ours of the same name.
+// mergeFlags sorts our flags; the user's replace ours of the same name.
 func mergeFlags(ours, users []string) []string {
 	byName := map[string]string{}
 	for _, f := range slices.Concat(ours, users) {
@@ -138,5 +136,5 @@ func mergeFlags(ours, users []string) []string {
 	return out
 }
 
-// needsExamples is true for trees whose server is still among the examples.
+// needsExamples is true for trees that keep the server in examples/.
 func (p Plan) needsExamples() bool { return path.Dir(p.Source.serverDir) == "examples" }

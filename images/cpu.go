@@ -11,16 +11,16 @@ var Platforms = []string{"linux/amd64", "linux/arm64"}
 
 const (
 	// CPUPortable builds every CPU backend that ggml has for the architecture;
-	// the server takes the best one when it starts.
+	// the server chooses the best one when it starts.
 	CPUPortable = "portable"
 	// CPUNative stands for the best level of the machine that runs the image.
-	// It is replaced by that level's name before anything is keyed by it.
+	// The level's name replaces it before any digest or key is computed.
 	CPUNative = "native"
 )
 
 // Level is a named set of CPU features that one CPU backend is compiled for.
 type Level struct {
-	// Name is the toolchains' own name for it.
+	// Name is the name that compilers use.
 	Name string
 	// Arch is the architecture in Go's spelling.
 	Arch string
@@ -29,7 +29,7 @@ type Level struct {
 	Needs []string
 	// Flags are ggml's CMake options for it.
 	Flags []string
-	// RunsOn says in words which machines have it.
+	// RunsOn describes the machines that have it.
 	RunsOn string
 }
 
@@ -39,9 +39,9 @@ var (
 	x86v4 = append(slices.Clone(x86v3), "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 )
 
-// Levels are the levels of all architectures, each architecture's from the
-// least to the best. The x86-64 ones are those of the psABI; ggml's AVX512
-// option means exactly the five extensions of x86-64-v4.
+// Levels are the levels of all architectures, each architecture's from lowest to
+// highest. The x86-64 levels are those of the psABI; ggml's AVX512 option means
+// exactly the five extensions of x86-64-v4.
 var Levels = []Level{
 	{"x86-64-v1", "amd64", nil, x86Flags(), "any x86-64 machine (slow)"},
 	{"x86-64-v2", "amd64", x86v2, x86Flags("SSE42"), "x86-64 machines from about 2009"},
@@ -54,7 +54,7 @@ var Levels = []Level{
 
 var x86Options = []string{"SSE42", "AVX", "F16C", "FMA", "AVX2", "BMI2", "AVX512"}
 
-// x86Flags sets every option explicitly: what is left out defaults to ON.
+// x86Flags sets every option explicitly, because ggml's default is ON.
 func x86Flags(on ...string) []string {
 	out := make([]string, 0, len(x86Options))
 	for _, o := range x86Options {
@@ -69,7 +69,7 @@ func x86Flags(on ...string) []string {
 
 func armFlags(arch string) []string { return []string{"-DGGML_CPU_ARM_ARCH=" + arch} }
 
-// FindLevel returns a level of an architecture by its name.
+// FindLevel returns the level of an architecture with this name.
 func FindLevel(arch, name string) (Level, error) {
 	names := []string{CPUPortable, CPUNative}
 	for _, l := range Levels {
@@ -81,10 +81,10 @@ func FindLevel(arch, name string) (Level, error) {
 		}
 		names = append(names, l.Name)
 	}
-	return Level{}, fmt.Errorf("CPU level %q is not one of %s", name, strings.Join(names, ", "))
+	return Level{}, fmt.Errorf("CPU level must be one of %s, got %q", strings.Join(names, ", "), name)
 }
 
-// BestLevel is the best level of an architecture that a machine with these
+// BestLevel is the highest level of an architecture that a machine with these
 // features (spelled as in /proc/cpuinfo) can run.
 func BestLevel(arch string, features []string) string {
 	best := ""
@@ -96,7 +96,7 @@ func BestLevel(arch string, features []string) string {
 	return best
 }
 
-// RunsOnLevel says whether an image built for a level (or CPUPortable) runs on
+// RunsOnLevel reports whether an image built for a level (or CPUPortable) runs on
 // a machine whose best level is machine.
 func RunsOnLevel(arch, image, machine string) bool {
 	if image == CPUPortable {

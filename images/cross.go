@@ -9,25 +9,25 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// PlanCross is how an image is compiled on a builder of another platform: by a
-// compiler that runs there and writes the image's code. No compiler is emulated.
+// PlanCross says how an image is compiled on a builder of another platform: with a
+// compiler that runs there and emits code for the image's platform. Nothing is emulated.
 type PlanCross struct {
 	// Builder is the platform that the steps run on.
 	Builder string `json:"builder"`
-	// Triple is GNU's name of the image's platform, which its tools' names begin with.
+	// Triple is GNU's name of the image's platform, the prefix of the cross tools' names.
 	Triple string `json:"triple"`
 }
 
-// targets are the architectures that can be compiled for elsewhere, in Go's spelling:
-// GNU's triple, what uname calls the machine, and the triple as names of Debian's and
-// Ubuntu's packages have it.
+// targets are the architectures that can be cross-compiled for, in Go's spelling:
+// GNU's triple, uname's name of the machine, and the triple in package names of Debian
+// and Ubuntu.
 var targets = map[string]struct{ triple, machine, packages string }{
 	"amd64": {"x86_64-linux-gnu", "x86_64", "x86-64-linux-gnu"},
 	"arm64": {"aarch64-linux-gnu", "aarch64", "aarch64-linux-gnu"},
 }
 
-// Cross says how a variant is compiled on a builder of a platform: nil where that is
-// the image's own, or where it is not known. What cannot be is a fault.Usage.
+// Cross says how a variant is compiled on a builder of this platform. It returns nil if
+// that is the image's own platform or unknown, and a fault.Usage if it is impossible.
 func Cross(r Request, v Variant, builder string) (*PlanCross, error) {
 	if builder == "" || builder == r.Platform {
 		return nil, nil
@@ -37,9 +37,9 @@ func Cross(r Request, v Variant, builder string) (*PlanCross, error) {
 	}
 	switch {
 	case !slices.Contains(Platforms, builder):
-		return nil, refuse("builders are one of "+strings.Join(Platforms, ", "), "use another builder: `builder`")
+		return nil, refuse("the builder's platform must be one of "+strings.Join(Platforms, ", "), "use another builder: `builder`")
 	case v.Accelerator != nil:
-		return nil, refuse("the GPU toolchain of the variant "+v.Name+" runs on the image's own platform only", "use a builder of "+r.Platform+", which `builder` names, or build `variant=cpu`")
+		return nil, refuse("the GPU toolchain of variant "+v.Name+" runs only on the image's own platform", "select a builder of "+r.Platform+" with `builder`, or build `variant=cpu`")
 	}
 	return &PlanCross{Builder: builder, Triple: targets[r.Arch()].triple}, nil
 }

@@ -11,51 +11,51 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// Words for --cuda-arch beside a list.
+// Values of `cuda-arch` other than a list.
 const (
-	// CUDAAll asks for every architecture that the toolkit compiles and people have.
+	// CUDAAll selects CUDA.Archs of the toolkit.
 	CUDAAll = "all"
-	// CUDAAuto asks for the architectures of the engine's machine.
+	// CUDAAuto selects the architectures of the GPUs in the engine's machine.
 	CUDAAuto = "auto"
 )
 
-// CUDA describes a CUDA toolkit. Its facts are NVIDIA's: the release notes'
-// tables of minimum drivers, and what nvcc's --list-gpu-arch prints.
+// CUDA describes a CUDA toolkit. The data is NVIDIA's: the release notes' tables of
+// minimum drivers, and the output of nvcc --list-gpu-arch.
 type CUDA struct {
-	// Version is the toolkit's, as 12.8.
+	// Version is the toolkit's, such as 12.8.
 	Version string
-	// Archs are what CUDAAll stands for, oldest first.
+	// Archs are the architectures that CUDAAll selects, oldest first.
 	Archs []string
-	// Compiles are all architectures that nvcc compiles, oldest first.
+	// Compiles are all architectures that nvcc can compile, oldest first.
 	Compiles []string
-	// MinDriver is the oldest driver that runs what this toolkit compiled, by
-	// NVIDIA's promise for the minor versions of a major one.
+	// MinDriver is the oldest driver that runs code of this toolkit, by NVIDIA's
+	// promise of compatibility between minor versions of one major version.
 	MinDriver string
-	// Driver is the one that came with the toolkit: older ones run machine code of
-	// it, but do not compile its PTX.
+	// Driver is the driver released with the toolkit. Older ones run its machine code
+	// but do not compile its PTX.
 	Driver string
 }
 
-// PlanCUDA says what the image's CUDA code is compiled for.
+// PlanCUDA says which GPUs the image's CUDA code is compiled for.
 type PlanCUDA struct {
 	Version string `json:"version"`
-	// Archs is the value of CMAKE_CUDA_ARCHITECTURES: machine code for each,
-	// and PTX of the newest for what comes after it.
+	// Archs is the value of CMAKE_CUDA_ARCHITECTURES: machine code for each, and PTX
+	// of the newest one for GPUs that are newer still.
 	Archs []string `json:"architectures"`
-	// Notes are what is to be known of the choice.
+	// Notes tell a person about consequences of the choice.
 	Notes []string `json:"notes,omitempty"`
 
-	// jit is true where a GPU has no machine code.
+	// jit is true if a GPU has no machine code and its driver must compile the PTX.
 	jit bool
 }
 
-// GPUFacts are what a machine's NVIDIA driver says.
+// GPUFacts are what a machine's NVIDIA driver reports.
 type GPUFacts struct {
-	// Driver is its version, as 570.124.06; empty where there is none.
+	// Driver is its version, such as 570.124.06; empty without a driver.
 	Driver string `json:"driver,omitempty"`
 	// Devices are the GPUs, in the driver's order.
 	Devices []GPU `json:"devices,omitempty"`
-	// Why says in words why there are no devices, or not all that is known of them.
+	// Why explains why there are no devices, or why some of their data is missing.
 	Why string `json:"why,omitempty"`
 }
 
@@ -64,14 +64,14 @@ type GPU struct {
 	Index int    `json:"index"`
 	UUID  string `json:"uuid,omitempty"`
 	Name  string `json:"name"`
-	// Capability is its compute capability, as 8.6.
+	// Capability is its compute capability, such as 8.6.
 	Capability string `json:"capability,omitempty"`
-	// MemoryMiB is its memory.
+	// MemoryMiB is the size of its memory.
 	MemoryMiB int `json:"memory_mib,omitempty"`
 }
 
 // Capabilities are the compute capabilities of the devices as architectures (86),
-// each once, oldest first.
+// without duplicates, oldest first.
 func (f GPUFacts) Capabilities() []string {
 	var out []string
 	for _, d := range f.Devices {
@@ -83,21 +83,21 @@ func (f GPUFacts) Capabilities() []string {
 	return slices.Compact(out)
 }
 
-// Choice is a variant that does what a request asks for, and how.
+// Choice is a variant that fits a request, and its CUDA architectures.
 type Choice struct {
 	Variant Variant
-	// CUDA is nil for variants without.
+	// CUDA is nil for variants without CUDA.
 	CUDA *PlanCUDA
 }
 
-// Choose decides which entry of the catalogue a request means: the one that it
-// names, or of a family the first one that the facts allow. An entry whose base
-// is in f.Unreachable is left out. What cannot work is a fault: Usage where the
-// request contradicts itself, Machine where it contradicts the machine.
+// Choose selects the catalogue's entry for a request: the one that the request names,
+// or the first one of a family that the facts allow. It skips entries whose base is in
+// f.Unreachable. If none fits, the error is a fault: Usage if the request contradicts
+// itself, Machine if it contradicts the machine.
 func Choose(r Request, f Facts) (Choice, error) {
 	members, err := findVariants(r.Variant)
 	if err != nil {
-		return Choice{}, fault.New(fault.Usage, "there is no such variant", err, "see llorch-bk help build")
+		return Choice{}, fault.New(fault.Usage, "unknown variant", err, "see llorch-bk help build")
 	}
 	var whys []error
 	var do []string
@@ -108,12 +108,12 @@ func Choose(r Request, f Facts) (Choice, error) {
 			return Choice{Variant: v}, nil
 		}
 		if base := acceleratorBase(r, v); slices.Contains(f.Unreachable, base) {
-			whys = append(whys, fmt.Errorf("%s: %s cannot be had", v.Name, familiar(base)))
+			whys = append(whys, fmt.Errorf("%s: cannot pull %s", v.Name, familiar(base)))
 			machine = true
 			continue
 		}
 		plan, no := v.Accelerator.CUDA.plan(r.CUDAArch, f.GPU)
-		// Machine code for every GPU is better than the order of preference.
+		// Machine code for every GPU matters more than the order of preference.
 		if no == nil && plan.jit {
 			if second == nil {
 				second = &Choice{Variant: v, CUDA: plan}
@@ -135,7 +135,7 @@ func Choose(r Request, f Facts) (Choice, error) {
 		class = fault.Machine
 	}
 	if len(members) == 1 {
-		// The other toolkits may do what this one does not.
+		// Another toolkit may fit where this one does not.
 		for _, v := range Catalogue {
 			if v.Family == members[0].Family && v.Name != members[0].Name && v.Accelerator.CUDA != nil {
 				if _, no := v.Accelerator.CUDA.plan(r.CUDAArch, f.GPU); no == nil {
@@ -144,10 +144,10 @@ func Choose(r Request, f Facts) (Choice, error) {
 			}
 		}
 	}
-	return Choice{}, fault.New(class, "no CUDA toolkit does what is asked for", errors.Join(whys...), way(do))
+	return Choice{}, fault.New(class, "no CUDA toolkit fits the request", errors.Join(whys...), way(do))
 }
 
-// way joins what can be done, each once.
+// way joins the different pieces of advice.
 func way(do []string) string {
 	var out []string
 	for _, d := range do {
@@ -158,18 +158,18 @@ func way(do []string) string {
 	return strings.Join(out, "; or ")
 }
 
-// refusal is why a toolkit does not do.
+// refusal says why a toolkit does not fit.
 type refusal struct {
 	why, do string
-	// machine is true where it is the machine's fault and not the request's.
+	// machine is true if the machine is the reason, and not the request.
 	machine bool
 }
 
 func (r *refusal) Error() string { return r.why }
 
-// plan decides what to compile. archs is the request's list, gpu what is known of
-// the machine that is to run it; a driver counts only where CUDAAuto asks for this
-// very machine.
+// plan decides what to compile. archs is the request's list; gpu describes the machine
+// that will run the image. The driver's version matters only for CUDAAuto, which asks
+// for exactly this machine.
 func (c *CUDA) plan(archs []string, gpu *GPUFacts) (*PlanCUDA, *refusal) {
 	p := &PlanCUDA{Version: c.Version}
 	switch {
@@ -185,15 +185,15 @@ func (c *CUDA) plan(archs []string, gpu *GPUFacts) (*PlanCUDA, *refusal) {
 		p.Archs = withPTX(archs, "")
 		return p, nil
 	}
-	const name = "name the architectures, as `cuda-arch=86,89`, or take them all with `cuda-arch=all`"
+	const name = "name the architectures, such as `cuda-arch=86,89`, or compile for all with `cuda-arch=all`"
 	switch {
 	case gpu == nil:
-		return nil, &refusal{"the GPUs of the engine's machine cannot be asked from here", name, true}
+		return nil, &refusal{"the engine runs on another machine, whose GPUs cannot be queried from here", name, true}
 	case len(gpu.Capabilities()) == 0:
 		return nil, &refusal{cmp.Or(gpu.Why, "there is no NVIDIA GPU here"), name, true}
 	case gpu.Driver != "" && CompareVersions(gpu.Driver, c.MinDriver) < 0:
 		return nil, &refusal{
-			fmt.Sprintf("CUDA %s needs driver %s or newer, and this machine has %s", c.Version, c.MinDriver, gpu.Driver),
+			fmt.Sprintf("CUDA %s needs driver %s or newer, but this machine has %s", c.Version, c.MinDriver, gpu.Driver),
 			"update the NVIDIA driver to " + c.MinDriver + " or newer, or use `variant=vulkan`", true,
 		}
 	}
@@ -204,18 +204,18 @@ func (c *CUDA) plan(archs []string, gpu *GPUFacts) (*PlanCUDA, *refusal) {
 		switch {
 		case code != "":
 			if code != have {
-				p.Notes = append(p.Notes, fmt.Sprintf("GPUs of %s run the code for %s", dotted(have), dotted(code)))
+				p.Notes = append(p.Notes, fmt.Sprintf("GPUs of compute capability %s run the code for %s", dotted(have), dotted(code)))
 			}
 			real = append(real, code)
 		case compareArchs(have, c.newestPortable()) > 0:
 			if gpu.Driver != "" && CompareVersions(gpu.Driver, c.Driver) < 0 {
 				return nil, &refusal{
-					fmt.Sprintf("CUDA %s does not know GPUs of %s, and driver %s does not compile its code for them (%s does)", c.Version, dotted(have), gpu.Driver, c.Driver),
+					fmt.Sprintf("CUDA %s does not support GPUs of compute capability %s, and driver %s is too old to compile its PTX for them (needs %s)", c.Version, dotted(have), gpu.Driver, c.Driver),
 					"update the NVIDIA driver to " + c.Driver + " or newer", true,
 				}
 			}
 			ptx, p.jit = c.newestPortable(), true
-			p.Notes = append(p.Notes, fmt.Sprintf("CUDA %s does not know GPUs of %s: the driver compiles the code for them when the server first starts, which takes minutes", c.Version, dotted(have)))
+			p.Notes = append(p.Notes, fmt.Sprintf("CUDA %s does not support GPUs of compute capability %s: their driver compiles the code on the server's first start, which takes minutes", c.Version, dotted(have)))
 		default:
 			no := c.cannot(have)
 			no.machine = true
@@ -226,18 +226,18 @@ func (c *CUDA) plan(archs []string, gpu *GPUFacts) (*PlanCUDA, *refusal) {
 	return p, nil
 }
 
-// cannot is why an architecture is not compiled.
+// cannot explains why an architecture is not compiled.
 func (c *CUDA) cannot(arch string) *refusal {
 	a := strings.TrimRight(arch, "af")
 	if compareArchs(a, c.Compiles[0]) < 0 {
-		return &refusal{why: fmt.Sprintf("CUDA %s no longer compiles for %s (%s); its oldest is %s", c.Version, dotted(a), generation(a), dotted(c.Compiles[0])), do: "use `variant=vulkan`, or `variant=cpu`"}
+		return &refusal{why: fmt.Sprintf("CUDA %s no longer supports compute capability %s (%s); its oldest is %s", c.Version, dotted(a), generation(a), dotted(c.Compiles[0])), do: "use `variant=vulkan`, or `variant=cpu`"}
 	}
-	return &refusal{why: fmt.Sprintf("CUDA %s does not compile for %s", c.Version, dotted(a)), do: "name one of " + strings.Join(c.Compiles, ", ")}
+	return &refusal{why: fmt.Sprintf("CUDA %s does not support compute capability %s", c.Version, dotted(a)), do: "name one of " + strings.Join(c.Compiles, ", ")}
 }
 
-// codeFor is the architecture whose machine code a GPU runs: its own, else the
-// nearest older one of the same generation. Of 12.x llama.cpp compiles what runs
-// on exactly its own (it makes 120 into 120a); empty for none.
+// codeFor is the architecture whose machine code a GPU runs: its own, else the nearest
+// older one of the same generation. For 12.x it must be its own, because llama.cpp
+// compiles 120 as 120a. It is empty if there is none.
 func (c *CUDA) codeFor(have string) string {
 	best := ""
 	for _, a := range c.Compiles {
@@ -248,7 +248,7 @@ func (c *CUDA) codeFor(have string) string {
 	return best
 }
 
-// newestPortable is the newest architecture whose PTX newer GPUs take, too.
+// newestPortable is the newest architecture whose PTX newer GPUs can use.
 func (c *CUDA) newestPortable() string {
 	best := ""
 	for _, a := range c.Compiles {
@@ -259,13 +259,12 @@ func (c *CUDA) newestPortable() string {
 	return best
 }
 
-// tegra are architectures of systems on a chip, which stand beside the line of the
-// cards: what is compiled for them is for nothing else.
+// tegra are architectures of systems on a chip. Code for them runs on nothing else.
 var tegra = []string{"53", "62", "72", "87", "88", "101", "110"}
 
-// withPTX asks for machine code for each architecture, and PTX for the newest that
-// has portable PTX, or for the one that is named: without the -real suffix CMake
-// would add PTX for each, and PTX alone makes the first start compile for minutes.
+// withPTX asks for machine code for each architecture, and for PTX of the newest one that
+// has portable PTX, or of ptx. Without the -real suffix CMake would add PTX for each
+// architecture. PTX alone would make the first start compile for minutes.
 func withPTX(archs []string, ptx string) []string {
 	archs = slices.Clone(archs)
 	if ptx == "" {
@@ -287,19 +286,19 @@ func withPTX(archs []string, ptx string) []string {
 	return archs
 }
 
-// compareArchs orders 90, 90a, 100.
+// compareArchs orders architectures by number: 90, 90a, 100.
 func compareArchs(a, b string) int {
 	na, nb := strings.TrimRight(a, "af"), strings.TrimRight(b, "af")
 	return cmp.Or(cmp.Compare(len(na), len(nb)), strings.Compare(a, b))
 }
 
-// CompareVersions orders driver versions by their numbers.
+// CompareVersions compares driver versions number by number.
 func CompareVersions(a, b string) int {
 	x, y := strings.Split(a, "."), strings.Split(b, ".")
 	for i := range max(len(x), len(y)) {
 		var m, n int
 		if i < len(x) {
-			m, _ = strconv.Atoi(x[i]) // what is no number counts as 0
+			m, _ = strconv.Atoi(x[i]) // not a number counts as 0
 		}
 		if i < len(y) {
 			n, _ = strconv.Atoi(y[i])
@@ -314,7 +313,7 @@ func CompareVersions(a, b string) int {
 // major is the generation of an architecture: 8 of 86, 12 of 120.
 func major(arch string) string { return arch[:max(0, len(arch)-1)] }
 
-// dotted is an architecture as a compute capability: 8.6 of 86.
+// dotted is an architecture as a compute capability: 8.6 for 86.
 func dotted(arch string) string {
 	if len(arch) < 2 {
 		return arch
@@ -322,7 +321,7 @@ func dotted(arch string) string {
 	return major(arch) + "." + arch[len(arch)-1:]
 }
 
-// generation is what people call the GPUs of an architecture.
+// generation is the common name for the GPUs of an architecture.
 func generation(arch string) string {
 	switch m := major(arch); {
 	case m == "2":
@@ -347,8 +346,8 @@ func generation(arch string) string {
 	return "Blackwell or later"
 }
 
-// Serves says whether code that was compiled for these architectures (as in
-// PlanCUDA.Archs) runs on a GPU of this capability, and if not, why.
+// Serves returns nil if code compiled for these architectures (as in PlanCUDA.Archs)
+// runs on a GPU of this capability, and otherwise an error that says why not.
 func Serves(archs []string, capability string) error {
 	have := strings.ReplaceAll(capability, ".", "")
 	for _, a := range archs {
@@ -361,11 +360,11 @@ func Serves(archs []string, capability string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("the image has code for %s, and the GPU is of %s", strings.Join(archs, ", "), capability)
+	return fmt.Errorf("the image has code for %s, but the GPU has compute capability %s", strings.Join(archs, ", "), capability)
 }
 
-// MinDriver is the oldest driver that runs what a CUDA toolkit of this version
-// compiled; empty for a version that is not in the catalogue.
+// MinDriver is the oldest driver that runs code of the CUDA toolkit with this version;
+// empty for a version that is not in the catalogue.
 func MinDriver(version string) string {
 	for _, v := range Catalogue {
 		if v.Accelerator != nil && v.Accelerator.CUDA != nil && v.Accelerator.CUDA.Version == version {

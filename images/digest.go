@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Labels of ours on an image. OCI's own are beside them.
+// The labels that this program adds to an image, besides those of OCI's image spec.
 const (
 	LabelRecipe  = "dev.llorch.recipe"
 	LabelFit     = "dev.llorch.fit"
@@ -19,14 +19,14 @@ const (
 	LabelVariant = "dev.llorch.variant"
 	LabelCPU     = "dev.llorch.cpu"
 	LabelCUDA    = "dev.llorch.cuda"
-	// LabelCUDAArchs is what the image's CUDA code is for, as CMake has it.
+	// LabelCUDAArchs is the value of CMAKE_CUDA_ARCHITECTURES, separated by semicolons.
 	LabelCUDAArchs = "dev.llorch.cuda.architectures"
-	// LabelDevice begins ggml's names of the GPUs that the image is for.
+	// LabelDevice is the prefix of ggml's names for the GPUs that the image uses.
 	LabelDevice = "dev.llorch.device"
-	// LabelUI says whether the image has the web UI: UIBuilt, or why not.
+	// LabelUI says whether the image has the web UI: UIBuilt, UIInside or UINotWanted.
 	LabelUI = "dev.llorch.ui"
-	// LabelBackends, LabelPrograms and LabelLayout are what the image has of ggml's
-	// backends and llama.cpp's programs, and into how many steps its tree was taken apart.
+	// LabelBackends and LabelPrograms are the ggml backends and llama.cpp programs in the
+	// image. LabelLayout says into how many steps its tree was split.
 	LabelBackends = "dev.llorch.backends"
 	LabelPrograms = "dev.llorch.programs"
 	LabelLayout   = "dev.llorch.layout"
@@ -34,31 +34,31 @@ const (
 	LabelProbe = "dev.llorch.probe"
 )
 
-// What LabelUI says.
+// The values of LabelUI.
 const (
 	// UIBuilt: the image has the web UI.
 	UIBuilt = "built"
-	// UIInside: the tree's server always has it, ready among its sources.
+	// UIInside: the tree has a prebuilt web UI, and its server always includes it.
 	UIInside = "in-source"
-	// UINotWanted: it was left out on request, or the tree has none.
+	// UINotWanted: the request excluded it, or the tree has none.
 	UINotWanted = "none"
 )
 
-// recipeVersion enters every digest, so that a change of how plans are built
-// (scripts, order of layers) can be made to count as another recipe.
+// recipeVersion is part of every digest. Raising it marks a change in how plans are built
+// (scripts, order of layers) as another recipe.
 const recipeVersion = 1
 
 // seal computes the plan's digests.
 func (p *Plan) seal(r Request) error {
 	var err error
-	// Two dirty trees of one commit are not the same: their content tells them apart.
+	// Two dirty trees of one commit can differ: only the digest of their content identifies them.
 	unknown := p.Source.Dirty && p.Source.Content == ""
 	if len(p.Pending) == 0 && !unknown {
 		content := *p
-		// What the image is called and says of itself is not what it is made of.
+		// Names and labels do not change the image's content.
 		content.Image = ImageConfig{User: p.Image.User, Entrypoint: p.Image.Entrypoint, Env: p.Image.Env, Port: p.Image.Port, Health: p.Image.Health}
 		content.Source.Ref, content.Source.Location, content.Source.Version, content.Source.Kind = "", "", "", ""
-		// Sentences for people are no part of it either.
+		// Neither do explanations for people.
 		content.CPU.RunsOn, content.UIWhy, content.Source.LayoutWhy, content.Notes = "", "", "", nil
 		if p.CUDA != nil {
 			content.CUDA = &PlanCUDA{Version: p.CUDA.Version, Archs: p.CUDA.Archs}
@@ -74,8 +74,8 @@ func (p *Plan) seal(r Request) error {
 	if err != nil {
 		return err
 	}
-	// Of a family's toolkits any does the job for which it was asked, if it was asked
-	// for the same GPUs.
+	// Any toolkit of the requested family does the same job, if it was compiled for the
+	// same GPUs.
 	var ours []any
 	for _, v := range members {
 		ours = append(ours, decisions(v, r.Arch()))
@@ -97,17 +97,17 @@ func (p *Plan) seal(r Request) error {
 	return err
 }
 
-// decisions are what this program itself decides of a variant's compile, whatever
-// tree it is about, so that one that decides otherwise does not take an older
-// one's image for its own.
+// decisions are this program's own decisions about how a variant is compiled, for any
+// tree. They are part of the fit digest, so that an image of another version of this
+// program, which decided differently, does not count as a match.
 func decisions(v Variant, arch string) any {
 	backends := v.backends()
 	cpu := map[string][]string{CPUBackend.Name: {allVariants}}
 	return []any{baseFlags(Plan{}), compileRules(arch, nil), v.Accelerator, v.Libraries, v.Env, rootPackages, rootFiles, v.RuntimePackages, v.UIPackages, makeParts(LayoutParts, backends, cpu, nil, "", nil), makeParts(LayoutGGML, backends, cpu, nil, "", nil)}
 }
 
-// digestOf hashes the canonical JSON of v: struct fields in their order, map
-// keys sorted.
+// digestOf hashes the JSON of v, in which struct fields keep their order and map keys
+// are sorted.
 func digestOf(v any) (string, error) {
 	b, err := json.Marshal(struct {
 		Recipe int
@@ -120,7 +120,7 @@ func digestOf(v any) (string, error) {
 	return "sha256:" + hex.EncodeToString(sum[:]), nil
 }
 
-// labels are what the image says of itself. Names of OCI's image spec first.
+// labels describe the image; names from OCI's image spec come first.
 func labels(p Plan, v Variant) map[string]string {
 	l := map[string]string{
 		"org.opencontainers.image.title":       "llama.cpp server",
@@ -157,7 +157,7 @@ func labels(p Plan, v Variant) map[string]string {
 	if p.Source.Created != "" {
 		l["org.opencontainers.image.created"] = p.Source.Created
 	}
-	// A path of the build machine says nothing to whoever gets the image.
+	// A path on the build machine means nothing to others.
 	if p.Source.Kind == SourceGit {
 		l["org.opencontainers.image.source"] = p.Source.Location
 	}

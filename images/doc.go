@@ -1,7 +1,7 @@
 // Package images answers one question: what goes into an image?
 //
-// It holds the catalogue of variants and the way from a Request (what the user
-// asked) and Facts (what had to be looked up) to a Plan (everything that the
-// image is made of). It is pure: no network, no clock, no environment, no
-// files. The same request and facts give the same plan, byte for byte.
+// It has the catalogue of variants, and makes a Plan (everything that the image
+// consists of) from a Request (what the user asked for) and Facts (what had to be
+// looked up). It is pure: no network, no clock, no environment, no files. The same
+// request and facts give the same plan, byte for byte.
 package images

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// WriteDot prints a plan's steps as a graph in Graphviz' language: what each
-// comes after, and what ends up in the image.
+// WriteDot prints a plan's steps as a graph in the language of Graphviz: the order of
+// the steps, and what the image contains.
 func (p Plan) WriteDot(w io.Writer) error {
 	var b strings.Builder
 	node := func(id, label string) { fmt.Fprintf(&b, "  %q [label=%q];\n", id, label) }

@@ -11,103 +11,101 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// Facts are what had to be looked up for a request. A zero field is a fact that
-// is still to be looked up; the plan says so instead of guessing.
+// Facts are what had to be looked up for a request. A zero field is not looked up yet; the
+// plan lists it as pending instead of guessing.
 type Facts struct {
 	Source SourceFacts `json:"source"`
-	// Builder is the platform that steps run on, as linux/amd64; empty where it is not
-	// known, and is taken for the image's own.
+	// Builder is the platform that steps run on, such as linux/amd64. If it is empty, the
+	// builder is assumed to have the image's own platform.
 	Builder string    `json:"builder,omitempty"`
 	Build   BaseFacts `json:"build_base"`
-	// Runtime is what the user's own runtime base is; nothing where the root is made of
-	// packages' files.
+	// Runtime is the runtime base that the user named; zero if the image's root is made
+	// from packages.
 	Runtime BaseFacts `json:"runtime_base,omitzero"`
-	// Accelerator is what the backend for GPUs is compiled on, where that is
-	// another base than Build.
+	// Accelerator is the image that the GPU backend is compiled on, if it is not Build.
 	Accelerator BaseFacts `json:"accelerator_base,omitzero"`
-	// Unreachable are bases of accelerators, by their normalised names, that no
-	// registry gives.
+	// Unreachable are accelerators' bases, by normalised name, that no registry provided.
 	Unreachable []string `json:"unreachable,omitempty"`
-	// Packages are those of a lock; nil for whatever the archives have.
+	// Packages are those of a lock; nil for the newest ones in the archives.
 	Packages *PackageSets `json:"packages,omitempty"`
-	// Snapshots are archives that keep packages which others no longer have.
+	// Snapshots are archives that keep package versions which the regular mirrors delete.
 	Snapshots []string `json:"snapshots,omitempty"`
-	// GPU is what the driver of the machine that will run the image says; nil where
-	// nobody asked it. It answers CUDAAuto and nothing else.
+	// GPU is the report of the driver on the machine that will run the image; nil if it was
+	// not queried. Only CUDAAuto uses it.
 	GPU *GPUFacts `json:"gpu,omitempty"`
-	// Scripts is the digest of the scripts that carry a plan out, so that a
-	// program whose scripts changed does not take an older one's image for its own.
+	// Scripts is the digest of the build scripts. It makes an image of a program with
+	// other scripts not count as a match.
 	Scripts string `json:"scripts,omitempty"`
-	// CPULevel is the best level of the machine that will run the image; it
-	// answers CPUNative and nothing else.
+	// CPULevel is the best level of the machine that will run the image. Only CPUNative
+	// uses it.
 	CPULevel string `json:"cpu_level,omitempty"`
 }
 
-// SourceFacts describe one tree.
+// SourceFacts describe one source tree.
 type SourceFacts struct {
 	Kind SourceKind `json:"kind,omitempty"`
-	// Commit is the full 40-digit id.
+	// Commit is the full id, 40 hexadecimal digits.
 	Commit string `json:"commit,omitempty"`
-	// Dirty is true where the tree differs from Commit.
+	// Dirty is true if the tree differs from Commit.
 	Dirty bool `json:"dirty,omitempty"`
-	// Content is the digest of the tree's files where Commit alone does not say what
-	// they are: in a tree that differs from it, or that is a folder of a larger one.
+	// Content is the digest of the tree's files. It is set if Commit does not identify
+	// them: the tree differs from Commit, or is a folder of a larger tree.
 	Content string `json:"content,omitempty"`
-	// TreeID is git's id of the commit's files, where it is at hand.
+	// TreeID is git's id of the commit's tree, if it is known.
 	TreeID string `json:"tree_id,omitempty"`
-	// Tag is the release tag of Commit, where one is known.
+	// Tag is the release tag of Commit, if it has a known one.
 	Tag string `json:"tag,omitempty"`
-	// Depth is the number of commits up to and including Commit, 0 where the
-	// history is not at hand.
+	// Depth is the number of commits up to and including Commit; 0 if the history is
+	// not available.
 	Depth int `json:"depth,omitempty"`
-	// Time is when Commit was made; zero where only the builder has it.
+	// Time is the commit's time; zero if only the builder knows it.
 	Time time.Time `json:"time,omitzero"`
-	// Tree is what the tree looks like; nil until somebody has read it.
+	// Tree describes the tree's content; nil until it has been read.
 	Tree *Tree `json:"tree,omitempty"`
 }
 
-// BaseFacts describe a base image as a builder or registry gave it.
+// BaseFacts describe a base image as a builder or registry reported it.
 type BaseFacts struct {
 	// Ref is the normalised name.
 	Ref string `json:"ref,omitempty"`
 	// Digest pins a registry image (or the manifest in Layout); empty for an
 	// image that exists only in an engine's graphdriver store.
 	Digest string `json:"digest,omitempty"`
-	// ID names the image in an engine's own store, where it has no digest that
-	// could be fetched by.
+	// ID identifies the image in an engine's own store, if it has no digest that a
+	// registry would know.
 	ID string `json:"id,omitempty"`
-	// Layout is true where the image comes from an OCI layout of this machine.
+	// Layout is true if the image comes from an OCI layout on this machine.
 	Layout bool `json:"layout,omitempty"`
-	// Env is the base's environment, which LLB does not bring along by itself.
+	// Env is the base's environment. LLB does not inherit it by itself.
 	Env []string `json:"env,omitempty"`
 }
 
-// Tree is what a plan needs to know of a source tree.
+// Tree is what a plan needs to know about a source tree.
 type Tree struct {
-	// Version is what the tree's CMakeLists.txt calls itself, as 0.5.0; empty
-	// before llama.cpp had versions.
+	// Version is the version in the tree's CMakeLists.txt, such as 0.5.0; empty for
+	// trees older than llama.cpp's first version.
 	Version string `json:"version,omitempty"`
-	// ServerDir is where the server lives: tools/server, or examples/server before b5300.
+	// ServerDir is the server's folder: tools/server, or examples/server before b5300.
 	ServerDir string `json:"server_dir"`
 	// Licences are the licence files at the tree's top, sorted.
 	Licences []string `json:"licences,omitempty"`
-	// Layout is into how many steps the tree can be taken apart, and LayoutWhy
-	// what it lacks for the best.
+	// Layout is the finest split into compile steps that the tree supports. LayoutWhy
+	// says what it lacks for a finer one.
 	Layout    Layout `json:"layout,omitempty"`
 	LayoutWhy string `json:"layout_why,omitempty"`
-	// UI is true where the tree's web UI can be built apart from its server.
+	// UI is true if the tree's web UI can be built apart from its server.
 	UI bool `json:"ui,omitempty"`
 	// UILock is the digest of the lock file of the web UI's packages.
 	UILock string `json:"ui_lock,omitempty"`
-	// UIInside is true where the server has its web UI ready among its sources.
+	// UIInside is true if the server's sources include a prebuilt web UI.
 	UIInside bool `json:"ui_inside,omitempty"`
-	// Options are the definitions of llama.cpp's own that the tree's CMake files know,
-	// and Backends those of ggml's that it has, sorted.
+	// Options are llama.cpp's and ggml's CMake options that the tree's CMake files declare.
+	// Backends are the ggml backends that the tree has. Both are sorted.
 	Options  []string `json:"options,omitempty"`
 	Backends []string `json:"backends,omitempty"`
 }
 
-// TreeFiles are the paths that ReadTree asks for.
+// TreeFiles are the paths that ReadTree reads.
 var TreeFiles = []string{
 	"CMakeLists.txt",
 	"ggml/CMakeLists.txt",
@@ -130,9 +128,8 @@ var (
 	versionPart = regexp.MustCompile(`(?m)^\s*set\s*\(\s*LLAMA_VERSION_(MAJOR|MINOR|PATCH)\s+([0-9]+)\s*\)`)
 )
 
-// ReadTree recognises llama.cpp by the contents of TreeFiles; a file that the
-// tree does not have is absent from the map. A tree that is something else is a
-// fault.Usage.
+// ReadTree reads a llama.cpp tree from the contents of TreeFiles. The map lacks files
+// that the tree does not have. Any other tree is a fault.Usage.
 func ReadTree(files map[string][]byte) (*Tree, error) {
 	var t Tree
 	top, ok := files["CMakeLists.txt"]
@@ -180,9 +177,9 @@ func noLlama(why string) error {
 
 var buildTag = regexp.MustCompile(`^b([0-9]{1,7})$`)
 
-// BuildNumber is llama.cpp's build number, which is the length of its history:
-// from the tag (b5000) or from a history that is at hand, else 0. A history of
-// one commit is a shallow or squashed one and says nothing.
+// BuildNumber is llama.cpp's build number, the length of its history: from the tag
+// (b5000) or from the known history, else 0. A history of one commit is shallow or
+// squashed and gives no number.
 func (f SourceFacts) BuildNumber() string {
 	if m := buildTag.FindStringSubmatch(f.Tag); m != nil {
 		return m[1]
@@ -193,7 +190,7 @@ func (f SourceFacts) BuildNumber() string {
 	return "0"
 }
 
-// Short is the commit as people write it, with -dirty where the tree differs.
+// Short is the abbreviated commit, with -dirty if the tree differs from it.
 func (f SourceFacts) Short() string {
 	s := f.Commit
 	if len(s) > 7 {
@@ -205,8 +202,8 @@ func (f SourceFacts) Short() string {
 	return s
 }
 
-// Version is the best name there is for the tree: its tag, else its own
-// version and commit, else the commit.
+// Version is the best available name of the tree: its tag, else its own version and
+// commit, else the commit.
 func (f SourceFacts) Version() string {
 	switch {
 	case f.Tag != "" && !f.Dirty:

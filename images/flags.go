@@ -7,26 +7,27 @@ import (
 	"strings"
 )
 
-// ownSettings are definitions that have a setting of their own, which the plan knows of.
+// ownSettings maps definitions to the settings that control them. Set directly, they would
+// contradict the plan.
 var ownSettings = map[string]string{
 	"CMAKE_CUDA_ARCHITECTURES": "`cuda-arch`",
 	"GGML_CUDA_ARCHITECTURES":  "`cuda-arch`",
 	"GGML_BACKEND_DL":          "`cpu` and `variant`",
 	"GGML_CPU_ALL_VARIANTS":    "`cpu=portable`",
 	"GGML_CPU_ARM_ARCH":        "`cpu=LEVEL`",
-	"LLAMA_BUILD_UI":           "`no-ui`, or nothing: the web UI is built in a step of its own",
-	"LLAMA_USE_PREBUILT_UI":    "`no-ui`, or nothing: the web UI is built in a step of its own, without a download",
+	"LLAMA_BUILD_UI":           "`no-ui`, or omit it: the web UI is built in a step of its own",
+	"LLAMA_USE_PREBUILT_UI":    "`no-ui`, or omit it: the web UI is built in a step of its own, without a download",
 	"LLAMA_BUILD_APP":          "`programs=llama`",
 }
 
-// cpuFeature are definitions that choose instructions one by one (ggml/CMakeLists.txt).
+// cpuFeature matches definitions that select single CPU instructions (ggml/CMakeLists.txt).
 var cpuFeature = regexp.MustCompile(`^GGML_(SSE42|AVX|AVX2|AVX_VNNI|AVX512|AVX512_[A-Z0-9]+|FMA|F16C|BMI2|AMX_[A-Z0-9]+|LASX|LSX|RVV|RV_[A-Z0-9]+|VXE|NNPA|XTHEADVECTOR|CPU_POWERPC_CPUTYPE)$`)
 
-// chooses are compiler options that choose a CPU, in the value of any definition.
+// chooses matches compiler options that select a CPU, in the value of any definition.
 var chooses = regexp.MustCompile(`(^|[\s;,"'=])-(march|mcpu|mtune|mavx|mavx2|mavx512|mfma|mf16c|mbmi|mbmi2|msse|mssse|mamx)[A-Za-z0-9.]*(=|[\s;,"'-]|$)`)
 
-// needs are definitions of ggml and llama.cpp that take something which no variant's
-// toolchain has, or which no image can be true with.
+// needs maps definitions of ggml and llama.cpp to what they need and no variant's
+// toolchain or image has.
 var needs = map[string]string{
 	"GGML_RPC":              "a backend that no variant has",
 	"GGML_BLAS":             "a BLAS library, which the toolchain does not have",
@@ -47,32 +48,31 @@ var needs = map[string]string{
 	"GGML_CPU_HBM":          "the memkind library, which the toolchain does not have",
 	"GGML_CPU_KLEIDIAI":     "a download during the compile, which has no network",
 	"GGML_ACCELERATE":       "macOS; the images are for Linux",
-	"GGML_STATIC":           "libraries inside the program, where backends are loaded from beside it",
-	"LLAMA_CURL":            "libcurl's headers, which the toolchain does not have: models are fetched and verified before the server starts",
+	"GGML_STATIC":           "static libraries, but the server loads its backends as shared libraries",
+	"LLAMA_CURL":            "libcurl's headers, which the toolchain does not have: llorch-bk downloads and verifies models before the server starts",
 	"LLAMA_LLGUIDANCE":      "Rust and a download during the compile, which has no network",
 	"LLAMA_SANITIZE_THREAD": "a sanitizer's library in the image",
 }
 
-// untrue says why a definition cannot be given: because the plan and the image's
-// labels would not be true with it, or because no build could carry it out. It is
-// empty for one that can.
+// untrue returns why a definition is refused: it would make the plan and the image's
+// labels untrue, or no build could honour it. It is empty for an allowed definition.
 func untrue(name, value string) string {
 	if use, ok := ownSettings[name]; ok {
-		return fmt.Sprintf("-D%s would make the plan and the image's labels untrue: use %s", name, use)
+		return fmt.Sprintf("-D%s would contradict the plan and the image's labels: use %s", name, use)
 	}
 	switch {
 	case name == "GGML_NATIVE" && !isOff(value):
-		return "-DGGML_NATIVE makes an image that nobody can name the CPU of: use `cpu=native`"
+		return "-DGGML_NATIVE would compile for a CPU that the image's label cannot name: use `cpu=native`"
 	case strings.EqualFold(value, "native"):
-		return fmt.Sprintf("-D%s=%s makes an image that nobody can name the machine of: use `cpu=native` or `cuda-arch=auto`", name, value)
+		return fmt.Sprintf("-D%s=%s would compile for a machine that the image's labels cannot name: use `cpu=native` or `cuda-arch=auto`", name, value)
 	case cpuFeature.MatchString(name):
-		return fmt.Sprintf("-D%s chooses instructions that the image's label does not name: use `cpu=LEVEL`", name)
+		return fmt.Sprintf("-D%s selects CPU instructions that the image's label does not name: use `cpu=LEVEL`", name)
 	case chooses.MatchString(value):
 		return fmt.Sprintf("-D%s=%s compiles for a CPU that the image's label does not name: use `cpu=LEVEL`", name, value)
 	case name == "BUILD_SHARED_LIBS" && isOff(value):
-		return "-DBUILD_SHARED_LIBS=OFF leaves no place for backends, which are loaded from beside the server: leave it out"
+		return "-DBUILD_SHARED_LIBS=OFF is impossible, because the server loads its backends as shared libraries: omit it"
 	case name == "GGML_CPU" && isOff(value):
-		return "-DGGML_CPU=OFF makes an image that runs nowhere: every variant has the CPU's backend"
+		return "-DGGML_CPU=OFF would make an image that cannot start: every variant needs the CPU backend"
 	}
 	if what, ok := needs[name]; ok && !isOff(value) {
 		return fmt.Sprintf("-D%s needs %s", name, what)
@@ -85,7 +85,7 @@ var (
 	backendLine = regexp.MustCompile(`(?m)^\s*ggml_add_backend\s*\(\s*([A-Za-z0-9_]+)\s*\)`)
 )
 
-// namesIn are the names that a pattern finds in CMake files, sorted.
+// namesIn are the names that a pattern matches in CMake files, sorted.
 func namesIn(files map[string][]byte, pattern *regexp.Regexp) []string {
 	var out []string
 	for name, text := range files {
@@ -100,8 +100,8 @@ func namesIn(files map[string][]byte, pattern *regexp.Regexp) []string {
 	return slices.Compact(out)
 }
 
-// checkFlags holds a user's definitions against the tree: a backend that the plan
-// does not compile is refused, and a name that the tree does not know is noted.
+// checkFlags compares a user's definitions with the tree. A backend that the plan does
+// not compile is an error; a name that the tree does not declare gets a note.
 func checkFlags(t *Tree, flags []string, backends []Backend) (notes []string, err error) {
 	if t == nil {
 		return nil, nil

@@ -13,43 +13,42 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// LockSchema is raised when a field of Lock changes its meaning.
+// LockSchema is the version of Lock's format. It is raised when a field changes its meaning.
 const LockSchema = 1
 
 // LockFile is the usual name of a lock.
 const LockFile = "llorch.lock"
 
-// LockJSONSchema describes a lock to other programs (JSON Schema, draft 2020-12).
+// LockJSONSchema describes a lock for other programs (JSON Schema, draft 2020-12).
 //
 //go:embed llorch.lock.schema.json
 var LockJSONSchema []byte
 
-// Lock is everything that an image is made of, by content: with it, the same image is
-// built next year, or the build says what can no longer be had. It is a file that
-// people read and compare, so its form is canonical.
+// Lock is everything that an image consists of, by content. With it, a later build makes
+// the same image, or reports what is no longer available. People read and compare the
+// file, so its form is canonical.
 type Lock struct {
 	Schema int `json:"schema"`
-	// Recipe identifies how this program builds: another number may give other bytes of
-	// the same inputs.
+	// Recipe identifies how this program builds. With another recipe, the same inputs may
+	// give other bytes.
 	Recipe  LockRecipe  `json:"recipe"`
 	Source  LockSource  `json:"source"`
 	Request LockRequest `json:"request"`
-	// Platforms are what differs from one platform to another, by its name.
+	// Platforms holds what differs between platforms, by platform name.
 	Platforms map[string]LockPlatform `json:"platforms"`
-	// Model is what the server is to serve; the zero value where the lock is of an image
-	// alone.
+	// Model is the model that the server serves; zero for a lock of an image alone.
 	Model LockModel `json:"model,omitzero"`
 }
 
-// LockModel is a model by its content. It is no part of the image.
+// LockModel is a model by content. It is not part of the image.
 type LockModel struct {
-	// Ref is what was asked for, and is asked again to move the model.
+	// Ref is the requested reference. Updating the model resolves it again.
 	Ref string `json:"ref"`
-	// Pinned is the ref that means these files alone.
+	// Pinned is the reference that means exactly these files.
 	Pinned string `json:"pinned"`
-	// Commit is the Hub's commit; empty for a model that is not of the Hub.
+	// Commit is the commit on the Hub; empty for a model from elsewhere.
 	Commit string `json:"commit,omitempty"`
-	// Files are all files of the model, the one that the server is given first.
+	// Files are all files of the model. The first is the one that the server is given.
 	Files []LockFileHash `json:"files"`
 }
 
@@ -60,7 +59,7 @@ type LockFileHash struct {
 	SHA256 string `json:"sha256"`
 }
 
-// LockRecipe is the part of this program in an image.
+// LockRecipe identifies the version of the build process.
 type LockRecipe struct {
 	Number int `json:"number"`
 	// Scripts is the digest of the scripts that run in the steps.
@@ -71,20 +70,20 @@ type LockRecipe struct {
 type LockSource struct {
 	Repository string `json:"repository"`
 	Ref        string `json:"ref,omitempty"`
-	// Commit is the full id, Tree that of its files in git.
+	// Commit is the full commit id, Tree git's id of its tree.
 	Commit string `json:"commit"`
 	Tree   string `json:"tree,omitempty"`
-	// Time is the commit's, and the time of everything in the image.
+	// Time is the commit's time. Everything in the image has this time.
 	Time time.Time `json:"time"`
-	// Tag and Depth are what the server's version is made of.
+	// Tag and Depth determine the server's version.
 	Tag   string `json:"tag,omitempty"`
 	Depth int    `json:"depth,omitempty"`
-	// UILock is the sha256 of the lock file of the web UI's packages, which pins them
-	// in turn; empty where the image has no UI of its own build.
+	// UILock is the sha256 of the web UI's package lock, which pins the UI's packages;
+	// empty if this build does not make a web UI.
 	UILock string `json:"ui_lock,omitempty"`
 }
 
-// LockRequest is what was asked for, as far as it makes the image's content.
+// LockRequest is the part of the request that determines the image's content.
 type LockRequest struct {
 	Variant  string   `json:"variant"`
 	CPU      string   `json:"cpu"`
@@ -95,23 +94,23 @@ type LockRequest struct {
 	NoUI     bool     `json:"no_ui,omitempty"`
 }
 
-// LockPlatform is what an image of one platform is made of beside its source.
+// LockPlatform is what one platform's image consists of, besides the source.
 type LockPlatform struct {
-	// Builder is the platform that the steps run on, where that is another one: its
-	// toolchain is of that platform, and the runtime packages are of the image's.
+	// Builder is the platform that the steps run on, if it is another one. The toolchain
+	// is for that platform, the runtime packages for the image's.
 	Builder string    `json:"builder,omitempty"`
 	Build   BaseFacts `json:"build_base"`
-	// Runtime is a base of the user's own to run on.
+	// Runtime is the runtime base that the user named.
 	Runtime     BaseFacts `json:"runtime_base,omitzero"`
 	Accelerator BaseFacts `json:"accelerator_base,omitzero"`
-	// Snapshots are archives that keep every release of the distribution's packages, as
-	// of when these were found.
+	// Snapshots are archives that keep every release of the distribution's packages, as of
+	// the time of the lock.
 	Snapshots []string `json:"snapshots,omitempty"`
-	// Packages are all that are added to the bases, with what they depend on.
+	// Packages are all packages that are added to the bases, with their dependencies.
 	Packages PackageSets `json:"packages"`
 }
 
-// PackageSets are the distribution's packages of a build, by what they are for.
+// PackageSets are the distribution packages of a build, by purpose.
 type PackageSets struct {
 	Toolchain   []Package `json:"toolchain"`
 	Accelerator []Package `json:"accelerator,omitempty"`
@@ -119,16 +118,16 @@ type PackageSets struct {
 	Runtime     []Package `json:"runtime,omitempty"`
 }
 
-// MakeLock makes a lock of a plan that has nothing pending, and of the packages that a
-// builder found for it.
+// MakeLock makes a lock from a plan without pending facts and from the packages that a
+// builder resolved for it.
 func MakeLock(r Request, f Facts, p Plan, sets PackageSets) (Lock, error) {
 	switch {
 	case len(p.Pending) > 0:
-		return Lock{}, fmt.Errorf("a plan that still waits for %s cannot be locked", strings.Join(p.Pending, ", "))
+		return Lock{}, fmt.Errorf("cannot lock a plan that has facts pending: %s", strings.Join(p.Pending, ", "))
 	case p.Source.Dirty || p.Source.Content != "":
-		return Lock{}, fault.New(fault.Usage, "a tree with changes cannot be locked", errors.New("nobody else has them"), "commit them, or lock a commit with `ref`")
+		return Lock{}, fault.New(fault.Usage, "cannot lock a tree with uncommitted changes", errors.New("other machines do not have them"), "commit the changes, or name a commit with `ref`")
 	case f.Source.Time.IsZero():
-		return Lock{}, fault.New(fault.Machine, "the source cannot be locked", errors.New("the commit's time is not known"), "")
+		return Lock{}, fault.New(fault.Machine, "cannot lock the source", errors.New("the commit's time is unknown"), "")
 	}
 	on := LockPlatform{Build: p.Build, Runtime: p.Runtime.Base, Packages: sets}
 	if p.Cross != nil {
@@ -152,18 +151,19 @@ func MakeLock(r Request, f Facts, p Plan, sets PackageSets) (Lock, error) {
 	}
 	if p.CUDA != nil {
 		l.Request.CUDA = p.CUDA.Version
-		// What "auto" and "all" stand for is another machine's or another program's matter.
+		// "auto" and "all" can mean other architectures on another machine or in another
+		// version of this program, so the lock has the architectures.
 		for _, arch := range p.CUDA.Archs {
 			l.Request.CUDAArch = append(l.Request.CUDAArch, strings.TrimSuffix(arch, "-real"))
 		}
 	}
 	if part, err := l.check(); err != nil {
-		return Lock{}, fault.New(fault.Usage, "this cannot be locked: "+part, err, "")
+		return Lock{}, fault.New(fault.Usage, "cannot lock this build: "+part, err, "")
 	}
 	return l, nil
 }
 
-// Encode writes a lock in its one form.
+// Encode writes a lock in its canonical form.
 func (l Lock) Encode() ([]byte, error) {
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
@@ -173,11 +173,11 @@ func (l Lock) Encode() ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// DecodeLock reads a lock. One that was edited out of its form, that has a field which
-// is not known, or a value that cannot be, is a fault.Usage that names the part.
+// DecodeLock reads a lock. A lock that is not in canonical form, or that has an unknown
+// field or an invalid value, is a fault.Usage that names the part.
 func DecodeLock(data []byte) (Lock, error) {
 	wrong := func(part string, err error) error {
-		return fault.New(fault.Usage, "the lock cannot be used: "+part, err, "write it anew: llorch-bk lock")
+		return fault.New(fault.Usage, "invalid lock: "+part, err, "write a new lock: llorch-bk lock")
 	}
 	var l Lock
 	var about struct {
@@ -185,12 +185,12 @@ func DecodeLock(data []byte) (Lock, error) {
 	}
 	var syntax *json.SyntaxError
 	if err := json.Unmarshal(data, &about); errors.As(err, &syntax) {
-		return l, wrong("it is no JSON", err)
+		return l, wrong("not JSON", err)
 	} else if err != nil {
 		return l, wrong("schema", err)
 	}
 	if about.Schema != LockSchema {
-		return l, wrong("schema", fmt.Errorf("it is %d, and this program reads %d", about.Schema, LockSchema))
+		return l, wrong("schema", fmt.Errorf("got version %d, want %d", about.Schema, LockSchema))
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
@@ -200,20 +200,20 @@ func DecodeLock(data []byte) (Lock, error) {
 	if part, err := l.check(); err != nil {
 		return l, wrong(part, err)
 	}
-	// Of two fields with one name the decoder takes the last, and it does not mind the
-	// case of letters: others may read something else.
+	// Of two fields with the same name the decoder takes the last, and it ignores case.
+	// Other readers may read something else.
 	var has, want bytes.Buffer
 	form, err := l.Encode()
 	if err := errors.Join(err, json.Compact(&has, data), json.Compact(&want, form)); err != nil {
 		return l, err
 	}
 	if !bytes.Equal(has.Bytes(), want.Bytes()) {
-		return l, wrong("its form", fmt.Errorf("it is other than llorch-bk writes it, at %q", differing(has.Bytes(), want.Bytes())))
+		return l, wrong("not in canonical form", fmt.Errorf("llorch-bk writes it differently at %q", differing(has.Bytes(), want.Bytes())))
 	}
 	return l, nil
 }
 
-// request is what a lock asks for on one of its platforms.
+// request is the request of a lock for one of its platforms.
 func (l Lock) request(platform string) Request {
 	p := l.Platforms[platform]
 	return Request{
@@ -223,12 +223,12 @@ func (l Lock) request(platform string) Request {
 	}
 }
 
-// Locked is the request and the facts that a lock stands for, on one platform. tags
-// name the image, which a lock does not. That this program builds otherwise than the one
-// that wrote the lock, or that the lock is not for the platform, is a fault.Usage.
+// Locked returns the request and the facts of a lock for one platform. tags name the
+// image; a lock has no tags. The error is a fault.Usage if this program builds differently
+// from the one that wrote the lock, or if the lock does not have the platform.
 func (l Lock) Locked(platform string, tags []string, scripts string) (Request, Facts, error) {
 	differs := func(part, has, want string) error {
-		return fault.New(fault.Usage, "the lock cannot be kept to: "+part, fmt.Errorf("it says %s, and this is %s", want, has), "write it anew with llorch-bk lock, or take the program that wrote it")
+		return fault.New(fault.Usage, "cannot build from the lock: "+part, fmt.Errorf("the lock has %s, this program %s", want, has), "write a new lock with llorch-bk lock, or use the version of llorch-bk that wrote this one")
 	}
 	if l.Recipe.Number != recipeVersion {
 		return Request{}, Facts{}, differs("recipe.number", fmt.Sprint(recipeVersion), fmt.Sprint(l.Recipe.Number))
@@ -238,7 +238,7 @@ func (l Lock) Locked(platform string, tags []string, scripts string) (Request, F
 	}
 	p, ok := l.Platforms[platform]
 	if !ok {
-		return Request{}, Facts{}, fault.New(fault.Usage, "the lock cannot be kept to: platforms", fmt.Errorf("it has no %s", platform), "lock that one too: llorch-bk lock `platform="+platform+"`")
+		return Request{}, Facts{}, fault.New(fault.Usage, "the lock is not for this platform", fmt.Errorf("it has no %s", platform), "add the platform: llorch-bk lock `platform="+platform+"`")
 	}
 	r := l.request(platform)
 	r.Tags = tags
@@ -253,17 +253,18 @@ func (l Lock) Locked(platform string, tags []string, scripts string) (Request, F
 	return r, f, nil
 }
 
-// Asks is the request that a lock stands for on one platform, which it must have.
+// Asks is the request of a lock for one platform, with the ref instead of the commit. The
+// lock must have the platform.
 func (l Lock) Asks(platform string) Request {
 	r := l.request(platform)
 	r.Ref = l.Source.Ref
 	return r
 }
 
-// Recipe is the part of this program in an image, with these scripts.
+// Recipe identifies this program's build process with these scripts.
 func Recipe(scripts string) LockRecipe { return LockRecipe{Number: recipeVersion, Scripts: scripts} }
 
-// Bases are what a platform's image is made on, by digest, with their parts in the lock.
+// Bases maps the digests of a platform's base images to their fields in the lock.
 func (l Lock) Bases(platform string) map[string]string {
 	p := l.Platforms[platform]
 	out := map[string]string{}

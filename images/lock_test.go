@@ -183,14 +183,14 @@ func TestMakeLockRefuses(t *testing.T) {
 		class fault.Class
 		why   string
 	}{
-		"a tree that nobody has read": {func(f *images.Facts) { f.Source.Tree = nil }, sets(), fault.Unexpected, "waits for source.tree"},
+		"a tree that nobody has read": {func(f *images.Facts) { f.Source.Tree = nil }, sets(), fault.Unexpected, "pending: source.tree"},
 		"two facts to look up":        {func(f *images.Facts) { f.Source.Commit, f.Build = "", images.BaseFacts{} }, sets(), fault.Unexpected, "source.commit, build_base.digest"},
-		"changes":                     {func(f *images.Facts) { f.Source.Dirty, f.Source.Content = true, sha("8") }, sets(), fault.Usage, "nobody else has them"},
-		"a folder of a larger tree":   {func(f *images.Facts) { f.Source.Content = sha("8") }, sets(), fault.Usage, "nobody else has them"},
-		"no time":                     {func(f *images.Facts) { f.Source.Time = time.Time{} }, sets(), fault.Machine, "the commit's time is not known"},
+		"changes":                     {func(f *images.Facts) { f.Source.Dirty, f.Source.Content = true, sha("8") }, sets(), fault.Usage, "other machines do not have them"},
+		"a folder of a larger tree":   {func(f *images.Facts) { f.Source.Content = sha("8") }, sets(), fault.Usage, "other machines do not have them"},
+		"no time":                     {func(f *images.Facts) { f.Source.Time = time.Time{} }, sets(), fault.Machine, "the commit's time is unknown"},
 		"a base of one engine":        {func(f *images.Facts) { f.Build.Digest, f.Build.ID = "", sha("9") }, sets(), fault.Usage, "platforms.linux/amd64.build_base"},
 		"scripts that nobody knows":   {func(f *images.Facts) { f.Scripts = "" }, sets(), fault.Usage, "recipe.scripts"},
-		"a package in two versions":   {nil, twice, fault.Usage, "packages.toolchain: cmake is there twice"},
+		"a package in two versions":   {nil, twice, fault.Usage, "packages.toolchain: duplicate cmake"},
 		"no toolchain":                {nil, none, fault.Usage, "packages.toolchain"},
 		"an image of nothing":         {nil, rootless, fault.Usage, "packages.runtime"},
 		"packages that are not found": {nil, images.PackageSets{Toolchain: []images.Package{{Name: "cmake"}}, Runtime: sets().Runtime}, fault.Usage, "packages.toolchain: cmake"},
@@ -347,9 +347,9 @@ func TestDifferences(t *testing.T) {
 		"the time":    {func(l *images.Lock) { l.Source.Time = l.Source.Time.Add(time.Hour) }, []string{"source.time: 2026-10-01T10:00:00Z → 2026-10-01T11:00:00Z"}},
 		"less of the source": {func(l *images.Lock) {
 			l.Source.Ref, l.Source.Tree = "", ""
-		}, []string{"source.ref: v0.5.0 is gone", "source.tree: " + tree + " is gone"}},
+		}, []string{"source.ref: removed v0.5.0", "source.tree: removed " + tree}},
 		"the depth":    {func(l *images.Lock) { l.Source.Depth = 9001 }, []string{"source.depth: 9000 → 9001"}},
-		"the UI":       {func(l *images.Lock) { l.Request.NoUI = true }, []string{"request.no_ui: true is new"}},
+		"the UI":       {func(l *images.Lock) { l.Request.NoUI = true }, []string{"request.no_ui: added true"}},
 		"a flag":       {func(l *images.Lock) { l.Request.CMake = []string{"-DGGML_LTO=ON", "-DX=Y"} }, []string{"request.cmake_flags: -DGGML_LTO=ON → -DGGML_LTO=ON -DX=Y"}},
 		"the programs": {func(l *images.Lock) { l.Request.Programs = []string{"llama-bench llama-cli"} }, []string{`request.programs: llama-bench llama-cli → "llama-bench llama-cli"`}},
 		"a base":       {onPlatform(func(p *images.LockPlatform) { p.Build.Digest = sha("c") }), []string{at + "build_base.digest: " + sha("b") + " → " + sha("c")}},
@@ -357,8 +357,8 @@ func TestDifferences(t *testing.T) {
 			at + "runtime_base.ref: docker.io/library/debian:trixie-slim → docker.io/me/run:1",
 		}},
 		"no accelerator": {onPlatform(func(p *images.LockPlatform) { p.Accelerator.Env, p.Packages.Accelerator = nil, nil }), []string{
-			at + "accelerator_base.env: PATH=/usr/local/cuda/bin:/usr/bin:/bin is gone",
-			at + "packages.accelerator.cmake: 3.28.3-1 " + strings.Repeat("3", 64) + " is gone",
+			at + "accelerator_base.env: removed PATH=/usr/local/cuda/bin:/usr/bin:/bin",
+			at + "packages.accelerator.cmake: removed 3.28.3-1 " + strings.Repeat("3", 64),
 		}},
 		"a package":            {inPackage(func(p *images.Package) { p.Version, p.SHA256 = "4", hex64 }), []string{at + "packages.toolchain.cmake: 3.31.6-2 " + hex64 + " → 4 " + hex64}},
 		"a package made again": {inPackage(func(p *images.Package) { p.SHA256 = strings.Repeat("f", 64) }), []string{at + "packages.toolchain.cmake: 3.31.6-2 " + hex64 + " → 3.31.6-2 " + strings.Repeat("f", 64)}},
@@ -367,13 +367,13 @@ func TestDifferences(t *testing.T) {
 		"a new package": {onPlatform(func(p *images.LockPlatform) {
 			p.Packages.Toolchain = append(p.Packages.Toolchain, deb("ninja-build", "1", "8"))
 		}), []string{
-			at + "packages.toolchain.ninja-build: 1 " + strings.Repeat("8", 64) + " is new",
+			at + "packages.toolchain.ninja-build: added 1 " + strings.Repeat("8", 64),
 		}},
 		"a package in another set": {onPlatform(func(p *images.LockPlatform) {
 			p.Packages.Toolchain, p.Packages.UI = p.Packages.Toolchain[1:], []images.Package{pkg, p.Packages.UI[0]}
 		}), []string{
-			at + "packages.toolchain.cmake: 3.31.6-2 " + hex64 + " is gone",
-			at + "packages.ui.cmake: 3.31.6-2 " + hex64 + " is new",
+			at + "packages.toolchain.cmake: removed 3.31.6-2 " + hex64,
+			at + "packages.ui.cmake: added 3.31.6-2 " + hex64,
 		}},
 		"archives": {onPlatform(func(p *images.LockPlatform) { p.Snapshots = p.Snapshots[:1] }), []string{
 			at + "snapshots: https://snapshot.debian.org/archive/debian/20261001T100000Z https://snapshot.debian.org/archive/debian-security/20261001T100000Z → https://snapshot.debian.org/archive/debian/20261001T100000Z",

@@ -9,25 +9,25 @@ import (
 	"time"
 )
 
-// Difference is a part of one lock that another has otherwise.
+// Difference is a field that two locks have with different values.
 type Difference struct {
-	// Part is a path of the lock's fields, as platforms.linux/amd64.packages.toolchain.cmake.
+	// Part is the path of the field, such as platforms.linux/amd64.packages.toolchain.cmake.
 	Part string
-	// Old and New are its values; empty where it is not there.
+	// Old and New are its values; empty if a lock does not have the field.
 	Old, New string
 }
 
 func (d Difference) String() string {
 	switch {
 	case d.Old == "":
-		return d.Part + ": " + d.New + " is new"
+		return d.Part + ": added " + d.New
 	case d.New == "":
-		return d.Part + ": " + d.Old + " is gone"
+		return d.Part + ": removed " + d.Old
 	}
 	return d.Part + ": " + d.Old + " → " + d.New
 }
 
-// Differences are what two locks do not have in common, by part.
+// Differences lists the fields in which two locks differ, sorted by path.
 func (l Lock) Differences(other Lock) []Difference {
 	old, changed := l.flat(), other.flat()
 	var out []Difference
@@ -45,7 +45,8 @@ func (l Lock) Differences(other Lock) []Difference {
 	return out
 }
 
-// words are strings in one, so that others are not the same.
+// words joins strings with spaces and quotes those that are empty or have spaces, so that
+// different lists never look the same.
 func words(all []string) string {
 	out := make([]string, len(all))
 	for i, s := range all {
@@ -56,8 +57,8 @@ func words(all []string) string {
 	return strings.Join(out, " ")
 }
 
-// flat is every value of a lock by its path. A package is one value: its version and
-// its hash, wherever an archive has it.
+// flat maps each field's path to its value. A package is one value: its version and its
+// hash, but not its place in an archive.
 func (l Lock) flat() map[string]string {
 	out := map[string]string{}
 	var walk func(at string, v reflect.Value)

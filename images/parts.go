@@ -7,84 +7,82 @@ import (
 	"strings"
 )
 
-// Layout says into how many steps a tree can be taken apart.
+// Layout says into how many compile steps a tree can be split.
 type Layout string
 
-// The layouts, from the one that reuses most.
+// The layouts, from the one with the most reuse of cached steps to the least.
 const (
 	// LayoutParts: ggml's core, each backend, llama, common, mtmd and the server
-	// are compiled apart, as the trees of 2026 allow.
+	// are compiled separately. Trees of 2026 allow this.
 	LayoutParts Layout = "parts"
-	// LayoutGGML: ggml's core and its backends are compiled apart from the rest.
+	// LayoutGGML: ggml's core and its backends are compiled separately from the rest.
 	LayoutGGML Layout = "ggml"
-	// LayoutWhole: one step compiles it all.
+	// LayoutWhole: one step compiles everything.
 	LayoutWhole Layout = "whole"
 )
 
-// LendMissing stands for every target that a part has no sources of.
+// LendMissing in Part.Lent stands for every target whose sources the part does not have.
 const LendMissing = "*"
 
-// Part is one step of the compile: some targets of a tree, and the files that
-// they are made of. A part is compiled again when those files change, or what
-// its needs gave, and not otherwise. What it compiles is configured by the
-// tree's own CMake files.
+// Part is one step of the compile: some targets of a tree and the files that they are
+// made from. A part is compiled again only if those files or the results of its Needs
+// change. The tree's own CMake files configure it.
 type Part struct {
 	Name string `json:"name"`
-	// Files are what the part gets to see of the tree: paths and shell patterns
-	// from its top; none means all of it. An exclamation mark before one takes it out
-	// again, and a tilde before a folder takes it without the sources in it.
+	// Files are the part's files of the tree: paths and shell patterns from the tree's
+	// top; none means the whole tree. "!" before a pattern excludes files. "~" before a
+	// folder takes it without its source files.
 	Files []string `json:"files,omitempty"`
-	// Flags are CMake definitions beside those of all parts.
+	// Flags are CMake definitions in addition to PlanCMake.Flags.
 	Flags []string `json:"flags,omitempty"`
-	// Targets are the CMake targets to build; none means the project's default.
+	// Targets are the CMake targets to build; none means the default target.
 	Targets []string `json:"targets,omitempty"`
-	// Lent are targets that this part's own link against and that it does not
-	// compile: of these the part sees CMake's description and no sources.
-	// LendMissing stands for all that have none. One that a part in Needs has
-	// built takes that part's library; another is a library with nothing
-	// inside, which is all that linking a shared library takes.
+	// Lent are targets that the part links against but does not compile. The part has
+	// their CMake description and not their sources. LendMissing stands for all targets
+	// without sources. If a part in Needs built the target, its library is linked;
+	// otherwise an empty library, which suffices for linking a shared library.
 	Lent []string `json:"lent,omitempty"`
-	// Needs are the parts whose results this one links against.
+	// Needs are the parts whose results this part links against.
 	Needs []string `json:"needs,omitempty"`
-	// Objects are sources, by patterns of the end of their path, whose objects are
-	// all that the part gives: another part, which needs this one and has no
-	// sources, links them. An exclamation mark before a path excludes it.
+	// Objects are sources, as patterns for the end of their path. If it is set, their
+	// objects are the part's only result. Another part, which lists this one in Needs and
+	// has no sources of its own, links them. "!" before a pattern excludes sources.
 	Objects []string `json:"objects,omitempty"`
-	// Accelerated is true for a part that is compiled in the accelerator's toolchain.
+	// Accelerated is true if the part is compiled in the accelerator's toolchain.
 	Accelerated bool `json:"accelerated,omitempty"`
-	// Link is true for the part whose executable is the server.
+	// Link is true for the part that links the server.
 	Link bool `json:"link,omitempty"`
-	// Programs are the executables that the part gives, or AllPrograms alone.
+	// Programs are the executables that the part builds, or only AllPrograms.
 	Programs []string `json:"programs,omitempty"`
 }
 
-// Backend is a backend of ggml with a folder of its own.
+// Backend is a ggml backend in a folder of its own.
 type Backend struct {
-	// Name is its part's name, and the name of its folder below ggml/src.
+	// Name is the name of its part and of its folder below ggml/src.
 	Name string
-	// Flag is the CMake option that compiles it.
+	// Flag is the CMake option that enables it.
 	Flag string
 }
 
-// CPUBackend is what every image has.
+// CPUBackend is the backend that every image has.
 var CPUBackend = Backend{Name: "ggml-cpu", Flag: "GGML_CPU"}
 
-// The files that every part sees which configures ggml, or the whole project.
+// The files of every part that configures ggml, or the whole project.
 var (
 	ggmlCMake = []string{"ggml/CMakeLists.txt", "ggml/cmake", "ggml/include", "ggml/src/CMakeLists.txt", "ggml/src/*.in"}
 	topCMake  = slices.Concat([]string{"CMakeLists.txt", "LICENSE", "cmake", "include", "vendor"}, ggmlCMake)
 	llamaAPI  = []string{"~src"}
 )
 
-// ggmlTargets are what everything links against.
+// ggmlTargets are the targets that everything links against.
 var ggmlTargets = []string{"ggml-base", "ggml"}
 
-// cpuOps are the operators of the CPU backend: half of the work that compiling
-// all of its variants is, and the half that changes apart from the other.
+// cpuOps are the operators of the CPU backend. They are half of the work of compiling its
+// variants, and they change independently of the other half.
 var cpuOps = []string{"ggml-cpu/ops.cpp", "ggml-cpu/unary-ops.cpp", "ggml-cpu/binary-ops.cpp", "ggml-cpu/vec.cpp"}
 
-// halves are two parts that compile the objects of the CPU backend, whose part is
-// left to link them. A tree that keeps its operators elsewhere has an empty half.
+// halves returns two parts that compile the objects of the CPU backend; the backend's own
+// part then only links them. In a tree with its operators elsewhere, one half is empty.
 func halves(part *Part) []Part {
 	const dir = "ggml/src/ggml-cpu/"
 	cmake := slices.Concat(ggmlCMake, []string{dir + "CMakeLists.txt", dir + "cmake"})
@@ -100,17 +98,17 @@ func halves(part *Part) []Part {
 	return []Part{ops, rest}
 }
 
-// makeParts takes a tree apart. backendFlags are what only one backend has to
-// know, build what names the build, dev says whether it is a release, and programs are
-// those beside the server, which a tree in parts has none of.
+// makeParts splits a tree into parts. backendFlags are definitions for single backends,
+// build has the commit, dev says whether the tree is a release, and programs are the ones
+// besides the server, which need LayoutGGML or LayoutWhole.
 func makeParts(layout Layout, backends []Backend, backendFlags map[string][]string, build []string, dev string, programs []string) []Part {
-	// The program named llama is one that later trees build only when they are told to.
+	// Later trees build the program named llama only on request.
 	app := "-DLLAMA_BUILD_APP=" + onOff(slices.Contains(programs, "llama") || slices.Contains(programs, AllPrograms))
 	build = append(slices.Clone(build), app)
 	given := append([]string{target}, programs...)
 	targets := slices.Clone(given)
 	for i, t := range targets {
-		// The library has the target of that name (app/CMakeLists.txt).
+		// In CMake, the library has the name llama (app/CMakeLists.txt).
 		if t == "llama" {
 			targets[i] = "llama-app"
 		}
@@ -128,13 +126,13 @@ func makeParts(layout Layout, backends []Backend, backendFlags map[string][]stri
 	none := []string{"-D" + CPUBackend.Flag + "=OFF"}
 	parts := []Part{{
 		Name: "ggml", Targets: ggmlTargets, Flags: none,
-		// ggml's quantisation looks into the CPU backend's headers.
+		// ggml's quantisation code includes headers of the CPU backend.
 		Files: slices.Concat(ggmlCMake, []string{"ggml/src", "!ggml/src/ggml-*/", "ggml/src/ggml-cpu/*.h"}),
 	}}
 	for _, b := range backends {
-		// Of ggml's backends, the CPU's is the one that is on unless it is switched off:
-		// a part that is not the accelerator's is told nothing of it, and so is the same
-		// in an image without.
+		// The CPU backend is the only one that is on by default. Other parts switch it off.
+		// No part has flags of an accelerator that it does not compile, so that its key is
+		// the same in an image without one.
 		flags := []string{"-D" + b.Flag + "=ON"}
 		if b != CPUBackend {
 			flags = append(flags, none...)
@@ -151,12 +149,12 @@ func makeParts(layout Layout, backends []Backend, backendFlags map[string][]stri
 	if layout == LayoutGGML {
 		return append(parts, Part{
 			Name: target, Targets: targets, Programs: given, Flags: slices.Concat(none, build, []string{dev}), Lent: ggmlTargets, Needs: []string{"ggml"}, Link: true,
-			// All but ggml's sources, and what is never compiled.
+			// Everything except ggml's sources and files that are never compiled.
 			Files: slices.Concat([]string{"*", "!ggml", "!ci", "!docs", "!gguf-py", "!media", "!models", "!tests", "!*.md"}, topCMake),
 		})
 	}
-	// Nothing but the last part may know the commit, or each would be another
-	// one with every commit.
+	// Only the last part may know the commit. Otherwise every commit would change the
+	// keys of all parts.
 	nameless := slices.Concat(none, []string{"-DLLAMA_BUILD_APP=OFF", "-DLLAMA_BUILD_COMMIT=unknown", "-DLLAMA_BUILD_NUMBER=0"})
 	return append(parts,
 		Part{
@@ -165,8 +163,8 @@ func makeParts(layout Layout, backends []Backend, backendFlags map[string][]stri
 			Files: slices.Concat(topCMake, []string{"src"}),
 		},
 		Part{
-			// What names the build is left out of this library: the server's part has
-			// the true one.
+			// This library gets a placeholder for the build's name; the server's part has
+			// the real one.
 			Name: "common", Targets: []string{"llama-common"}, Lent: slices.Concat(ggmlTargets, []string{"llama", "llama-common-base"}),
 			Flags: slices.Concat(nameless, []string{"-DLLAMA_BUILD_TOOLS=OFF"}),
 			Files: slices.Concat(topCMake, llamaAPI, []string{"common"}),
@@ -197,8 +195,8 @@ var (
 	hasMTMD   = regexp.MustCompile(`\bLLAMA_BUILD_MTMD\b`)
 )
 
-// layoutOf looks at a tree's CMake files for what taking it apart relies on,
-// and says in words what is missing for the best layout.
+// layoutOf finds the finest layout for a tree in its CMake files, and says what is missing
+// for a finer one.
 func layoutOf(files map[string][]byte) (Layout, string) {
 	lacks := func(name string, mark *regexp.Regexp) string {
 		switch text, ok := files[name]; {

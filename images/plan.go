@@ -10,66 +10,66 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// Places inside an image and names that both sides of a plan agree on.
+// Paths inside an image, and other constants that the graph and the plan share.
 const (
-	// AppDir holds the server and its libraries; ggml loads its backends from
-	// the folder of the executable.
+	// AppDir has the server and its libraries. ggml loads its backends from the folder of
+	// the executable.
 	AppDir = "/app"
 	// Server is the server's path in the image.
 	Server = AppDir + "/llama-server"
 	// Probe is the static health probe's path in the image.
 	Probe = AppDir + "/llorch-probe"
-	// Port is what the server listens on inside its container.
+	// Port is the port that the server listens on inside its container.
 	Port = 8080
-	// User runs the server: numeric, so that Kubernetes' runAsNonRoot can check it.
+	// User is the user that runs the server. It is numeric so that Kubernetes' runAsNonRoot
+	// can check it.
 	User = "65532:65532"
 	// target is the CMake target of the server.
 	target = "llama-server"
 )
 
-// PlanSchema is raised when a field of Plan changes its meaning.
+// PlanSchema is the version of Plan's format. It is raised when a field changes its meaning.
 const PlanSchema = 2
 
-// Plan is everything that an image is made of. It can be printed, hashed and
-// compared; building it makes no further decision.
+// Plan is everything that an image consists of. It can be printed, hashed and compared.
+// Building it makes no further decisions.
 type Plan struct {
 	Schema   int    `json:"schema"`
 	Variant  string `json:"variant"`
 	Platform string `json:"platform"`
-	// Cross is how the image is compiled on another platform than its own; nil for one
-	// that compiles for itself.
+	// Cross says how the image is compiled on another platform; nil if it is compiled on
+	// its own.
 	Cross  *PlanCross `json:"cross,omitempty"`
 	Source PlanSource `json:"source"`
 	Build  BaseFacts  `json:"build_base"`
-	// Packages are what compiling takes on the build base.
+	// Packages are installed on the build base for compiling.
 	Packages []Package   `json:"packages"`
 	Runtime  PlanRuntime `json:"runtime"`
 	CPU      PlanCPU     `json:"cpu"`
-	// Accelerator is the backend for GPUs; nil for none.
+	// Accelerator is the GPU backend; nil for none.
 	Accelerator *PlanAccelerator `json:"accelerator,omitempty"`
 	CUDA        *PlanCUDA        `json:"cuda,omitempty"`
 	// Snapshots are archives that keep every release of the distribution's packages.
 	Snapshots []string  `json:"snapshots,omitempty"`
 	CMake     PlanCMake `json:"cmake"`
-	// Parts are the steps of the compile, in an order in which each comes after
-	// what it needs; the last one links the server.
+	// Parts are the steps of the compile. Each comes after the steps that it needs; the
+	// last one links the server.
 	Parts []Part `json:"parts"`
-	// UI is the server's web UI; nil for none, and UIWhy says why.
+	// UI says how the web UI is built; nil if it is not, for the reason in UIWhy.
 	UI    *PlanUI     `json:"ui,omitempty"`
 	UIWhy string      `json:"ui_why,omitempty"`
 	Image ImageConfig `json:"image"`
 	// Scripts is Facts.Scripts.
 	Scripts string `json:"scripts,omitempty"`
-	// Recipe is the digest of everything that makes the image's content; empty
-	// while something is pending.
+	// Recipe is the digest of everything that determines the image's content; empty
+	// if a fact is pending.
 	Recipe string `json:"recipe_digest,omitempty"`
-	// Fit is the digest of what was asked and of the commit, but not of the CPU
-	// level nor of a base's momentary digest: an image with the same Fit does
-	// the same job.
+	// Fit is the digest of the request and the commit, without the CPU level and the
+	// digests of bases. An image with the same Fit does the same job.
 	Fit string `json:"fit_digest,omitempty"`
-	// Pending are the facts that are still to be looked up.
+	// Pending are the facts that are not looked up yet.
 	Pending []string `json:"pending,omitempty"`
-	// Notes are for a person: what was asked for and will most likely do nothing.
+	// Notes tell a person which parts of the request most likely have no effect.
 	Notes []string `json:"notes,omitempty"`
 }
 
@@ -83,23 +83,23 @@ type PlanSource struct {
 	// Content is SourceFacts.Content.
 	Content string `json:"content,omitempty"`
 	Version string `json:"version,omitempty"`
-	// BuildNumber and Short are what the server says of itself in build_info.
+	// BuildNumber and Short are the server's build_info.
 	BuildNumber string   `json:"build_number"`
 	Short       string   `json:"short,omitempty"`
 	Licences    []string `json:"licences,omitempty"`
-	// Created is the commit's time as RFC 3339, empty where it is not known.
+	// Created is the commit's time as RFC 3339; empty if it is unknown.
 	Created string `json:"created,omitempty"`
-	// Layout is how far the tree is taken apart; LayoutWhy is why not all the way.
+	// Layout is how far the tree is split into steps; LayoutWhy says why not further.
 	Layout    Layout `json:"layout,omitempty"`
 	LayoutWhy string `json:"layout_why,omitempty"`
-	// serverDir is where the tree keeps its server, treeVersion what it calls itself.
+	// serverDir is the folder of the tree's server, treeVersion the version in its CMake files.
 	serverDir, treeVersion string
-	// uiInside says that the server has a web UI whatever is asked for.
+	// uiInside says that the server always includes a web UI.
 	uiInside bool
 }
 
-// Package is a package of a distribution. Name alone means whichever its archive has;
-// with the other fields it is that one, whatever the archive has now.
+// Package is a package of a distribution. With a name only, it is the version that the
+// archive has now; with the other fields it is exactly that version.
 type Package struct {
 	Name         string `json:"name"`
 	Version      string `json:"version,omitempty"`
@@ -107,48 +107,48 @@ type Package struct {
 	SHA256       string `json:"sha256,omitempty"`
 	// Size is in bytes.
 	Size int64 `json:"size,omitempty"`
-	// Path is where archives of the distribution have it, below their top.
+	// Path is the file's path below the top of an archive.
 	Path string `json:"path,omitempty"`
 }
 
-// Pinned says that packages are those ones and no others.
+// Pinned reports whether packages are exact versions.
 func Pinned(all []Package) bool { return len(all) > 0 && all[0].SHA256 != "" }
 
-// PlanCPU says what the image's CPU code is compiled for.
+// PlanCPU says which CPUs the image's code is compiled for.
 type PlanCPU struct {
 	// Level is CPUPortable or the name of a level, never CPUNative.
 	Level string `json:"level,omitempty"`
-	// RunsOn says in words which machines the image runs on.
+	// RunsOn describes the machines that the image runs on.
 	RunsOn string `json:"runs_on,omitempty"`
 }
 
-// PlanAccelerator is how the backend for GPUs is compiled, in a toolchain of its own.
+// PlanAccelerator says how the GPU backend is compiled, in its own toolchain.
 type PlanAccelerator struct {
-	// Part is the name of its part.
+	// Part is the name of its part in Plan.Parts.
 	Part string `json:"part"`
-	// Device begins ggml's names of its devices.
+	// Device is the prefix of ggml's names for its devices.
 	Device     string    `json:"device"`
 	Base       BaseFacts `json:"base"`
 	Components []string  `json:"components,omitempty"`
 	Packages   []Package `json:"packages"`
-	// Libraries are sonames that go from its toolchain into the image.
+	// Libraries are sonames that are copied from its toolchain into the image.
 	Libraries []string `json:"libraries,omitempty"`
-	// Driver are sonames that the host's driver brings.
+	// Driver are sonames that the host's driver provides.
 	Driver []string `json:"driver,omitempty"`
 }
 
-// PlanRuntime is the root that an image's own files are put on.
+// PlanRuntime is the image's root, on which the server's files are put.
 type PlanRuntime struct {
-	// Base is an image that the user named; without one, the root is made of the files
-	// of packages of the build base's distribution, and of nothing else.
+	// Base is a runtime base that the user named. Without one, the root consists of files
+	// from packages of the build base's distribution.
 	Base BaseFacts `json:"base,omitzero"`
-	// Packages come with what they depend on; on a base they are installed.
+	// Packages come with their dependencies. On a base they are installed.
 	Packages []Package `json:"packages,omitempty"`
-	// Files are packages of which some files are taken, and not what they depend on.
+	// Files are packages of which only some files are used, without dependencies.
 	Files []Package `json:"files,omitempty"`
 }
 
-// Made says that the root is made of packages' files.
+// Made reports whether the root consists of packages' files, without a base.
 func (r PlanRuntime) Made() bool { return len(r.Files) > 0 }
 
 // PlanCMake is the configuration of the compile.
@@ -156,13 +156,13 @@ type PlanCMake struct {
 	Generator string `json:"generator"`
 	// Flags are the definitions that all parts share.
 	Flags []string `json:"flags"`
-	// Rules are sources that are compiled otherwise than CMake says.
+	// Rules are sources that are compiled differently from CMake's configuration.
 	Rules []CompileRule `json:"rules,omitempty"`
-	// Libraries are sonames copied from the toolchain beside the server.
+	// Libraries are sonames that are copied from the toolchain beside the server.
 	Libraries []string `json:"libraries,omitempty"`
 }
 
-// ImageConfig is what the image says of itself.
+// ImageConfig is the image's configuration.
 type ImageConfig struct {
 	Tags       []string          `json:"tags,omitempty"`
 	User       string            `json:"user"`
@@ -173,9 +173,9 @@ type ImageConfig struct {
 	Labels     map[string]string `json:"labels"`
 }
 
-// MakePlan turns a request and facts into a plan. The request must be in the
-// form that Normalise gives. A fact that is missing leaves its part of the plan
-// open and is named in Pending; a fact that contradicts the request is a fault.
+// MakePlan makes a plan from a request and facts. The request must come from Normalise.
+// A missing fact leaves its part of the plan empty and is listed in Pending. A fact that
+// contradicts the request is a fault.
 func MakePlan(r Request, f Facts) (Plan, error) {
 	choice, err := Choose(r, f)
 	if err != nil {
@@ -251,13 +251,13 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	}
 	notes, err := checkFlags(f.Source.Tree, r.CMakeFlags, v.backends())
 	if err != nil {
-		return Plan{}, fault.New(fault.Usage, "this cannot be built as asked", err, "see llorch-bk help build")
+		return Plan{}, fault.New(fault.Usage, "cannot build this request", err, "see llorch-bk help build")
 	}
-	// The server's part knows what the server takes, and nothing of other programs.
+	// LayoutParts gives the server's part only the server's files.
 	if len(r.Programs) > 0 && p.Source.Layout == LayoutParts {
-		p.Source.Layout, p.Source.LayoutWhy = LayoutGGML, "more programs than the server are asked for"
+		p.Source.Layout, p.Source.LayoutWhy = LayoutGGML, "it also builds other programs than the server"
 	}
-	// What only the backend for GPUs reads must not make everything else another thing.
+	// Flags that only the GPU backend reads must not change the keys of other parts.
 	own, shared := split(r.CMakeFlags, isAccelerators)
 	p.CMake = PlanCMake{Generator: "Ninja", Flags: mergeFlags(slices.Concat(baseFlags(p), cross.flags(r.Arch())), shared), Rules: compileRules(r.Arch(), r.CMakeFlags), Libraries: libraries}
 	backendFlags := map[string][]string{CPUBackend.Name: cpuFlags(p)}
@@ -274,7 +274,7 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 		p.Notes = append(p.Notes, cross.note(r.Platform))
 	}
 	if r.NoUI && p.Source.uiInside {
-		p.Notes = append(p.Notes, "`no-ui` does nothing here: this source's server has its web UI among its sources, and always compiles it in")
+		p.Notes = append(p.Notes, "`no-ui` has no effect: this source's server always includes its prebuilt web UI")
 	}
 	for i := range p.Parts {
 		p.Parts[i].Flags = overridden(p.Parts[i].Flags, shared)
@@ -308,8 +308,8 @@ func packages(names []string) []Package {
 	return out
 }
 
-// AcceleratorBase is the normalised name of the image that the backend for GPUs
-// is compiled on; empty where it is the one of everything else, or there is none.
+// AcceleratorBase is the normalised name of the image that the GPU backend is compiled on;
+// empty if that is the build base, or if there is no GPU backend.
 func AcceleratorBase(r Request, v Variant) string {
 	build, _ := BaseRefs(r, v)
 	if base := acceleratorBase(r, v); base != build {
@@ -331,9 +331,9 @@ func acceleratorBase(r Request, v Variant) string {
 	return build
 }
 
-// BaseRefs are the normalised names of the images that compiling and running
-// start from. A user's base is both, unless another is named to run on. Without
-// any, runtime is empty: the image's root is made of packages' files.
+// BaseRefs are the normalised names of the build base and the runtime base. A user's base
+// is both, unless the user names another runtime base. Without any, runtime is empty:
+// the image's root is made from packages.
 func BaseRefs(r Request, v Variant) (build, runtime string) {
 	return cmp.Or(r.Base, v.BuildBase), cmp.Or(r.RuntimeBase, r.Base)
 }
@@ -355,22 +355,21 @@ func planCPU(p *Plan, r Request, f Facts) error {
 	case "":
 		p.Pending = append(p.Pending, "cpu.level")
 	case CPUPortable:
-		p.CPU = PlanCPU{level, "any " + r.Arch() + " machine: the best of ggml's CPU backends is chosen when the server starts"}
+		p.CPU = PlanCPU{level, "any " + r.Arch() + " machine: the server chooses the best of ggml's CPU backends when it starts"}
 	default:
 		l, err := FindLevel(r.Arch(), level)
 		if err != nil {
-			return fault.New(fault.Usage, "there is no such CPU level", err, "see llorch-bk help build")
+			return fault.New(fault.Usage, "unknown CPU level", err, "see llorch-bk help build")
 		}
 		p.CPU = PlanCPU{l.Name, l.RunsOn}
 	}
 	return nil
 }
 
-// Repository is the name of images that were given no tag.
+// Repository is the image name if the user names no tag.
 const Repository = "llorch-bk"
 
-// defaultTag names an image by what it is: the version, the commit where the
-// version does not say it, the variant and the CPU level.
+// defaultTag names an image by its version (or commit), variant and CPU level.
 func defaultTag(p Plan) string {
 	version := p.Source.Version
 	if version == "" {
@@ -385,7 +384,7 @@ func defaultTag(p Plan) string {
 	}, strings.Join([]string{version, p.Variant, p.CPU.Level}, "-"))
 	named, err := reference.ParseNormalizedNamed(Repository + ":" + clean)
 	if err != nil {
-		// Only a version of absurd length gets here; the commit is always a valid tag.
+		// The version is too long for a tag; the commit never is.
 		return "docker.io/library/" + Repository + ":" + p.Source.Short
 	}
 	return named.String()

@@ -257,7 +257,7 @@ func TestPlanUI(t *testing.T) {
 	}{
 		"by default":           {nil, nil, ""},
 		"not wanted":           {func(r *images.Request) { r.NoUI = true }, nil, "`no-ui`"},
-		"a tree without":       {nil, func(f *images.Facts) { f.Source.Tree = &images.Tree{ServerDir: "tools/server"} }, "the source has none"},
+		"a tree without":       {nil, func(f *images.Facts) { f.Source.Tree = &images.Tree{ServerDir: "tools/server"} }, "the source has no web UI"},
 		"a tree not known yet": {nil, func(f *images.Facts) { f.Source.Tree = nil }, ""},
 	} {
 		p := plan(t, c.request, c.facts)
@@ -269,7 +269,7 @@ func TestPlanUI(t *testing.T) {
 	if p := plan(t, nil, inside); p.UI != nil || p.UIWhy != "" || p.Image.Labels[images.LabelUI] != images.UIInside || len(p.Notes) > 0 {
 		t.Errorf("a web UI among the sources: %v, %q, label %q, notes %q", p.UI, p.UIWhy, p.Image.Labels[images.LabelUI], p.Notes)
 	}
-	if p := plan(t, func(r *images.Request) { r.NoUI = true }, inside); len(p.Notes) != 1 || !strings.Contains(p.Notes[0], "`no-ui` does nothing") {
+	if p := plan(t, func(r *images.Request) { r.NoUI = true }, inside); len(p.Notes) != 1 || !strings.Contains(p.Notes[0], "`no-ui` has no effect") {
 		t.Errorf("a web UI that cannot be left out: %q", p.Notes)
 	}
 	with, without := plan(t, nil, nil), plan(t, func(r *images.Request) { r.NoUI = true }, nil)

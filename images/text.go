@@ -11,7 +11,7 @@ import (
 	"github.com/distribution/reference"
 )
 
-// WriteText prints a plan for a person, what is pending last.
+// WriteText prints a plan for a person, pending facts last.
 func (p Plan) WriteText(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
@@ -45,7 +45,7 @@ func (p Plan) WriteText(w io.Writer) error {
 	}
 	row("compiled on", "%s", p.Build.pinned())
 	if p.Runtime.Made() {
-		row("runs on", "nothing but files of %s", names(slices.Concat(p.Runtime.Packages, p.Runtime.Files)))
+		row("runs on", "files of %s", names(slices.Concat(p.Runtime.Packages, p.Runtime.Files)))
 	} else {
 		row("runs on", "%s", p.Runtime.Base.pinned())
 	}
@@ -82,13 +82,13 @@ func (p Plan) WriteText(w io.Writer) error {
 		row(name, "%s", part.text())
 	}
 	if p.Source.LayoutWhy != "" {
-		row("", "no more steps than these: %s", p.Source.LayoutWhy)
+		row("", "not split further: %s", p.Source.LayoutWhy)
 	}
 	switch {
 	case p.UI != nil:
 		row("web UI", "built from its own lock file")
 	case p.Source.uiInside:
-		row("web UI", "the source has it ready, and its server always serves it")
+		row("web UI", "prebuilt in the source; its server always includes it")
 	case p.UIWhy != "":
 		row("web UI", "none: %s", p.UIWhy)
 	}
@@ -114,12 +114,12 @@ func (p Plan) WriteText(w io.Writer) error {
 	return tw.Flush()
 }
 
-// text is a rule in one line.
+// text describes a rule in one line.
 func (r CompileRule) text() string {
-	return strings.TrimSpace(fmt.Sprintf("%s: %s %s", r.Sources, cmp.Or(r.Compiler, "as CMake says"), r.Flags))
+	return strings.TrimSpace(fmt.Sprintf("%s: %s %s", r.Sources, cmp.Or(r.Compiler, "CMake's default"), r.Flags))
 }
 
-// text is a part in one line: what it is called and told.
+// text describes a part in one line: its name and its flags.
 func (p Part) text() string {
 	return strings.Join(append([]string{p.Name}, p.Flags...), " ")
 }
@@ -142,7 +142,7 @@ func known(s string) string {
 func (b BaseFacts) pinned() string {
 	switch {
 	case b.Digest != "":
-		// A base that the user named by digest has it in its name already.
+		// A base that the user named by digest already has the digest in its name.
 		name, _, _ := strings.Cut(familiar(b.Ref), "@")
 		return name + "@" + b.Digest
 	case b.Ref != "":
@@ -151,7 +151,7 @@ func (b BaseFacts) pinned() string {
 	return known("")
 }
 
-// familiar is a normalised reference as people type it.
+// familiar shortens a normalised reference to the form that people type.
 func familiar(ref string) string {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {

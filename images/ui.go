@@ -2,43 +2,43 @@ package images
 
 import "regexp"
 
-// UIPart is the name of the folder that the web UI's sources are sorted into.
+// UIPart is the name of the folder into which the web UI's sources are sorted.
 const UIPart = "ui"
 
-// PlanUI is how the server's web UI is built: by the tree's own lock file, in a
-// step of its own.
+// PlanUI says how the server's web UI is built: from the tree's own lock file, in its own
+// step.
 type PlanUI struct {
-	// Packages are the distribution packages that building it takes.
+	// Packages are the distribution packages that building it requires.
 	Packages []Package `json:"packages"`
-	// Files are what the step gets to see of the tree.
+	// Files are the step's files of the tree.
 	Files []string `json:"files"`
-	// Dist is where the server's CMake files look for what the step gives.
+	// Dist is where the server's CMake files look for the result.
 	Dist string `json:"dist"`
 }
 
 // UILockFile pins the web UI's packages in a tree.
 const UILockFile = uiLock
 
-// uiLock and uiCMake are what a web UI that can be built apart consists of: its
-// packages, and a script of CMake's that takes a UI which was built before.
+// uiLock and uiCMake are the files that building a web UI apart requires: its package lock,
+// and a CMake script that accepts a UI that was built before.
 const (
 	uiLock  = "tools/ui/package-lock.json"
 	uiCMake = "scripts/ui-assets.cmake"
 )
 
-// uiAsset is the web UI that trees up to the spring of 2026 keep ready among their
-// server's sources, which compile it in whatever they are told.
+// uiAsset matches the prebuilt web UI among the server's sources, in trees up to spring
+// 2026. Their server always compiles it in.
 var uiAsset = regexp.MustCompile(`(?m)^\s*(?:set\s*\(\s*PUBLIC_ASSETS\s+)?index\.html\.gz\b`)
 
 var takesDist = regexp.MustCompile(`\bSRC_DIST_DIR\b`)
 
-// hasUI says whether a tree's web UI can be built apart from its server.
+// hasUI reports whether a tree's web UI can be built apart from its server.
 func hasUI(files map[string][]byte) bool {
 	_, locked := files[uiLock]
 	return locked && takesDist.Match(files[uiCMake])
 }
 
-// planUI decides about the web UI, and says why there is none.
+// planUI decides how the web UI is built, or says why there is none.
 func planUI(r Request, v Variant, t *Tree) (*PlanUI, string) {
 	switch {
 	case t != nil && t.UIInside:
@@ -48,7 +48,7 @@ func planUI(r Request, v Variant, t *Tree) (*PlanUI, string) {
 	case t == nil:
 		return nil, ""
 	case !t.UI:
-		return nil, "the source has none that can be built apart from its server"
+		return nil, "the source has no web UI that can be built apart from its server"
 	}
 	ui := &PlanUI{Files: []string{"tools/ui", "!tools/ui/tests", "!tools/ui/README.md"}, Dist: "tools/ui/dist"}
 	for _, name := range v.UIPackages {

@@ -10,8 +10,8 @@ import (
 	bkllb "github.com/moby/buildkit/client/llb"
 )
 
-// checks look at an image as whoever runs it will find it. A builder that cannot run its
-// programs does not try the server, and the note says so.
+// checks are steps that test the finished image. If the builder cannot run the image's
+// programs, the server is not started and a note says so.
 func (b builder) checks(toolchain, image bkllb.State) (checks []bkllb.State, notes []string) {
 	var driver []string
 	if a := b.plan.Accelerator; a != nil {
@@ -24,23 +24,23 @@ func (b builder) checks(toolchain, image bkllb.State) (checks []bkllb.State, not
 		b.tools(),
 		bkllb.AddMount("/image", image, bkllb.Readonly),
 		bkllb.Network(bkllb.NetModeNone),
-		b.named(StepCheck, "", b.titled("[check] every library that is needed is in the image")),
+		b.named(StepCheck, "", b.titled("[check] the image has every library that it needs")),
 	).AddMount("/out", bkllb.Scratch().Platform(b.platform))
 	if !b.runs() {
-		return []bkllb.State{whole}, []string{fmt.Sprintf("the server's start was not checked, since the builder cannot run %s", b.plan.Platform)}
+		return []bkllb.State{whole}, []string{fmt.Sprintf("the server's start was not checked, because the builder cannot run %s", b.plan.Platform)}
 	}
 	starts := image.Run(
 		bkllb.Args([]string{"/llorch/starts", b.plan.CPU.Level, images.Server}),
-		bkllb.AddMount("/llorch", b.static(toolchain, script{"starts.c", startsSource}, "/starts", "[check] compile what starts the server"), bkllb.Readonly),
+		bkllb.AddMount("/llorch", b.static(toolchain, script{"starts.c", startsSource}, "/starts", "[check] compile the program that starts the server"), bkllb.Readonly),
 		bkllb.Network(bkllb.NetModeNone),
 		b.named(StepCheck, "", b.titled("[check] the server starts in the image")),
 	).Root()
 	return []bkllb.State{whole, starts}, nil
 }
 
-// root is what the image's own files are put on, with the layers that it is made of
-// beyond a base. Packages whose files it is made of are of the build base's
-// distribution, so that what is compiled there finds its libraries.
+// root is the state on which the image's own files are put, and the names of its layers
+// above a base. A root made from packages uses those of the build base's distribution, so
+// that programs compiled there find their libraries.
 func (b builder) root() (bkllb.State, []string) {
 	r := b.plan.Runtime
 	switch {
@@ -51,7 +51,7 @@ func (b builder) root() (bkllb.State, []string) {
 	}
 	args, alone := packageNames(r.Packages), packageNames(r.Files)
 	if images.Pinned(r.Packages) {
-		args, alone = nil, nil // The step takes what is there.
+		args, alone = nil, nil // The step takes every package in its folder.
 	}
 	opts := append([]bkllb.RunOption{
 		bkllb.Args(append([]string{"sh", "/llorch/runtime.sh"}, args...)),
@@ -63,13 +63,13 @@ func (b builder) root() (bkllb.State, []string) {
 	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform)), []string{"runtime"}
 }
 
-// probe is the static health probe. It depends on nothing of llama.cpp, so it is
-// compiled once per toolchain.
+// probe is the static health probe. It does not depend on llama.cpp, so it is compiled
+// once per toolchain.
 func (b builder) probe(toolchain bkllb.State) bkllb.State {
 	return b.static(toolchain, script{"probe.c", probeSource}, "/image"+images.Probe, "[probe] compile the health probe")
 }
 
-// static is a program of ours that needs nothing of where it runs.
+// static compiles a program of ours that needs no files at run time.
 func (b builder) static(toolchain bkllb.State, source script, out, title string) bkllb.State {
 	run := toolchain.Run(
 		bkllb.Args([]string{"sh", "/llorch/static.sh", "/llorch/" + source.name, "/out" + out}),
@@ -81,14 +81,14 @@ func (b builder) static(toolchain bkllb.State, source script, out, title string)
 	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }
 
-// image assembles the runtime image on a root, one layer for each thing that changes
-// at its own pace: a GPU's libraries and the backends first, of which some weigh
-// hundreds of megabytes, and the server last. layers name the root's own.
+// image assembles the runtime image on a root. Each thing that changes at its own pace gets
+// a layer: first a GPU's libraries and the backends, some of which weigh hundreds of
+// megabytes, and last the server. layers are the names of the root's own layers.
 //
-// Each layer is a tree that its step has made as the image has it, times included, and
-// nothing else: put side by side, equal trees are equal layers whenever they are built.
-// A copy onto the layers below would add the folders that it touches, with the time of
-// the build. A builder that cannot put trees side by side has to copy them.
+// Each step makes a tree with exactly the files of its layer, times included. Trees that are
+// merged side by side (MergeOp) give equal layers whenever they are built. A copy onto the
+// layers below would also add the folders that it touches, with the time of the build. A
+// builder without MergeOp has to copy.
 func (b builder) image(root bkllb.State, layers []string, tree bkllb.State, accelerator *bkllb.State, compiled map[string]bkllb.State, probe bkllb.State) (bkllb.State, []string) {
 	dir := &bkllb.CopyInfo{CopyDirContentsOnly: true, CreateDestPath: true}
 	st, side := root, []bkllb.State{root}
@@ -109,18 +109,18 @@ func (b builder) image(root bkllb.State, layers []string, tree bkllb.State, acce
 		add("lock", b.placed(script{"llorch.lock", string(b.opt.Lock)}, LockPath), "/image")
 	}
 	for _, part := range b.byWeight() {
-		// Objects are inside another's library.
+		// Parts that give objects have them linked into another part's library.
 		if len(part.Objects) == 0 {
 			add(part.Name, compiled[part.Name], "/image")
 		}
 	}
 	if b.caps.Merge {
-		st = bkllb.Merge(side, bkllb.WithCustomName("[image] put the layers together"))
+		st = bkllb.Merge(side, bkllb.WithCustomName("[image] merge the layers"))
 	}
 	return st, layers
 }
 
-// placed is a file of ours as the image will have it.
+// placed puts a file of ours at its path in the image, with fixed mode and time.
 func (b builder) placed(file script, to string) bkllb.State {
 	run := b.base(b.plan.Build).Run(
 		bkllb.Args([]string{"sh", "/llorch/place.sh", "/llorch/" + file.name, "/out/image" + to}),
@@ -131,8 +131,8 @@ func (b builder) placed(file script, to string) bkllb.State {
 	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }
 
-// libraries are those of the accelerator's toolchain that the image carries, and
-// their licences. They change with the toolchain alone.
+// libraries copies the libraries of the accelerator's toolchain that the image needs, and
+// their licences. They change only with the toolchain.
 func (b builder) libraries(accelerator bkllb.State) bkllb.State {
 	a := b.plan.Accelerator
 	run := accelerator.Run(
@@ -144,8 +144,8 @@ func (b builder) libraries(accelerator bkllb.State) bkllb.State {
 	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }
 
-// byWeight are the parts in the order of their layers: backends, then ggml's
-// core, then the rest as they are.
+// byWeight sorts the parts in the order of their layers: GPU backends, the CPU backend,
+// ggml's core, then the others in their order.
 func (b builder) byWeight() []images.Part {
 	parts := slices.Clone(b.plan.Parts)
 	slices.SortStableFunc(parts, func(x, y images.Part) int { return cmp.Compare(weight(x), weight(y)) })

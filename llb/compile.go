@@ -10,14 +10,14 @@ import (
 	bkllb "github.com/moby/buildkit/client/llb"
 )
 
-// selected sorts a tree's files by the part that compiles them, into a folder for
-// each, with the licences in one of their own. It runs for every commit and takes
-// a moment; what comes after is keyed by the files that it is given. Its shell is
-// the build base's own, so that it waits for no package.
+// selected sorts a tree's files into a folder for each part that compiles them, and the
+// licences into another. It runs for every commit and takes a moment. Later steps are keyed
+// by the files that they receive. It uses the build base's own shell, so that it does not
+// wait for the toolchain.
 func (b builder) selected(source bkllb.State) bkllb.State {
 	args := []string{"sh", "/llorch/select.sh"}
 	for _, part := range b.plan.Parts {
-		// A part that takes all of the tree is given the tree itself.
+		// A part without patterns mounts the whole tree instead.
 		if len(part.Files) > 0 {
 			args = append(append(args, "--", part.Name), part.Files...)
 		}
@@ -25,7 +25,7 @@ func (b builder) selected(source bkllb.State) bkllb.State {
 	if ui := b.plan.UI; ui != nil {
 		args = append(append(args, "--", images.UIPart), ui.Files...)
 	}
-	// Later trees keep the licences of what they bundle in a folder.
+	// Later trees have a folder with the licences of bundled code.
 	args = append(append(args, "--", "image/"+licences+"/llama.cpp"), b.plan.Source.Licences...)
 	args = append(args, "licenses/*")
 	return b.base(b.plan.Build).Run(
@@ -37,11 +37,11 @@ func (b builder) selected(source bkllb.State) bkllb.State {
 	).AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }
 
-// licences is the folder of licences in an image, and in what selected gives.
+// licences is the folder of licences, in an image and in the result of selected.
 const licences = "usr/share/licenses"
 
-// compile is the configure, compile and layout of one part, without a network.
-// Its result has image, lend and obj at the top, as far as there is anything to put there.
+// compile configures, compiles and installs one part, without a network. Its result has
+// the folders image, lend and obj, if there is content for them.
 func (b builder) compile(toolchain, tree bkllb.State, ui *bkllb.State, part images.Part, compiled map[string]bkllb.State) bkllb.State {
 	p, base := b.plan, b.partBase(part)
 	args := append([]string{"sh", "/llorch/compile.sh", p.CMake.Generator}, p.CMake.Flags...)
@@ -53,7 +53,7 @@ func (b builder) compile(toolchain, tree bkllb.State, ui *bkllb.State, part imag
 		b.partFiles(tree, part),
 		bkllb.AddMount("/build", bkllb.Scratch(), bkllb.ForceNoOutput),
 		bkllb.AddMount("/ccache", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-ccache-"+b.compilerScope(base), bkllb.CacheMountShared)),
-		// One set of slots for all toolchains: it is one machine's memory.
+		// All toolchains share one set of slots, because they share the machine's memory.
 		bkllb.AddMount("/slots", bkllb.Scratch(), bkllb.AsPersistentCacheDir("llorch-slots", bkllb.CacheMountShared)),
 		bkllb.AddSecret("/run/llorch/jobs", bkllb.SecretID(JobsSecret), bkllb.SecretOptional),
 		bkllb.AddEnv("APP", images.AppDir),
@@ -71,12 +71,12 @@ func (b builder) compile(toolchain, tree bkllb.State, ui *bkllb.State, part imag
 	if part.Link {
 		opts = append(opts, bkllb.AddEnv("LIBRARIES", strings.Join(p.CMake.Libraries, " ")), bkllb.AddEnv("PROGRAMS", strings.Join(part.Programs, " ")))
 		if ui != nil {
-			// Trees of mid 2026 compress the files beside them.
+			// Trees of mid 2026 write compressed files beside these.
 			opts = append(opts, bkllb.AddMount("/src/"+p.UI.Dist, *ui, bkllb.ForceNoOutput))
 		}
 	}
 	if images.Pinned(p.Packages) {
-		// What an earlier build has left must not decide what a locked one gives.
+		// Leftovers of an earlier build must not influence a locked one.
 		opts = append(opts, bkllb.AddEnv("CCACHE_DISABLE", "1"))
 	} else {
 		opts = append(opts, b.carried(part)...)
@@ -92,7 +92,7 @@ func (b builder) compile(toolchain, tree bkllb.State, ui *bkllb.State, part imag
 	return toolchain.Run(opts...).AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }
 
-// partBase is the base that a part is compiled on.
+// partBase is the base image that a part is compiled on.
 func (b builder) partBase(part images.Part) images.BaseFacts {
 	if part.Accelerated {
 		return b.plan.Accelerator.Base
@@ -100,16 +100,16 @@ func (b builder) partBase(part images.Part) images.BaseFacts {
 	return b.plan.Build
 }
 
-// objects says that a part compiles some objects of a library only, or links
-// what such parts have compiled: it does not have all sources that CMake names.
+// objects reports whether a part compiles only some objects of a library, or links the
+// objects of such parts. Then it does not have all sources that CMake names.
 func (b builder) objects(part images.Part) bool {
 	return len(part.Objects) > 0 || slices.ContainsFunc(b.plan.Parts, func(p images.Part) bool {
 		return len(p.Objects) > 0 && slices.Contains(part.Needs, p.Name)
 	})
 }
 
-// rules are the plan's as launch.sh reads them, a line each; a dash stands for
-// the compiler that CMake knows.
+// rules formats the plan's rules for launch.sh, one per line. A dash stands for CMake's
+// compiler.
 func rules(all []images.CompileRule) string {
 	var lines []string
 	for _, r := range all {
@@ -118,9 +118,8 @@ func rules(all []images.CompileRule) string {
 	return strings.Join(lines, "\n")
 }
 
-// partFiles mounts what a part compiles. It is writable, because trees of 2025
-// generate a file beside their sources; without an output, so that it is keyed
-// by its content.
+// partFiles mounts the files of a part. The mount is writable, because trees of 2025
+// generate a file beside their sources. It has no output, so that it is keyed by content.
 func (b builder) partFiles(tree bkllb.State, part images.Part) bkllb.RunOption {
 	if len(part.Files) == 0 {
 		return bkllb.AddMount("/src", b.source(), bkllb.ForceNoOutput)
@@ -128,7 +127,7 @@ func (b builder) partFiles(tree bkllb.State, part images.Part) bkllb.RunOption {
 	return bkllb.AddMount("/src", tree, bkllb.SourcePath("/"+part.Name), bkllb.ForceNoOutput)
 }
 
-// what says for a person what is special about a part.
+// what describes for a person what is special about a part.
 func (b builder) what(part images.Part) string {
 	switch {
 	case part.Link:

@@ -14,8 +14,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// The health check's times. Failures within the start period do not count, and
-// loading a model from a slow disk takes minutes; a success ends it at once.
+// The health check's times. Loading a model from a slow disk takes minutes. Failures in the
+// start period do not count, and the first success ends it.
 const (
 	healthInterval = 10 * time.Second
 	healthTimeout  = 5 * time.Second
@@ -26,14 +26,13 @@ const (
 func parsePlatform(s string) (ocispec.Platform, error) {
 	os, arch, ok := strings.Cut(s, "/")
 	if !ok || !slices.Contains(images.Platforms, s) {
-		return ocispec.Platform{}, fmt.Errorf("platform %q is not one of %s", s, strings.Join(images.Platforms, ", "))
+		return ocispec.Platform{}, fmt.Errorf("platform must be one of %s, got %q", strings.Join(images.Platforms, ", "), s)
 	}
 	return ocispec.Platform{OS: os, Architecture: arch}, nil
 }
 
-// imageConfig is the image's config as JSON. The base's environment is kept,
-// ours wins. The time of creation is the commit's, so that equal content has
-// equal bytes.
+// imageConfig is the image's config as JSON. It keeps the base's environment and overrides
+// it with ours. Its creation time is the commit's, so that equal content gives equal bytes.
 func imageConfig(p images.Plan, platform ocispec.Platform) ([]byte, error) {
 	c := p.Image
 	labels := maps.Clone(c.Labels)
@@ -73,8 +72,8 @@ func imageConfig(p images.Plan, platform ocispec.Platform) ([]byte, error) {
 	return json.Marshal(img)
 }
 
-// mergeEnv puts later settings in place of earlier ones of the same name, and
-// adds a PATH where there is none.
+// mergeEnv replaces earlier settings by later ones of the same name, and adds a PATH if
+// there is none.
 func mergeEnv(base, ours []string) []string {
 	var out []string
 	at := map[string]int{}

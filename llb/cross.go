@@ -8,12 +8,12 @@ import (
 	bkllb "github.com/moby/buildkit/client/llb"
 )
 
-// What follows is for an image that is compiled on a builder of another platform: its
-// steps run on the builder's, with tools and packages for the image's. For any other
-// image all of it does nothing.
+// These functions are for an image that is compiled on a builder of another platform. The
+// steps run on the builder's platform, with tools and packages for the image's. For other
+// images they do nothing.
 
-// tools tell a step's script which compiler and binutils write and read the image's code:
-// those whose names begin with the triple.
+// tools tells a step's script the prefix of the compiler and binutils for the image's
+// platform: the triple.
 func (b builder) tools() bkllb.RunOption {
 	if b.plan.Cross == nil {
 		return noRunOption{}
@@ -21,12 +21,12 @@ func (b builder) tools() bkllb.RunOption {
 	return bkllb.AddEnv("CROSS", b.plan.Cross.Triple)
 }
 
-// runs says whether the builder can run the image's programs.
+// runs reports whether the builder can run the image's programs.
 func (b builder) runs() bool {
 	return b.plan.Cross == nil || slices.Contains(b.caps.Runs, b.plan.Platform)
 }
 
-// forImage is for steps whose packages are the image's, and not for their own base.
+// forImage is for steps that take packages for the image's platform instead of their own.
 func (b builder) forImage() builder {
 	if b.plan.Cross != nil {
 		b.arch = b.platform.Architecture
@@ -34,8 +34,8 @@ func (b builder) forImage() builder {
 	return b
 }
 
-// aptFor has apt fetch packages of another architecture than its own. Nothing of them is
-// installed, and nothing runs: their files are unpacked.
+// aptFor makes apt download packages for another architecture. They are unpacked, not
+// installed, and none of their programs runs.
 func (b builder) aptFor() bkllb.RunOption {
 	if b.arch == "" {
 		return noRunOption{}
@@ -46,7 +46,8 @@ func (b builder) aptFor() bkllb.RunOption {
 	return runOptions{bkllb.AddMount(dir, st, bkllb.Readonly), bkllb.AddEnv("APT_CONFIG", dir+"/"+file)}
 }
 
-// titled is a step's title; an index's images have steps that are called the same.
+// titled adds the platform to a step's title, because the images of an index have steps
+// with equal titles.
 func (b builder) titled(title string) string {
 	if b.plan.Cross == nil {
 		return title
@@ -54,7 +55,7 @@ func (b builder) titled(title string) string {
 	return title + " (" + b.plan.Platform + ")"
 }
 
-// compilerScope names what may share a compiler's cache.
+// compilerScope names the compiler cache: steps with the same name may share it.
 func (b builder) compilerScope(base images.BaseFacts) string {
 	scope := b.cacheScope(base)
 	if b.plan.Cross != nil {
@@ -63,7 +64,7 @@ func (b builder) compilerScope(base images.BaseFacts) string {
 	return scope
 }
 
-// runOptions are several in one.
+// runOptions combines several options.
 type runOptions []bkllb.RunOption
 
 func (all runOptions) SetRunOption(ei *bkllb.ExecInfo) {

@@ -8,17 +8,17 @@ import (
 	bkllb "github.com/moby/buildkit/client/llb"
 )
 
-// Fetch is a set of a plan's packages that are known by their hash, and the base whose
-// archives have them.
+// Fetch is a set of a plan's packages that are pinned by hash, and the base whose archives
+// provide them.
 type Fetch struct {
-	// Name is what Options.Sent calls the set.
+	// Name is the set's name in Options.Sent.
 	Name     string
 	Base     images.BaseFacts
 	Packages []images.Package
 }
 
-// Fetches are the sets of packages that the steps of a plan take by their hash, each
-// once; none where the plan is of no lock.
+// Fetches are the different sets of pinned packages that a plan's steps need; none if the
+// plan does not come from a lock.
 func Fetches(p images.Plan) []Fetch {
 	var out []Fetch
 	add := func(base images.BaseFacts, packages []images.Package) {
@@ -48,8 +48,8 @@ func Fetches(p images.Plan) []Fetch {
 	return out
 }
 
-// Download is a state whose files are packages of a plan, fetched on a base that the
-// plan has.
+// Download is a state with packages of a plan as files, downloaded on one of the plan's
+// bases.
 func Download(p images.Plan, caps Capabilities, opt Options, base images.BaseFacts, packages []images.Package) (bkllb.State, error) {
 	b, err := newBuilder(p, caps, opt)
 	if err != nil {
@@ -58,17 +58,17 @@ func Download(p images.Plan, caps Capabilities, opt Options, base images.BaseFac
 	return b.download(base, packages), nil
 }
 
-// Files of a state of DownloadNPM.
+// The files in the state of DownloadNPM.
 const (
-	// NPMContent is the folder with the packages, named by their sha512 as npm's cache
-	// names them.
+	// NPMContent is the folder with the packages. They are named by sha512, as in npm's
+	// cache.
 	NPMContent = "content-v2"
-	// NPMLock is the lock file that names them.
+	// NPMLock is the lock file that lists them.
 	NPMLock = "package-lock.json"
 )
 
-// DownloadNPM is a state whose files are the packages of npm's that the web UI of a
-// plan is built from, on the plan's platform.
+// DownloadNPM is a state with the npm packages of a plan's web UI as files, for the plan's
+// platform.
 func DownloadNPM(p images.Plan, caps Capabilities, opt Options) (bkllb.State, error) {
 	b, err := newBuilder(p, caps, opt)
 	if err != nil {
@@ -83,7 +83,7 @@ func DownloadNPM(p images.Plan, caps Capabilities, opt Options) (bkllb.State, er
 		bkllb.AddMount("/src", b.source(), bkllb.SourcePath("/"+path.Dir(images.UILockFile)), bkllb.Readonly),
 		b.caSecret(),
 		b.proxy(),
-		b.named(StepUI, "", "[fetch] npm's packages of the web UI"),
+		b.named(StepUI, "", "[fetch] npm packages of the web UI"),
 	)
 	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform)), nil
 }

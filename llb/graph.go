@@ -1,9 +1,8 @@
 // Package llb answers one question: how is a plan built?
 //
-// It turns an images.Plan into a BuildKit graph and an image config, and does
-// nothing else: no network, no environment, no clock. The same plan and the
-// same capabilities give the same definition, byte for byte. The package
-// buildkit below it does the talking.
+// It turns an images.Plan into a BuildKit graph and an image config. It is pure: no
+// network, no environment, no clock. The same plan and capabilities give the same
+// definition, byte for byte. The package llb/buildkit talks to the builder.
 package llb
 
 import (
@@ -23,66 +22,65 @@ import (
 )
 
 const (
-	// SourceMount is the name under which a tree of this machine is sent to
-	// the builder.
+	// SourceMount is the name under which a tree of this machine is sent to the builder.
 	SourceMount = "source"
-	// BaseStore is the id under which the content store of a base's OCI layout
-	// is offered to the builder.
+	// BaseStore is the id under which a base's OCI layout is offered to the builder as a
+	// content store.
 	BaseStore = "llorch-base"
-	// BundleStore is the id under which the content store of a bundle is offered to the
-	// builder.
+	// BundleStore is the id under which a bundle is offered to the builder as a content
+	// store.
 	BundleStore = "llorch-bundle"
-	// JobsSecret is the id of the secret that says how many compilers may run
-	// at once. A secret's content is in no cache key, and it must not be in one.
+	// JobsSecret is the id of the secret with the number of compilers that may run at
+	// once. It is a secret because a secret's content is in no cache key.
 	JobsSecret = "llorch-jobs"
-	// SnapshotsSecret is the id of the secret that names the archives which keep old
-	// packages, a line each.
+	// SnapshotsSecret is the id of the secret with the archives that keep old packages,
+	// one per line.
 	SnapshotsSecret = "llorch-snapshots"
-	// CASecret is the id of the secret with the certificates of a network's own
-	// certificate authority.
+	// CASecret is the id of the secret with the certificates of a private certificate
+	// authority.
 	CASecret = "llorch-ca"
 )
 
-// Capabilities are what a builder can do, asked of it once.
+// Capabilities are the features of a builder, which is asked for them once.
 type Capabilities struct {
-	// GitChecksum: the builder checks the commit that it fetched.
+	// GitChecksum: the builder verifies the commit that it fetched.
 	GitChecksum bool
-	// GitSkipSubmodules: the builder can leave submodules out.
+	// GitSkipSubmodules: the builder can skip submodules.
 	GitSkipSubmodules bool
-	// OCILayout: the builder takes images from a content store of ours.
+	// OCILayout: the builder accepts images from a content store of this machine.
 	OCILayout bool
-	// Merge: the builder makes an image of trees that lie side by side.
+	// Merge: the builder can merge trees side by side into an image (MergeOp).
 	Merge bool
 	// Runs are the platforms whose programs the builder can run, its own first.
 	Runs []string
 }
 
-// Options are choices of one build that are no part of the plan.
+// Options are choices of one build that are not part of the plan.
 type Options struct {
-	// Fresh, when not empty, enters the keys of the steps that install and
-	// compile, so that they run again. BuildKit's own way to ignore the cache
-	// would empty the cache mounts as well.
+	// Fresh, if not empty, is part of the keys of the steps that install and compile, so
+	// that they run again. BuildKit's own option to ignore the cache would also empty the
+	// cache mounts.
 	Fresh string
-	// Session is the id of the session that sends what this machine has.
+	// Session is the id of the session that sends files of this machine.
 	Session string
-	// Tree says that this machine sends the tree, whatever the plan's kind of source.
+	// Tree makes this machine send the tree, whatever the plan's kind of source.
 	Tree bool
-	// Sent are the names of file sets that this machine sends, so that no step fetches
-	// them: those of Fetches, and NPMMount.
+	// Sent are the names of file sets that this machine sends, so that no step downloads
+	// them: names from Fetches, and NPMMount.
 	Sent []string
-	// Bundled says that the bases come out of BundleStore by their digests.
+	// Bundled means that the bases come from BundleStore, by digest.
 	Bundled bool
-	// Lock is the lock that the plan was made of, which the image is to have; nil for none.
+	// Lock is the lock that the plan was made from, to be put into the image; nil for none.
 	Lock []byte
-	// Proxy is for the step that needs a network. BuildKit keeps it out of keys,
+	// Proxy is set in the steps that need a network. BuildKit keeps it out of keys,
 	// layers and the image.
 	Proxy Proxy
 }
 
-// Proxy is how a network is left, in the usual variables' own terms.
+// Proxy has the values of the usual proxy variables.
 type Proxy struct{ HTTP, HTTPS, FTP, No, All string }
 
-// Graph is a plan made ready for a builder.
+// Graph is everything that a builder needs to build a plan.
 type Graph struct {
 	// Image is the root file system of the image.
 	Image bkllb.State
@@ -90,31 +88,31 @@ type Graph struct {
 	Config []byte
 	// Source is the tree that is compiled.
 	Source bkllb.State
-	// Epoch is the one time that the image's own files and its history are of; zero where
-	// the commit's is not known.
+	// Epoch is the time of the image's files and history; zero if the commit's time is
+	// unknown.
 	Epoch time.Time
-	// Layers name what is added to the runtime base, from the lowest layer up.
+	// Layers are the names of the layers above the runtime base, lowest first.
 	Layers []string
-	// Checks are what has to succeed, one after the other, before anybody gets the image.
+	// Checks have to succeed, one after the other, before the image is exported.
 	Checks []bkllb.State
-	// Stages are what the image is made of, each after what it stands on. A builder that
-	// must not work on two things at once is given them one by one.
+	// Stages are the image's inputs, each after those that it depends on. A builder that
+	// must not run steps in parallel solves them one by one.
 	Stages []bkllb.State
-	// Notes are what a person is to know of the image: what was not checked.
+	// Notes tell a person what was not checked.
 	Notes []string
 }
 
-// Notes is the folder of an image with what is to be known of how it was compiled,
-// a file for each part that has something to say.
+// Notes is the folder of an image with remarks about its compile, one file for each part
+// that has any.
 const Notes = "/usr/share/llorch/notes"
 
-// LockPath is where an image that was built from a lock has it.
+// LockPath is the path of the lock in an image that was built from one.
 const LockPath = "/usr/share/llorch/llorch.lock"
 
 // Build turns a plan into a graph. The plan must have nothing pending.
 func Build(p images.Plan, caps Capabilities, opt Options) (Graph, error) {
 	if len(p.Pending) > 0 {
-		return Graph{}, fmt.Errorf("a plan that still waits for %s cannot be built", strings.Join(p.Pending, ", "))
+		return Graph{}, fmt.Errorf("cannot build a plan that has facts pending: %s", strings.Join(p.Pending, ", "))
 	}
 	b, err := newBuilder(p, caps, opt)
 	if err != nil {
@@ -129,7 +127,7 @@ func Build(p images.Plan, caps Capabilities, opt Options) (Graph, error) {
 	if p.Accelerator != nil {
 		st := b.acceleratorToolchain()
 		accelerator = &st
-		// One that compiles everything has all that the other has.
+		// If it compiles every part, it also serves as the toolchain.
 		if !slices.ContainsFunc(p.Parts, func(part images.Part) bool { return !part.Accelerated }) {
 			toolchain = st
 		}
@@ -160,7 +158,7 @@ func Build(p images.Plan, caps Capabilities, opt Options) (Graph, error) {
 	return Graph{Image: image, Source: b.source(), Epoch: epoch(p), Config: config, Layers: layers, Checks: checks, Stages: stages, Notes: notes}, nil
 }
 
-// epoch is the commit's time. It is in no key of a step: what is compiled has no time.
+// epoch is the commit's time. It is in no step's key, because compiled files have no time.
 func epoch(p images.Plan) time.Time {
 	t, err := time.Parse(time.RFC3339, p.Source.Created)
 	if err != nil {
@@ -169,8 +167,8 @@ func epoch(p images.Plan) time.Time {
 	return t
 }
 
-// SourceTree is the state of a plan's tree alone, for whoever has to read it
-// before there is a whole plan.
+// SourceTree is the state of a plan's tree alone. It serves to read the tree before the
+// plan is complete.
 func SourceTree(p images.PlanSource, caps Capabilities) bkllb.State {
 	return builder{plan: images.Plan{Source: p}, caps: caps}.source()
 }
@@ -179,10 +177,10 @@ type builder struct {
 	plan images.Plan
 	caps Capabilities
 	opt  Options
-	// platform is the image's, steps the one that its steps run on.
+	// platform is the image's, steps the one that the steps run on.
 	platform, steps ocispec.Platform
-	// arch is the architecture of the packages that a step takes, where its base is of
-	// another.
+	// arch is the architecture of the packages that a step uses, if it is not that of the
+	// step's base.
 	arch string
 }
 
@@ -215,26 +213,24 @@ func (b builder) source() bkllb.State {
 
 // local is a tree that this machine sends.
 //
-// BuildKit runs equal operations of all builds at one time as one. Of a local source
-// it compares the operation's attributes, not the files: two builds whose operations
-// are equal get the files of one of them. So the operation names the session that
-// sends the files, as Dockerfile frontends do (frontend/dockerui/config.go in
-// BuildKit), and is the same for no two builds. What is built on it is keyed by
-// the content, and still shared.
+// BuildKit runs equal operations of concurrent builds as one. For a local source it
+// compares the operation's attributes, not the files: two builds with equal operations
+// would get the files of one of them. So the operation contains the id of the session that
+// sends the files, as in Dockerfile frontends (frontend/dockerui/config.go in BuildKit),
+// and differs between builds. Later steps are keyed by content and are still shared.
 //
-// The hint names the copy that BuildKit keeps of a tree between builds, to be sent
-// what changed. A copy in use is not taken by another build. Which files changed is
-// told by their times, which sourceFS of package buildkit makes of their content.
+// The hint names the copy of a tree that BuildKit keeps between builds, so that only
+// changed files are sent. Two builds never use one copy at the same time. BuildKit detects
+// changes by times, which sourceFS in package buildkit derives from the content.
 func (b builder) local() bkllb.State {
 	src := b.plan.Source
 	return b.sent(SourceMount, digest.FromString(src.Location).Encoded()[:16], "[source] "+src.Short)
 }
 
-// sent are files of this machine that travel under a name. hint names the copy that
-// the builder keeps of them.
+// sent are files of this machine under a name. hint names the copy that the builder keeps.
 func (b builder) sent(name, hint, title string) bkllb.State {
-	// A graph that is looked at and not solved has no session; without a name of its
-	// own it would get one by chance.
+	// A graph that is printed and not solved has no session. Without a fixed name it would
+	// get a random one.
 	session := bkllb.LocalOption(bkllb.LocalUniqueID("llorch-" + name))
 	if b.opt.Session != "" {
 		session = bkllb.SessionID(b.opt.Session)
@@ -249,7 +245,7 @@ func (b builder) base(f images.BaseFacts) bkllb.State {
 	return b.baseOn(b.steps, f, "base")
 }
 
-// baseOn is a base image with its environment, which LLB does not bring along.
+// baseOn is a base image with its environment, which LLB does not inherit.
 func (b builder) baseOn(platform ocispec.Platform, f images.BaseFacts, name string) bkllb.State {
 	var st bkllb.State
 	switch {
@@ -258,7 +254,7 @@ func (b builder) baseOn(platform ocispec.Platform, f images.BaseFacts, name stri
 	case f.Layout:
 		st = b.layout(platform, f, BaseStore, name)
 	case f.Digest != "":
-		// A base that the user named by digest has it in its name already.
+		// A base that the user named by digest already has the digest in its name.
 		ref, _, _ := strings.Cut(f.Ref, "@")
 		st = bkllb.Image(ref+"@"+f.Digest, bkllb.Platform(platform), bkllb.WithCustomName("["+name+"] "+f.Ref))
 	default:
@@ -272,17 +268,17 @@ func (b builder) baseOn(platform ocispec.Platform, f images.BaseFacts, name stri
 	return st
 }
 
-// layout is an image by its digest, out of a content store of ours.
+// layout is an image by digest, from a content store of this machine.
 func (b builder) layout(platform ocispec.Platform, f images.BaseFacts, store, name string) bkllb.State {
 	ref, _, _ := strings.Cut(f.Ref, "@")
-	// A colon before the last slash is a port's.
+	// A colon before the last slash separates a port.
 	if i := strings.LastIndex(ref, ":"); i > strings.LastIndex(ref, "/") {
 		ref = ref[:i]
 	}
 	return bkllb.OCILayout(ref+"@"+f.Digest, bkllb.OCIStore("", store), bkllb.Platform(platform), bkllb.WithCustomName("["+name+"] "+f.Ref))
 }
 
-// fresh makes a step run again without touching its cache mounts.
+// fresh makes a step run again and keeps its cache mounts.
 func (b builder) fresh() bkllb.RunOption {
 	if b.opt.Fresh == "" {
 		return noRunOption{}
@@ -294,25 +290,24 @@ type noRunOption struct{}
 
 func (noRunOption) SetRunOption(*bkllb.ExecInfo) {}
 
-// toolchain is the build base with the packages that compiling needs.
+// toolchain is the build base with the packages that compiling requires.
 func (b builder) toolchain() bkllb.State {
 	return b.install("[toolchain] install ", b.plan.Build, nil, b.plan.Packages)
 }
 
-// acceleratorToolchain is what the backend for GPUs is compiled with.
+// acceleratorToolchain is the toolchain that compiles the GPU backend.
 func (b builder) acceleratorToolchain() bkllb.State {
 	a := b.plan.Accelerator
-	// A compiler for GPUs weighs gigabytes, and a builder that finds what it has
-	// compiled in a layer cache never needs it.
+	// A GPU toolchain weighs gigabytes. A builder that finds the compiled backend in a
+	// layer cache never needs it.
 	return b.install("[gpu-toolchain] install ", a.Base, a.Components, a.Packages, bkllb.WithoutExportCache())
 }
 
-// install is a base with packages of its distribution, which is a matter of the
-// network.
+// install installs packages of the base's distribution on a base.
 func (b builder) install(title string, base images.BaseFacts, components []string, packages []images.Package, opts ...bkllb.RunOption) bkllb.State {
 	names := packageNames(packages)
 	if images.Pinned(packages) {
-		names = nil // The step takes what is there.
+		names = nil // The step installs every package in its folder.
 	}
 	var more bkllb.RunOption = noRunOption{}
 	if len(components) > 0 {
@@ -328,10 +323,10 @@ func (b builder) install(title string, base images.BaseFacts, components []strin
 	return b.base(base).Run(opts...).Root()
 }
 
-// titleOf is packages in a step's title.
+// titleOf describes packages in a step's title.
 func titleOf(packages []images.Package) string {
 	if images.Pinned(packages) {
-		return fmt.Sprintf("%d packages that are locked", len(packages))
+		return fmt.Sprintf("%d locked packages", len(packages))
 	}
 	return strings.Join(packageNames(packages), " ")
 }
@@ -344,13 +339,13 @@ func packageNames(all []images.Package) []string {
 	return names
 }
 
-// caSecret gives a step with a network the certificates of that network's own
-// authority, where the user named some.
+// caSecret gives a step with a network the certificates of the user's private certificate
+// authority, if the user named some.
 func (b builder) caSecret() bkllb.RunOption {
 	return bkllb.AddSecret("/run/llorch/ca.crt", bkllb.SecretID(CASecret), bkllb.SecretOptional)
 }
 
-// proxy lets a step leave the network as the user's environment says.
+// proxy gives a step with a network the user's proxy settings.
 func (b builder) proxy() bkllb.RunOption {
 	p := b.opt.Proxy
 	if p == (Proxy{}) {
@@ -359,8 +354,8 @@ func (b builder) proxy() bkllb.RunOption {
 	return bkllb.WithProxy(bkllb.ProxyEnv{HTTPProxy: p.HTTP, HTTPSProxy: p.HTTPS, FTPProxy: p.FTP, NoProxy: p.No, AllProxy: p.All})
 }
 
-// cacheScope names what may share a cache mount: the same base on the same
-// architecture, whose compiler and packages are then the same.
+// cacheScope names the cache mounts of a step. Steps with the same base and architecture
+// share them, because their compiler and packages are the same.
 func (b builder) cacheScope(base images.BaseFacts) string {
 	ref, _, _ := strings.Cut(strings.NewReplacer("docker.io/library/", "", "docker.io/", "").Replace(base.Ref), "@")
 	return unsafeInID.ReplaceAllString(b.steps.Architecture+"-"+ref, "-")
@@ -368,8 +363,8 @@ func (b builder) cacheScope(base images.BaseFacts) string {
 
 var unsafeInID = regexp.MustCompile(`[^a-z0-9._-]+`)
 
-// WriteDefinition writes a graph as BuildKit reads it, for buildctl. Unlike what
-// BuildKit's own function writes, equal graphs are equal bytes.
+// WriteDefinition writes a graph in BuildKit's format, for buildctl. Unlike BuildKit's own
+// function, it writes equal graphs as equal bytes.
 func WriteDefinition(ctx context.Context, g Graph, w io.Writer) error {
 	def, err := g.Image.Marshal(ctx)
 	if err != nil {
@@ -383,8 +378,8 @@ func WriteDefinition(ctx context.Context, g Graph, w io.Writer) error {
 	return err
 }
 
-// Digest identifies a definition: the digest of its vertex chain's head. Equal
-// graphs have equal digests, also across processes.
+// Digest identifies a definition by the digest of its last vertex, which covers all others.
+// Equal graphs have equal digests, in every process.
 func Digest(def *bkllb.Definition) digest.Digest {
 	if len(def.Def) == 0 {
 		return ""

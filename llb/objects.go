@@ -9,13 +9,13 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// ObjectsSocket is the id under which a session lends compile steps a socket, by which
-// they get and give objects of the compiler cache. BuildKit forwards it as it does an SSH
-// agent's: what passes through it is in no key.
+// ObjectsSocket is the id of a socket that a session forwards to compile steps. Through it
+// they get and give objects of the compiler cache. BuildKit forwards it like an SSH agent's
+// socket, which is in no cache key.
 const ObjectsSocket = "llorch-objects"
 
-// Slots name where the objects of a plan's parts are kept, in the plan's order: platform and
-// base, part, and what it is compiled for. A locked plan has none.
+// Slots name the places of the parts' objects in the cache, in the plan's order: platform
+// and base, part, and digest of its flags. A locked plan has none.
 func Slots(p images.Plan) ([]string, error) {
 	if images.Pinned(p.Packages) {
 		return nil, nil
@@ -31,8 +31,8 @@ func Slots(p images.Plan) ([]string, error) {
 	return slots, nil
 }
 
-// carried lends a compile step the socket. It is always there to be lent, whether a build
-// has anything to carry or not: the step is the same.
+// carried forwards the socket to a compile step. The option is always set, even if a build
+// transfers no objects, so that the step is the same.
 func (b builder) carried(part images.Part) []bkllb.RunOption {
 	return []bkllb.RunOption{
 		bkllb.AddSSHSocket(bkllb.SSHID(ObjectsSocket), bkllb.SSHSocketTarget("/run/llorch/objects"), bkllb.SSHOptional),
@@ -41,7 +41,7 @@ func (b builder) carried(part images.Part) []bkllb.RunOption {
 }
 
 func (b builder) slot(part images.Part) string {
-	// What names the commit is another with each, and so would the slot be.
+	// A slot must not change with every commit, so the flags that name it are left out.
 	flags := slices.DeleteFunc(slices.Concat(b.plan.CMake.Flags, part.Flags), func(f string) bool { return strings.HasPrefix(f, "-DLLAMA_BUILD_") })
 	of := digest.FromString(strings.Join(flags, "\x00")).Encoded()[:12]
 	return b.compilerScope(b.partBase(part)) + "/" + part.Name + "/" + of

@@ -12,10 +12,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// PackagesFile is what a state of ResolvePackages has: a line for each package.
+// PackagesFile is the file in a state of ResolvePackages, with one line per package.
 const PackagesFile = "packages"
 
-// Names of the sets that ResolvePackages finds.
+// The names of the sets in PackagesFile.
 const (
 	setToolchain   = "toolchain"
 	setAccelerator = "accelerator"
@@ -23,14 +23,14 @@ const (
 	setRuntime     = "runtime"
 )
 
-// ResolvePackages are states that find out which packages the distributions of a plan's
-// bases would give it now, each of its own. now makes them ask again.
+// ResolvePackages are states that list which packages the distributions of a plan's bases
+// offer now, one state per base. now is part of their keys: another value asks again.
 func ResolvePackages(p images.Plan, caps Capabilities, opt Options, now string) ([]bkllb.State, error) {
 	b, err := newBuilder(p, caps, opt)
 	if err != nil {
 		return nil, err
 	}
-	sets := map[string][]string{} // of the bases, and of the image's own architecture
+	sets := map[string][]string{} // by base; root is for the image's own architecture
 	add := func(base, set, how string, packages []images.Package) {
 		if len(packages) > 0 {
 			sets[base] = append(sets[base], strings.Join(slices.Concat([]string{set, how}, packageNames(packages)), " "))
@@ -78,8 +78,8 @@ func (b builder) resolve(base images.BaseFacts, components, sets []string, now s
 	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }
 
-// ParsePackages reads what a state of ResolvePackages has into sets that may have some
-// already, and gives the distribution's name. Packages are sorted by name.
+// ParsePackages adds the packages in the PackagesFile of a state to sets, sorted by name
+// and without duplicates, and returns the distribution's name.
 func ParsePackages(data []byte, into *images.PackageSets) (distribution string, err error) {
 	to := map[string]*[]images.Package{setToolchain: &into.Toolchain, setAccelerator: &into.Accelerator, setUI: &into.UI, setRuntime: &into.Runtime}
 	for line := range strings.Lines(string(data)) {
@@ -89,7 +89,7 @@ func ParsePackages(data []byte, into *images.PackageSets) (distribution string, 
 			continue
 		}
 		if len(f) != 7 || to[f[0]] == nil {
-			return "", fmt.Errorf("what the archive has of a package cannot be understood: %q", strings.TrimSpace(line))
+			return "", fmt.Errorf("invalid line in the list of packages: %q", strings.TrimSpace(line))
 		}
 		size, err := strconv.ParseInt(f[2], 10, 64)
 		if err != nil {
@@ -104,33 +104,33 @@ func ParsePackages(data []byte, into *images.PackageSets) (distribution string, 
 	return distribution, nil
 }
 
-// fetched are packages by their hash, as files in a folder: those that this machine has
-// come from it, the others from wherever an archive has them.
+// fetched is a folder with pinned packages. This machine sends those that it has; a step
+// downloads the others.
 func (b builder) fetched(base images.BaseFacts, packages []images.Package) bkllb.State {
 	name := PackageMount(packages)
 	if slices.Contains(b.opt.Sent, name) {
-		return b.laid(b.sent(name, name, fmt.Sprintf("[fetch] %d packages that are kept on this machine", len(packages))))
+		return b.laid(b.sent(name, name, fmt.Sprintf("[fetch] %d packages of this machine", len(packages))))
 	}
 	return b.download(base, packages)
 }
 
-// laid are files that were sent, in a folder as a step would have left it. A builder
-// takes the top of what it is sent for another folder than a step's, whatever is in it;
-// the steps after it would run again.
+// laid copies files that were sent into a folder, so that it equals the result of a step.
+// To a builder, the root of what it was sent is never equal to a step's folder. Without the
+// copy, later steps would run again.
 func (b builder) laid(sent bkllb.State) bkllb.State {
 	all := &bkllb.CopyInfo{CopyDirContentsOnly: true}
-	return bkllb.Scratch().Platform(b.platform).File(bkllb.Copy(sent, "/", "/", all), bkllb.WithCustomName("[fetch] lay them out"))
+	return bkllb.Scratch().Platform(b.platform).File(bkllb.Copy(sent, "/", "/", all), bkllb.WithCustomName("[fetch] copy the packages into a folder"))
 }
 
 // PackageMount is the name under which packages are sent to the builder.
 func PackageMount(packages []images.Package) string { return "packages-" + packagesID(packages) }
 
-// packagesID tells lists of packages apart.
+// packagesID identifies a list of packages.
 func packagesID(packages []images.Package) string {
 	return digest.FromString(packageList(packages)).Encoded()[:12]
 }
 
-// packageList is what fetch.sh reads: sha256, file name, and path in an archive.
+// packageList is the input of fetch.sh: sha256, file name, and path in an archive.
 func packageList(packages []images.Package) string {
 	var list strings.Builder
 	for _, p := range packages {
@@ -139,26 +139,25 @@ func packageList(packages []images.Package) string {
 	return list.String()
 }
 
-// download needs a network, and what it gives is known before it runs; installing that
-// does not need one.
+// download downloads pinned packages. It needs a network; installing them does not.
 func (b builder) download(base images.BaseFacts, packages []images.Package) bkllb.State {
 	run := b.base(base).Run(
 		bkllb.Args([]string{"sh", "/llorch/fetch.sh"}),
 		b.scripts(script{"fetch.sh", fetchScript}, script{"apt.sh", aptScript}, script{"packages", packageList(packages)}),
-		// Where a package comes from changes nothing of what it is.
+		// A package's hash is the same wherever it comes from.
 		bkllb.AddSecret("/run/llorch/snapshots", bkllb.SecretID(SnapshotsSecret), bkllb.SecretOptional),
 		b.caSecret(),
 		b.proxy(),
-		b.named(StepToolchain, "", fmt.Sprintf("[fetch] %d packages by their hash (%s)", len(packages), packagesID(packages))),
+		b.named(StepToolchain, "", fmt.Sprintf("[fetch] %d packages by hash (%s)", len(packages), packagesID(packages))),
 	)
 	return run.AddMount("/out", bkllb.Scratch().Platform(b.platform))
 }
 
-// debs is where a step finds packages that were fetched.
+// debs is the folder in which a step finds downloaded packages.
 const debs = "/debs"
 
-// packagesFor are the options of a step that takes packages: fetched ones where they
-// are pinned, and then no network; else whatever the archives have.
+// packagesFor are the options of a step that installs packages. Pinned packages are
+// mounted and the step has no network. Otherwise apt downloads the newest ones.
 func (b builder) packagesFor(base images.BaseFacts, packages []images.Package) []bkllb.RunOption {
 	if images.Pinned(packages) {
 		return []bkllb.RunOption{
@@ -174,7 +173,7 @@ func (b builder) packagesFor(base images.BaseFacts, packages []images.Package) [
 	return []bkllb.RunOption{
 		b.aptFor(),
 		b.caSecret(),
-		// apt locks its folders, so two builds must take turns.
+		// apt locks its folders, so concurrent builds take turns.
 		bkllb.AddMount("/var/cache/apt", bkllb.Scratch(), bkllb.AsPersistentCacheDir(id+"-archives", bkllb.CacheMountLocked)),
 		bkllb.AddMount("/var/lib/apt/lists", bkllb.Scratch(), bkllb.AsPersistentCacheDir(id+"-lists", bkllb.CacheMountLocked)),
 		b.proxy(),

@@ -74,10 +74,10 @@ var npmScript string
 //go:embed scripts/probe.c
 var probeSource string
 
-// script is one of our files inside a step.
+// script is one of our files in a step.
 type script struct{ name, text string }
 
-// scripts mounts some of our scripts, so that their text is keyed like any source.
+// scripts mounts scripts into a step. Their text is part of the step's key.
 func (b builder) scripts(all ...script) bkllb.RunOption {
 	var files *bkllb.FileAction
 	for _, s := range all {
@@ -91,7 +91,7 @@ func (b builder) scripts(all ...script) bkllb.RunOption {
 	return bkllb.AddMount("/llorch", st, bkllb.Readonly)
 }
 
-// ScriptsDigest identifies the scripts that carry a plan out.
+// ScriptsDigest identifies the scripts that run in the steps.
 func ScriptsDigest() string {
 	return digest.FromString(strings.Join([]string{aptScript, packagesScript, selectScript, compileScript, launchScript, objectsScript, askScript, signalScript, lendScript, projectScript, librariesScript, runtimeScript, staticScript, placeScript, fetchScript, npmCIScript, uiScript, probeSource}, "\x00")).String()
 }

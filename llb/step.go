@@ -5,10 +5,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// StepKind says what a vertex of a graph is there for.
+// StepKind is the purpose of a vertex in a graph.
 type StepKind string
 
-// The kinds of steps that somebody asks about.
+// The kinds of steps that builds report about.
 const (
 	StepToolchain StepKind = "toolchain"
 	StepUI        StepKind = "ui"
@@ -16,23 +16,23 @@ const (
 	StepCheck     StepKind = "check"
 )
 
-// Step is what a vertex is: its kind, and the part of the plan that it compiles.
+// Step identifies a vertex: its kind, and the part of the plan that it compiles.
 type Step struct {
 	Kind StepKind `json:"kind,omitempty"`
 	Part string   `json:"part,omitempty"`
-	// Platform is the image's that the step is for, where it is not the builder's own.
+	// Platform is the platform of the step's image, if it is not the builder's own.
 	Platform string `json:"platform,omitempty"`
 }
 
-// The keys of a step's description in a graph. BuildKit passes it on and keys
-// nothing by it.
+// The keys of a step's description in a graph. BuildKit passes descriptions on; they are
+// in no cache key.
 const (
 	describesKind = "dev.llorch.step"
 	describesPart = "dev.llorch.part"
 	describesFor  = "dev.llorch.platform"
 )
 
-// named gives a vertex its name for people, and says beside it what it is.
+// named gives a vertex its name for people and its description for programs.
 func (b builder) named(kind StepKind, part, title string) bkllb.RunOption {
 	about := map[string]string{describesKind: string(kind), describesPart: part}
 	if b.plan.Cross != nil {
@@ -49,7 +49,7 @@ func (d describedRun) SetRunOption(ei *bkllb.ExecInfo) {
 	}
 }
 
-// Steps are the vertices of a definition that are steps, by their digests.
+// Steps maps the digests of a definition's vertices to the steps that they are.
 func Steps(def *bkllb.Definition) map[digest.Digest]Step {
 	out := map[digest.Digest]Step{}
 	for id, meta := range def.Metadata {

@@ -1,7 +1,6 @@
-// Package fault is the one shape that every error meant for a person has:
-// what failed, why, and what to do about it. The class decides the exit code
-// of the command line and nothing else; callers that need to tell two causes
-// apart use the wrapped error.
+// Package fault has the error type for every error that a user sees: what failed, why,
+// and what to do about it. The class decides only the command line's exit code. Callers
+// that distinguish causes use the wrapped error.
 package fault
 
 import (
@@ -11,45 +10,44 @@ import (
 	"strings"
 )
 
-// Class says whose concern a failure is. Its values are the documented exit
-// codes of the command line.
+// Class is the kind of a failure. Its values are the documented exit codes of the
+// command line.
 type Class int
 
 // The classes, by exit code. A released code never changes its meaning.
 const (
-	// Unexpected is a failure that nobody foresaw: most likely a bug.
+	// Unexpected is a failure that nobody foresaw, most likely a bug.
 	Unexpected Class = 1
-	// Usage is a request that cannot be carried out as it stands; nothing was started.
+	// Usage is a request that cannot be carried out as given; nothing was started.
 	Usage Class = 2
-	// Machine is something that this machine lacks.
+	// Machine is a failure because this machine lacks something.
 	Machine Class = 3
 	// Build is a failed image build.
 	Build Class = 4
-	// Model is a model that could not be had or verified.
+	// Model is a model that could not be fetched or verified.
 	Model Class = 5
-	// Engine is a server that could not be started, or that died before it was ready.
+	// Engine is a server that could not be started, or that ended before it was ready.
 	Engine Class = 6
 	// NotReady is a server that runs but was not ready in time.
 	NotReady Class = 7
-	// Interrupted is the user's own wish to stop, after clean-up.
+	// Interrupted is the user's request to stop, after clean-up.
 	Interrupted Class = 130
 )
 
-// Fault is an error in three parts. Build one with New; What and Do are
-// sentences without a final full stop.
+// Fault is an error in three parts. What and Do are sentences without a final full stop.
 type Fault struct {
 	Class Class
 	// What failed, in terms of what the user asked for.
 	What string
-	// Why it failed; nil where What says it all.
+	// Why it failed; nil if What says everything.
 	Why error
-	// Do is what the user can do about it, best with a command to copy.
+	// Do is what the user can do about it, preferably with a command to copy.
 	Do string
-	// Lines are the last lines of a log that died with the failure, oldest first.
+	// Lines are the last lines of the failed process's log, oldest first.
 	Lines []string
 }
 
-// New returns a Fault. A why that is itself a Fault of the same class is kept whole.
+// New returns a Fault.
 func New(class Class, what string, why error, do string) *Fault {
 	return &Fault{Class: class, What: what, Why: why, Do: do}
 }
@@ -68,11 +66,11 @@ func (f *Fault) Error() string {
 	return fmt.Sprintf("%s: %v", f.What, f.Why)
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (f *Fault) Unwrap() error { return f.Why }
 
-// ClassOf is the class of the outermost Fault in err's chain, and Unexpected
-// for an error that has none.
+// ClassOf is the class of the outermost Fault in err's chain, and Unexpected if there
+// is none.
 func ClassOf(err error) Class {
 	var f *Fault
 	if errors.As(err, &f) {
@@ -81,13 +79,13 @@ func ClassOf(err error) Class {
 	return Unexpected
 }
 
-// setting is how an error names something that the user can set: in backquotes,
-// alone or with a value, as in `listen` or `cpu=portable`.
+// setting matches the name of a setting in an error: in backquotes, alone or with a
+// value, such as `listen` or `cpu=portable`.
 var setting = regexp.MustCompile("`([a-z][a-z-]*)(?:=([^`\\s]*))?`")
 
-// Name puts the names of settings in a text into the words of those who gave them.
-// A setting stands in backquotes, as `listen`, or with a value, as `cpu=portable`.
-// name says what the user calls it, "" for a word that is no setting and stays.
+// Name replaces the names of settings in a text by what the user calls them. A setting
+// stands in backquotes: `listen`, or with a value, `cpu=portable`. The function name
+// returns the user's name for it, and "" for a word that is not a setting and stays.
 func Name(text string, name func(setting, value string) string) string {
 	return setting.ReplaceAllStringFunc(text, func(word string) string {
 		m := setting.FindStringSubmatch(word)
@@ -98,15 +96,15 @@ func Name(text string, name func(setting, value string) string) string {
 	})
 }
 
-// Report is the text for a terminal: what and why, the last log lines where
-// there are any, and what to do. Only the first line of what and why is not
-// indented, so that one failure looks like one. Settings are named as they are in
-// the error; see Name.
+// Report is the text for a terminal: what failed and why, the last log lines if there
+// are any, and what to do. Lines of what and why after the first are indented, so that
+// one failure is visible as one. Settings keep the names that they have in the error;
+// see Name.
 func Report(err error) string {
 	var b strings.Builder
 	b.WriteString(strings.ReplaceAll(strings.TrimRight(err.Error(), "\n"), "\n", "\n  ") + "\n")
 	var f *Fault
-	// The innermost advice and log are nearest to the cause, so they win.
+	// The innermost advice and log are nearest to the cause, so they are shown.
 	var lines []string
 	var do string
 	for e := err; errors.As(e, &f); e = f.Why {

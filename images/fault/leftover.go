@@ -2,26 +2,26 @@ package fault
 
 import "errors"
 
-// Leftover is something that was made on the way to a failure and could not be
-// cleaned up. It is said whatever else is said, also after Ctrl-C.
+// Leftover is something that was created before a failure and could not be removed. It is
+// always reported, also after Ctrl-C.
 type Leftover struct {
-	// What is left, as a sentence: "the container X is left behind".
+	// What was left behind, as a sentence: "the container X is left behind".
 	What string
 	// Why it could not be removed.
 	Why error
-	// Do is what a person can do about it, best a command to copy.
+	// Do is what a person can do about it, preferably a command to copy.
 	Do string
 }
 
-// Error says what is left, why, and how to remove it.
+// Error says what was left behind, how to remove it, and why it is still there.
 func (l *Leftover) Error() string {
 	return l.What + " (" + l.Do + "): " + l.Why.Error()
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (l *Leftover) Unwrap() error { return l.Why }
 
-// Leftovers are all that an error says is left behind; nil where nothing is.
+// Leftovers joins every Leftover in an error's tree; nil if there is none.
 func Leftovers(err error) error {
 	var all []error
 	var walk func(error)

@@ -6,7 +6,7 @@ import "strings"
 const maxPrintable = 200
 
 // Printable makes text from outside (a server's answer, a file's header) fit for one
-// line of an error or a terminal: no control characters, at most 200 characters.
+// line of an error or terminal: no control characters, at most 200 characters.
 func Printable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < 0x20 || (r >= 0x7f && r < 0xa0) {

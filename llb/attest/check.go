@@ -17,10 +17,10 @@ import (
 	"github.com/spdx/tools-golang/spdxlib"
 )
 
-// CheckSPDX checks that an SPDX document is well-formed, and that the packages of a
-// distribution in it are exactly those that the image has: name, version, architecture.
-// commit is that of llama.cpp, which the document has to name; empty where it is not
-// known. The error has all that is wrong.
+// CheckSPDX checks that an SPDX document is well-formed, and that its distribution packages
+// are exactly those that the image has: name, version, architecture. The document must
+// name llama.cpp at this commit, unless commit is empty. The error lists everything that
+// is wrong.
 func CheckSPDX(data []byte, installed []Package, commit string) error {
 	doc, err := spdxjson.Read(bytes.NewReader(data))
 	if err != nil {
@@ -40,7 +40,7 @@ func CheckSPDX(data []byte, installed []Package, commit string) error {
 			case url.Type != packageurl.TypeDebian:
 				sources[url.Version] = true
 			case url.Name != p.PackageName || url.Version != p.PackageVersion:
-				wrong = append(wrong, fmt.Errorf("package %q %s: its package URL is of %s %s", p.PackageName, p.PackageVersion, url.Name, url.Version))
+				wrong = append(wrong, fmt.Errorf("package %q %s: its package URL names %s %s", p.PackageName, p.PackageVersion, url.Name, url.Version))
 			default:
 				listed[debian(url)] = true
 			}
@@ -70,16 +70,16 @@ func CheckSPDX(data []byte, installed []Package, commit string) error {
 	return errors.Join(wrong...)
 }
 
-// debian names a package of Debian or of a distribution made of it.
+// debian identifies a package of Debian or of a distribution derived from it.
 func debian(url packageurl.PackageURL) string {
 	return url.Name + " " + url.Version + " " + url.Qualifiers.Map()["arch"]
 }
 
-// wellFormed is what is wrong with a document, whatever it is about.
+// wellFormed lists what is wrong with a document's form.
 func wellFormed(doc *spdx.Document) []error {
 	var wrong []error
 	if doc.SPDXIdentifier != "DOCUMENT" || doc.DocumentNamespace == "" || doc.CreationInfo == nil || len(doc.CreationInfo.Creators) == 0 {
-		wrong = append(wrong, errors.New("it does not say which document it is, or who made it"))
+		wrong = append(wrong, errors.New("it does not have an id, a namespace and a creator"))
 	}
 	seen := map[common.ElementID]bool{}
 	for _, p := range doc.Packages {
@@ -87,7 +87,7 @@ func wellFormed(doc *spdx.Document) []error {
 			wrong = append(wrong, errors.New("it has a package without a name or an id"))
 		}
 		if seen[p.PackageSPDXIdentifier] {
-			wrong = append(wrong, fmt.Errorf("it has the id %s twice", p.PackageSPDXIdentifier))
+			wrong = append(wrong, fmt.Errorf("duplicate id %s", p.PackageSPDXIdentifier))
 		}
 		seen[p.PackageSPDXIdentifier] = true
 	}
@@ -95,20 +95,20 @@ func wellFormed(doc *spdx.Document) []error {
 		wrong = append(wrong, err)
 	}
 	if ids, err := spdxlib.GetDescribedPackageIDs(doc); err != nil || len(ids) != 1 {
-		wrong = append(wrong, errors.New("it does not describe one image"))
+		wrong = append(wrong, errors.New("it must describe exactly one image"))
 	}
 	return wrong
 }
 
-// CheckDeviceCode checks that a manifest of device code says what ParseDeviceCode tells
-// from the image.
+// CheckDeviceCode checks a manifest of device code against the one that ParseDeviceCode
+// made from the image.
 func CheckDeviceCode(data []byte, is DeviceCode) error {
 	var said DeviceCode
 	if err := json.Unmarshal(data, &said); err != nil {
 		return fmt.Errorf("it is not a manifest of device code: %w", err)
 	}
 	if said.Schema != is.Schema {
-		return fmt.Errorf("its schema is %d, and this program reads %d", said.Schema, is.Schema)
+		return fmt.Errorf("schema mismatch: got %d, want %d", said.Schema, is.Schema)
 	}
 	if reflect.DeepEqual(said, is) {
 		return nil
@@ -121,25 +121,24 @@ func CheckDeviceCode(data []byte, is DeviceCode) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("it says %s, and the image has %s", bytes.TrimSpace(a), bytes.TrimSpace(b))
+	return fmt.Errorf("it says %s, but the image has %s", bytes.TrimSpace(a), bytes.TrimSpace(b))
 }
 
-// Inputs are what an image was made of, as its lock has it.
+// Inputs are the inputs of a build, as a lock has them.
 type Inputs struct {
-	// Commit is that of the source.
+	// Commit is the source's commit.
 	Commit string
-	// Sent is the name under which a client sends a tree, of which a builder knows no
-	// commit.
+	// Sent is the name under which a client sends a source tree. The builder does not know
+	// the commit of such a tree.
 	Sent string
-	// Bases are names of the images that it was made on, by their digests; nil where they
-	// are not known.
+	// Bases are the base images: their names by digest; nil if they are unknown.
 	Bases map[string]string
-	// Others are more images that may have been used, by their digests: of an index, those
-	// of its other platforms.
+	// Others are further images that the build may have used, by digest: in an index,
+	// those of the other platforms.
 	Others map[string]string
 }
 
-// provenance is what both versions of SLSA's predicate have of the inputs.
+// provenance has the inputs in both versions of SLSA's predicate.
 type provenance struct {
 	BuildDefinition struct {
 		ExternalParameters struct {
@@ -164,9 +163,9 @@ type dependency struct {
 	Digest map[string]string `json:"digest"`
 }
 
-// CheckProvenance checks that SLSA provenance has the inputs of a lock: the source's
-// commit, unless the source was sent, and each base by its digest. Nothing but these and
-// the others may be among them. The error has all that is wrong.
+// CheckProvenance checks that SLSA provenance has the inputs of a lock: the source's commit,
+// unless a client sent the source, and the digest of each base. Images other than these and
+// Others are an error. The error lists everything that is wrong.
 func CheckProvenance(data []byte, want Inputs) error {
 	var p provenance
 	if err := json.Unmarshal(data, &p); err != nil {
@@ -185,11 +184,11 @@ func CheckProvenance(data []byte, want Inputs) error {
 		case strings.HasPrefix(d.URI, "pkg:"):
 			_, needed := want.Bases[base]
 			if _, known := want.Others[base]; !known && !needed && want.Bases != nil {
-				wrong = append(wrong, fmt.Errorf("it was built with %s, %s, which is not in the lock", d.URI, base))
+				wrong = append(wrong, fmt.Errorf("the build used %s, %s, which is not in the lock", d.URI, base))
 			}
 			delete(left, base)
 		case d.Digest["sha1"] == "":
-			wrong = append(wrong, fmt.Errorf("it was built with %s, which is not in the lock", d.URI))
+			wrong = append(wrong, fmt.Errorf("the build used %s, which is not in the lock", d.URI))
 		case d.Digest["sha1"] != want.Commit:
 			wrong = append(wrong, fmt.Errorf("its source is commit %s of %s, not %s", d.Digest["sha1"], d.URI, want.Commit))
 		default:
@@ -197,10 +196,10 @@ func CheckProvenance(data []byte, want Inputs) error {
 		}
 	}
 	if !commit && !sent {
-		wrong = append(wrong, fmt.Errorf("it does not have the source, commit %s", want.Commit))
+		wrong = append(wrong, fmt.Errorf("it does not list the source, commit %s", want.Commit))
 	}
 	for _, base := range slices.Sorted(maps.Keys(left)) {
-		wrong = append(wrong, fmt.Errorf("it does not have the %s, %s", left[base], base))
+		wrong = append(wrong, fmt.Errorf("it does not list the %s, %s", left[base], base))
 	}
 	return errors.Join(wrong...)
 }

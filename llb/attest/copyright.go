@@ -10,19 +10,19 @@ import (
 )
 
 // copyrightLicence reads a Debian package's copyright file. If it is in the
-// machine-readable format 1.0 (DEP-5), the licence is all that its Files paragraphs
-// and its header declare, joined with AND. That is of the source package: it may name
-// a licence of files that are in no binary package, as those of debian/. Both results
+// machine-readable format 1.0 (DEP-5), the licence joins the declarations of its Files
+// paragraphs and its header with AND. The file covers the source package, so it can list
+// licences of files that are in no binary package, such as those of debian/. Both results
 // are empty for any other file.
 //
-// A name that SPDX does not know becomes a LicenseRef-, whose text is returned too.
+// A name that SPDX does not have becomes a LicenseRef-, whose text is also returned.
 func copyrightLicence(file []byte) (licence string, texts map[string]string) {
 	stanzas, err := parseStanzas(file)
-	// Half of a licence would be a wrong one.
+	// An incomplete licence would be wrong.
 	if err != nil || len(stanzas) == 0 || !strings.Contains(stanzas[0]["format"], "copyright-format/1.0") {
 		return "", nil
 	}
-	// The text may stand once, in a paragraph of its own or with one of the Files.
+	// A licence's text can be in only one place: a paragraph of its own or a Files paragraph.
 	known := map[string]string{}
 	for _, s := range stanzas {
 		name, text := s.first("license")
@@ -39,7 +39,7 @@ func copyrightLicence(file []byte) (licence string, texts map[string]string) {
 			continue
 		}
 		ref := func(name string) expression {
-			// The paragraph's own text first: not every "public-domain" says the same.
+			// The paragraph's own text first, because texts of "public-domain" differ.
 			text := text
 			if text == "" {
 				text = known[strings.ToLower(name)]
@@ -58,7 +58,8 @@ func copyrightLicence(file []byte) (licence string, texts map[string]string) {
 		return "", nil
 	}
 	licence = expression{op: "AND", args: all}.String()
-	// What an ignored part of a synopsis left behind is not a part of the result.
+	// Drop texts that the licence does not refer to. Some come from synopses that failed
+	// to parse.
 	for id := range texts {
 		if !slices.Contains(licenceRefs(licence), id) {
 			delete(texts, id)
@@ -70,8 +71,8 @@ func copyrightLicence(file []byte) (licence string, texts map[string]string) {
 	return licence, texts
 }
 
-// The operators of a synopsis, the loosest first: "and" binds tighter than "or", and
-// a comma before either makes it loose (copyright-format 1.0, "License specification").
+// The operators of a synopsis, loosest first: "and" binds tighter than "or", and a comma
+// before either makes it looser (copyright-format 1.0, "License specification").
 var operators = []struct {
 	op string
 	at *regexp.Regexp
@@ -83,15 +84,15 @@ var operators = []struct {
 }
 
 var (
-	// orLater is how some files say "+".
+	// orLater matches what some files write instead of "+".
 	orLater = regexp.MustCompile(`(?i)\s+or(\s+any)?\s+later(\s+versions?)?\b`)
-	// with is the format's way to name an exception.
+	// with matches the format's notation for an exception.
 	with = regexp.MustCompile(`(?i)^(\S+) with (\S+(?: \S+)*?)(?: exceptions?)?$`)
 )
 
-// parseSynopsis reads the first line of a License field. ref makes an expression of a
-// name that SPDX does not know. It is false for a line that is no synopsis but the
-// beginning of a text: short names have no spaces.
+// parseSynopsis reads the first line of a License field. ref makes an expression from a
+// name that SPDX does not have. The result is false if the line is the beginning of a
+// text and not a synopsis: short names have no spaces.
 func parseSynopsis(s string, ref func(name string) expression) (expression, bool) {
 	s = orLater.ReplaceAllString(strings.TrimSpace(s), "+")
 	for _, o := range operators {
@@ -127,10 +128,10 @@ func parseSynopsis(s string, ref func(name string) expression) (expression, bool
 
 var notID = regexp.MustCompile(`[^A-Za-z0-9.]+`)
 
-// licenceRef names a licence by what it is called and by its text: what packages call
-// public-domain is not one licence. The text is never empty, as SPDX wants one.
+// licenceRef makes an id from a licence's name and text, because different licences are
+// called public-domain. The text is never empty, which SPDX requires.
 func licenceRef(name, text string) (id, full string) {
-	// Some begin the text where the name should be.
+	// In some files the text begins on the line of the name.
 	if strings.ContainsAny(name, " \t") && with.FindString(name) == "" && text != "" {
 		text = name + "\n" + text
 	}

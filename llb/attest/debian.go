@@ -16,21 +16,21 @@ var (
 
 // DebianPackages describes an image's Debian packages, sorted by name.
 //
-// status is each package's control file by the package's name, as dpkg-deb -f prints
-// it. copyrights is each one's /usr/share/doc/NAME/copyright; a package may lack one.
-// distro and release are ID and VERSION_ID of the image's os-release, as debian and
-// 13. The error has all control files that lack what they must have. A licence that
-// cannot be told is no error: see [Package.Licence].
+// status maps each package's name to its control file, as dpkg-deb -f prints it. copyrights
+// maps it to /usr/share/doc/NAME/copyright; a package may lack one. distro and release are
+// ID and VERSION_ID of the image's os-release, such as debian and 13. The error lists all
+// control files that lack a required field. An unknown licence is not an error: see
+// [Package.Licence].
 //
-// Package URLs have, beside what the purl type deb defines, the qualifier upstream,
-// by which scanners (Syft made it up, Grype reads it) find the source package.
+// Package URLs have the qualifier upstream, in addition to those of purl type deb. Scanners
+// find the source package by it (Syft introduced it, Grype reads it).
 func DebianPackages(status, copyrights map[string][]byte, distro, release string) ([]Package, error) {
 	var out []Package
 	var wrong []error
 	for _, name := range slices.Sorted(maps.Keys(status)) {
 		p, err := debianPackage(status[name], distro, release)
 		if err == nil && p.Name != name {
-			err = fmt.Errorf("it is of package %q", p.Name)
+			err = fmt.Errorf("it is for package %q", p.Name)
 		}
 		if err != nil {
 			wrong = append(wrong, fmt.Errorf("control file of package %q: %w", name, err))
@@ -51,7 +51,7 @@ func debianPackage(control []byte, distro, release string) (Package, error) {
 		return Package{}, err
 	}
 	if len(stanzas) != 1 {
-		return Package{}, fmt.Errorf("it has %d paragraphs, and must have one", len(stanzas))
+		return Package{}, fmt.Errorf("it must have one paragraph, got %d", len(stanzas))
 	}
 	s := stanzas[0]
 	for _, field := range []string{"Package", "Version", "Architecture"} {
@@ -81,7 +81,7 @@ func debianPackage(control []byte, distro, release string) (Package, error) {
 			"arch": s["architecture"], "distro": distro + "-" + release, "upstream": upstream,
 		}),
 	}
-	// The field does not tell persons from teams; nearly all of a base's are teams.
+	// The field does not distinguish persons from teams; nearly all of a base's are teams.
 	if m := mailbox.FindStringSubmatch(s["maintainer"]); m != nil {
 		p.Supplier = fmt.Sprintf("Organization: %s (%s)", m[1], m[2])
 	}

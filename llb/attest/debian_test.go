@@ -87,8 +87,8 @@ func TestDebianPackagesWrong(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		`"a": it has no field Version`, `"b": it is of package "c"`, `"d": line 1 is not a field`,
-		`"e": it has 0 paragraphs`, `"f": it has 2 paragraphs`, `"g": line 1 continues no field`,
+		`"a": it has no field Version`, `"b": it is for package "c"`, `"d": line 1 is not a field`,
+		`"e": it must have one paragraph, got 0`, `"f": it must have one paragraph, got 2`, `"g": line 1 does not continue a field`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in:\n%v", want, err)

@@ -11,31 +11,31 @@ import (
 	"strings"
 )
 
-// DeviceCodeSchema is the version of DeviceCode's JSON. It grows when a field changes
-// its meaning or goes away, not when one is added.
+// DeviceCodeSchema is the version of DeviceCode's JSON. It is raised when a field changes
+// its meaning or is removed, not when one is added.
 const DeviceCodeSchema = 1
 
-// DeviceCode says which machine code and which intermediate code an image has.
+// DeviceCode lists the machine code and intermediate code in an image.
 type DeviceCode struct {
 	// Schema is DeviceCodeSchema.
 	Schema int `json:"schema"`
-	// CPU are the levels that the image has a CPU backend for, sorted: ggml's names of
-	// its variants (haswell, armv8.2_1), or the level of an image that has one backend.
+	// CPU are the levels for which the image has a CPU backend, sorted: ggml's names of
+	// its variants (haswell, armv8.2_1), or the level if the image has only one backend.
 	CPU []string `json:"cpu"`
-	// CUDA is nil for an image without.
+	// CUDA is nil for an image without CUDA.
 	CUDA *CUDACode `json:"cuda,omitempty"`
-	// Vulkan says whether the image has ggml's Vulkan backend, whose SPIR-V any driver
-	// compiles.
+	// Vulkan is true if the image has ggml's Vulkan backend. Any driver can compile its
+	// SPIR-V.
 	Vulkan bool `json:"vulkan"`
 }
 
-// CUDACode is what a CUDA backend was asked to be compiled for. The architectures are
-// NVIDIA's numbers, the oldest first, as 86 or 90a. llama.cpp's CMake may make a
-// number exact (120 into 120a).
+// CUDACode lists the architectures that the build of a CUDA backend asked for: NVIDIA's
+// numbers, oldest first, such as 86 or 90a. llama.cpp's CMake files can make a number exact
+// (120 becomes 120a).
 type CUDACode struct {
-	// SASS are those with machine code.
+	// SASS are the architectures with machine code.
 	SASS []string `json:"sass"`
-	// PTX are those with intermediate code, which drivers compile for newer GPUs.
+	// PTX are the architectures with intermediate code, which drivers compile for newer GPUs.
 	PTX []string `json:"ptx"`
 }
 
@@ -44,12 +44,12 @@ var (
 	cudaArch     = regexp.MustCompile(`^([0-9]{2,3}[af]?)(-real|-virtual)?$`)
 )
 
-// ParseDeviceCode tells an image's device code from the names (or paths) of its
-// libraries. level is what its CPU backend was compiled for if it has one for all
-// machines (libggml-cpu.so); with several, which name themselves, it is ignored.
-// cudaArchs is the value of CMAKE_CUDA_ARCHITECTURES, as "86-real;90"; empty for an
-// image without CUDA. It is an error if the two contradict each other, if there is no
-// CPU backend, or if cudaArchs is not a list of numbers.
+// ParseDeviceCode derives an image's device code from the names (or paths) of its
+// libraries. level is the CPU level if there is one CPU backend (libggml-cpu.so). With
+// several backends, whose names contain their levels, it is ignored. cudaArchs is the value
+// of CMAKE_CUDA_ARCHITECTURES, such as "86-real;90"; empty for an image without CUDA. It
+// is an error if libraries and cudaArchs contradict each other, if there is no CPU backend,
+// or if cudaArchs is not a list of architectures.
 func ParseDeviceCode(libraries []string, level, cudaArchs string) (DeviceCode, error) {
 	d := DeviceCode{Schema: DeviceCodeSchema, CPU: []string{}}
 	cuda := false
@@ -64,7 +64,7 @@ func ParseDeviceCode(libraries []string, level, cudaArchs string) (DeviceCode, e
 			d.CPU = append(d.CPU, variant)
 		case m[1] == "cpu":
 			if level == "" {
-				return DeviceCode{}, errors.New("the image has one CPU backend, and its level is not given")
+				return DeviceCode{}, errors.New("the level of the image's only CPU backend is missing")
 			}
 			d.CPU = append(d.CPU, level)
 		case m[1] == "cuda":
@@ -74,12 +74,12 @@ func ParseDeviceCode(libraries []string, level, cudaArchs string) (DeviceCode, e
 		}
 	}
 	if len(d.CPU) == 0 {
-		return DeviceCode{}, errors.New("the image has no CPU backend: there is no libggml-cpu*.so among its libraries")
+		return DeviceCode{}, errors.New("the image has no CPU backend: none of its libraries is a libggml-cpu*.so")
 	}
 	slices.Sort(d.CPU)
 	d.CPU = slices.Compact(d.CPU)
 	if cuda != (cudaArchs != "") {
-		return DeviceCode{}, fmt.Errorf("the image's CUDA backend (in it: %t) and its CUDA architectures %q contradict each other", cuda, cudaArchs)
+		return DeviceCode{}, fmt.Errorf("the image's CUDA backend (present: %t) contradicts its CUDA architectures %q", cuda, cudaArchs)
 	}
 	if !cuda {
 		return d, nil
@@ -92,14 +92,14 @@ func ParseDeviceCode(libraries []string, level, cudaArchs string) (DeviceCode, e
 	return d, nil
 }
 
-// parseArchs reads CMake's notation: NN-real is machine code, NN-virtual intermediate
-// code, NN both (cmake's CUDA_ARCHITECTURES).
+// parseArchs reads CMake's notation: NN-real is machine code, NN-virtual is intermediate
+// code, NN is both (cmake's CUDA_ARCHITECTURES).
 func parseArchs(archs string) (*CUDACode, error) {
 	c := &CUDACode{SASS: []string{}, PTX: []string{}}
 	for _, a := range strings.Split(archs, ";") {
 		m := cudaArch.FindStringSubmatch(a)
 		if m == nil {
-			return nil, fmt.Errorf("CUDA architecture %q of %q is not a number with -real, -virtual or nothing after it", a, archs)
+			return nil, fmt.Errorf("CUDA architecture must be a number, optionally with -real or -virtual, got %q in %q", a, archs)
 		}
 		if m[2] != "-virtual" {
 			c.SASS = append(c.SASS, m[1])
@@ -117,7 +117,7 @@ func parseArchs(archs string) (*CUDACode, error) {
 	return c, nil
 }
 
-// JSON is the manifest, on one line with a newline at its end; equal for equal values.
+// JSON is the manifest on one line, with a newline at its end. Equal values give equal bytes.
 func (d DeviceCode) JSON() ([]byte, error) {
 	b, err := json.Marshal(d)
 	if err != nil {

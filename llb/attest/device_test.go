@@ -23,12 +23,12 @@ func TestDeviceCode(t *testing.T) {
 		"no PTX":                      {"libggml-cpu-x64.so libggml-cuda.so", "", "121a-real", `{"schema":1,"cpu":["x64"],"cuda":{"sass":["121a"],"ptx":[]},"vulkan":false}`},
 		"not a library":               {"libggml-cpu-x64.so libggml-cuda.so.md5 my-libggml-vulkan.so", "", "", `{"schema":1,"cpu":["x64"],"vulkan":false}`},
 		"no libraries":                {"", "", "", "no CPU backend"},
-		"one level, and not which":    {"libggml-cpu.so", "", "", "its level is not given"},
-		"CUDA without architectures":  {"libggml-cpu-x64.so libggml-cuda.so", "", "", "contradict each other"},
-		"architectures without CUDA":  {"libggml-cpu-x64.so", "", "86", "contradict each other"},
-		"a word of CMake's":           {"libggml-cpu-x64.so libggml-cuda.so", "", "native", `"native" of "native" is not a number`},
-		"a list with the wrong comma": {"libggml-cpu-x64.so libggml-cuda.so", "", "86,89", "is not a number"},
-		"an empty entry":              {"libggml-cpu-x64.so libggml-cuda.so", "", "86;", `"" of "86;" is not a number`},
+		"one level, and not which":    {"libggml-cpu.so", "", "", "the level of the image"},
+		"CUDA without architectures":  {"libggml-cpu-x64.so libggml-cuda.so", "", "", "contradicts its CUDA architectures"},
+		"architectures without CUDA":  {"libggml-cpu-x64.so", "", "86", "contradicts its CUDA architectures"},
+		"a word of CMake's":           {"libggml-cpu-x64.so libggml-cuda.so", "", "native", `must be a number, optionally with -real or -virtual, got "native" in "native"`},
+		"a list with the wrong comma": {"libggml-cpu-x64.so libggml-cuda.so", "", "86,89", "must be a number"},
+		"an empty entry":              {"libggml-cpu-x64.so libggml-cuda.so", "", "86;", `got "" in "86;"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

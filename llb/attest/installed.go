@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// Tree is the files of an image, as a builder or a registry has them.
+// Tree is the file system of an image, wherever it is stored.
 type Tree interface {
-	// Read gives a file's content, and false for one that is not there.
+	// Read returns a file's content, and false if the file does not exist.
 	Read(ctx context.Context, name string) ([]byte, bool, error)
-	// List gives the names in a folder; none for one that is not there.
+	// List returns the names in a folder; none if it does not exist.
 	List(ctx context.Context, dir string) ([]string, error)
 }
 
-// Places where an image says which packages of a distribution it has.
+// Paths of an image's package database.
 const (
-	// StatusDir has a control file for each package, as distroless images do.
+	// StatusDir has a control file for each package, as in distroless images.
 	StatusDir = "/var/lib/dpkg/status.d"
 	// StatusFile is dpkg's own list.
 	StatusFile = "/var/lib/dpkg/status"
@@ -26,9 +26,9 @@ const (
 	CopyrightDir = "/usr/share/doc"
 )
 
-// Installed are the distribution's packages in an image: of a root that is made of
-// packages' files, each in a file of its own; else of a base, all in one. It is empty
-// for an image of no distribution that is known here.
+// Installed returns the distribution packages of an image. A root made from packages has
+// a control file for each in StatusDir; a base has dpkg's StatusFile. The result is empty
+// if the image has neither.
 func Installed(ctx context.Context, img Tree) ([]Package, error) {
 	status, err := statusOf(ctx, img)
 	if err != nil || len(status) == 0 {
@@ -59,7 +59,7 @@ func Installed(ctx context.Context, img Tree) ([]Package, error) {
 	return DebianPackages(status, copyrights, field("ID"), field("VERSION_ID"))
 }
 
-// statusOf are the control files of an image's packages by their names.
+// statusOf returns the control files of an image's packages, by name.
 func statusOf(ctx context.Context, img Tree) (map[string][]byte, error) {
 	status := map[string][]byte{}
 	names, err := img.List(ctx, StatusDir)

@@ -9,15 +9,15 @@ import (
 	"github.com/github/go-spdx/v2/spdxexp/spdxlicenses"
 )
 
-// expression is an SPDX licence expression: a name, or an operator and what it joins.
+// expression is an SPDX licence expression: a name, or an operator with its operands.
 type expression struct {
 	name string
 	op   string
 	args []expression
 }
 
-// String is canonical: operands are sorted, each once, and those that are expressions
-// themselves have parentheses, so that nobody needs to know which operator is first.
+// String is canonical: operands are sorted and unique, and operands that are expressions
+// have parentheses, so that readers need not know the precedence.
 func (e expression) String() string {
 	if e.op == "" {
 		return e.name
@@ -38,7 +38,7 @@ func (e expression) String() string {
 	return strings.Join(terms, " "+e.op+" ")
 }
 
-// flat are the operands, with those of operands that have the same operator.
+// flat returns the operands, and replaces those with the same operator by their operands.
 func (e expression) flat() []expression {
 	var out []expression
 	for _, arg := range e.args {
@@ -51,14 +51,14 @@ func (e expression) flat() []expression {
 	return out
 }
 
-// shortNames are SPDX's ids for short names of copyright-format 1.0, and others that
-// Debian's files use, where they differ in more than case.
+// shortNames maps short names of copyright-format 1.0, and others in Debian's files, to
+// SPDX ids, if they differ in more than case.
 var shortNames = map[string]string{
 	"expat": "MIT",
 	// /usr/share/common-licenses/Artistic has the ten clauses of Perl's.
 	"artistic": "Artistic-1.0-Perl",
 	"apache-2": "Apache-2.0",
-	// LLVM's packages.
+	// Used by LLVM's packages.
 	"apache-2-llvm-exceptions": "Apache-2.0 WITH LLVM-exception",
 	"bsd-2":                    "BSD-2-Clause",
 	"bsd-3":                    "BSD-3-Clause",
@@ -68,8 +68,8 @@ var shortNames = map[string]string{
 	"mpl-2":                    "MPL-2.0",
 }
 
-// exceptions are SPDX's ids for the names of exceptions, where one is meant for sure:
-// "Autoconf" and "OpenSSL", for example, each stand for several.
+// exceptions maps unambiguous names of exceptions to SPDX ids. "Autoconf" and "OpenSSL",
+// for example, are missing because each stands for several.
 var exceptions = map[string]string{
 	"classpath":           "Classpath-exception-2.0",
 	"gcc-runtime-library": "GCC-exception-3.1",
@@ -78,11 +78,11 @@ var exceptions = map[string]string{
 	"llvm":                "LLVM-exception",
 }
 
-// gnu are the names of GNU licences with a version: GPL-2+, LGPLv2.1, GFDL-NIV-1.3+.
+// gnu matches names of GNU licences with a version: GPL-2+, LGPLv2.1, GFDL-NIV-1.3+.
 var gnu = regexp.MustCompile(`(?i)^(AGPL|GFDL|GPL|LGPL)(-NIV)?-?v?(\d)(\.\d)?(\+|-only|-or-later)?$`)
 
-// spdxName is the id or simple expression for a short name; empty where SPDX has none.
-// Names without a version (GPL) have none: nobody says which one is meant.
+// spdxName is the id or simple expression for a short name; empty if SPDX has none. Names
+// without a version (GPL) have none, because the version is unknown.
 func spdxName(name string) string {
 	if m := gnu.FindStringSubmatch(name); m != nil {
 		minor := m[4]
@@ -116,7 +116,7 @@ func spdxName(name string) string {
 	return id
 }
 
-// validLicence says whether an expression is one that SPDX allows.
+// validLicence reports whether SPDX allows an expression.
 func validLicence(expression string) bool {
 	ok, _ := spdxexp.ValidateLicenses([]string{expression})
 	return ok
@@ -124,5 +124,5 @@ func validLicence(expression string) bool {
 
 var refName = regexp.MustCompile(`LicenseRef-[A-Za-z0-9.-]+`)
 
-// licenceRefs are the names of an expression that are defined in the document.
+// licenceRefs are the names in an expression that the document itself defines.
 func licenceRefs(expression string) []string { return refName.FindAllString(expression, -1) }

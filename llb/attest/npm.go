@@ -13,16 +13,16 @@ import (
 	"github.com/github/go-spdx/v2/spdxexp"
 )
 
-// npmLock is what we read of a package-lock.json, format 2 or 3
+// npmLock has the fields of package-lock.json that we read, format 2 or 3
 // (docs.npmjs.com/cli/configuring-npm/package-lock-json).
 type npmLock struct {
 	Version int `json:"lockfileVersion"`
-	// Packages are by their folder: node_modules/a/node_modules/@scope/b.
+	// Packages maps folders to packages: node_modules/a/node_modules/@scope/b.
 	Packages map[string]npmEntry `json:"packages"`
 }
 
 type npmEntry struct {
-	// Name is there where it is not the folder's.
+	// Name is set if it differs from the folder's.
 	Name        string          `json:"name"`
 	Version     string          `json:"version"`
 	Resolved    string          `json:"resolved"`
@@ -36,7 +36,7 @@ type npmEntry struct {
 	Libc        npmList         `json:"libc"`
 }
 
-// npmList is a list, or a single one without brackets.
+// npmList is a list, or a single value without brackets.
 type npmList []string
 
 func (l *npmList) UnmarshalJSON(b []byte) error {
@@ -48,28 +48,28 @@ func (l *npmList) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*[]string)(l))
 }
 
-// npmCPUs are npm's names of Go's architectures.
+// npmCPUs maps Go's architectures to npm's names.
 var npmCPUs = map[string]string{"amd64": "x64", "arm64": "arm64"}
 
 const nodeModules = "node_modules/"
 
-// NPMPackages describes what a package-lock.json has, sorted by name and version, each
-// version once. arch is the architecture in Go's spelling of the Linux machine that
-// the web UI is built on: optional packages for other platforms are left out, as npm
-// does not install them. Development dependencies are all in, because a bundler takes
-// its input from them. Folders of the tree itself are not packages.
-// The error is of a file that is not such a lock.
+// NPMPackages returns the packages of a package-lock.json, sorted by name and version,
+// without duplicates. arch is the architecture, in Go's spelling, of the Linux machine that
+// builds the web UI: npm does not install optional packages for other platforms, so they
+// are left out. Development dependencies are included, because a bundler's input comes from
+// them. Folders of the tree itself are not packages. A file that is not such a lock is an
+// error.
 func NPMPackages(lock []byte, arch string) ([]Package, error) {
 	cpu, ok := npmCPUs[arch]
 	if !ok {
-		return nil, fmt.Errorf("architecture %q is not one of %s", arch, strings.Join(slices.Sorted(maps.Keys(npmCPUs)), ", "))
+		return nil, fmt.Errorf("architecture must be one of %s, got %q", strings.Join(slices.Sorted(maps.Keys(npmCPUs)), ", "), arch)
 	}
 	var l npmLock
 	if err := json.Unmarshal(lock, &l); err != nil {
 		return nil, fmt.Errorf("package-lock.json: %w", err)
 	}
 	if l.Version != 2 && l.Version != 3 {
-		return nil, fmt.Errorf("package-lock.json has lockfileVersion %d, and only 2 and 3 are known", l.Version)
+		return nil, fmt.Errorf("package-lock.json: lockfileVersion must be 2 or 3, got %d", l.Version)
 	}
 	var out []Package
 	seen := map[string]bool{}
@@ -96,7 +96,7 @@ func NPMPackages(lock []byte, arch string) ([]Package, error) {
 	return out, nil
 }
 
-// leftOut says whether npm leaves out the package of a folder, or one that it is in.
+// leftOut reports whether npm skips the package of a folder, or a package that contains it.
 func (l npmLock) leftOut(folder, cpu string) bool {
 	for {
 		e := l.Packages[folder]
@@ -111,8 +111,8 @@ func (l npmLock) leftOut(folder, cpu string) bool {
 	}
 }
 
-// has is npm's rule (npm-install-checks): a list allows what it names, or what it
-// does not exclude if it only excludes.
+// has follows npm's rule (npm-install-checks): a list allows the values that it names. A
+// list with only exclusions allows all others.
 func (l npmList) has(value string) bool {
 	named, excluding := false, true
 	for _, v := range l {
@@ -134,11 +134,11 @@ func (e npmEntry) pack(name string) (Package, error) {
 		namespace, base = name[:i], name[i+1:]
 	}
 	p := Package{Kind: KindNPM, Name: name, Version: e.Version, PURL: purl("npm", namespace, base, e.Version, nil)}
-	// A URL may have a password in it, and other schemes are paths of the tree.
+	// A URL may contain a password. Other schemes are paths in the tree.
 	if u, err := url.Parse(e.Resolved); err == nil && u.User == nil && (u.Scheme == "https" || u.Scheme == "http") {
 		p.Source = e.Resolved
 	}
-	// Many write what is not an expression ("SEE LICENSE IN x"): that is not known then.
+	// Many values are not expressions ("SEE LICENSE IN x"). Their licence is unknown.
 	var licence string
 	if json.Unmarshal(e.License, &licence) == nil {
 		if good, _ := spdxexp.ValidateAndNormalizeLicensesWithOptions([]string{licence}, spdxexp.ValidateLicensesOptions{}); len(good) == 1 && len(licenceRefs(licence)) == 0 {

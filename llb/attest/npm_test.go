@@ -97,9 +97,9 @@ func TestNPMWrong(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ lock, arch, want string }{
 		"no lock":             {`<html>`, "amd64", "package-lock.json"},
-		"an old lock":         {`{"lockfileVersion": 1, "dependencies": {}}`, "amd64", "lockfileVersion 1"},
-		"a new lock":          {`{"lockfileVersion": 4}`, "amd64", "lockfileVersion 4"},
-		"an architecture":     {string(lock("")), "riscv64", `"riscv64" is not one of amd64, arm64`},
+		"an old lock":         {`{"lockfileVersion": 1, "dependencies": {}}`, "amd64", "must be 2 or 3, got 1"},
+		"a new lock":          {`{"lockfileVersion": 4}`, "amd64", "must be 2 or 3, got 4"},
+		"an architecture":     {string(lock("")), "riscv64", `must be one of amd64, arm64, got "riscv64"`},
 		"not base64":          {string(lock(`, "node_modules/a": {"version": "1", "integrity": "sha512-?"}`)), "amd64", `node_modules/a: "sha512-?" is not a digest`},
 		"a digest too short":  {string(lock(`, "node_modules/a": {"version": "1", "integrity": "sha512-qZk+NkcGgWq6PiVxeFDCbJzQ2J0="}`)), "amd64", "is not a digest"},
 		"an unknown digest":   {string(lock(`, "node_modules/a": {"version": "1", "integrity": "md4-qZk+"}`)), "amd64", "is not a digest"},

@@ -1,6 +1,5 @@
-// Package attest says what is in an image: an SPDX document of its software, and a
-// manifest of its device code. It is pure: what it writes follows from what it is
-// given, byte for byte.
+// Package attest describes an image: an SPDX document of its software, and a manifest of
+// its device code. It is pure: equal input gives equal bytes.
 package attest
 
 import (
@@ -13,52 +12,52 @@ import (
 	"github.com/package-url/packageurl-go"
 )
 
-// Kind says where a piece of software comes from.
+// Kind says where software comes from.
 type Kind string
 
 const (
 	// KindImage is the image itself, the root of a document.
 	KindImage Kind = "image"
-	// KindDebian is a binary package of Debian or of a distribution made of it.
+	// KindDebian is a binary package of Debian or of a distribution derived from it.
 	KindDebian Kind = "deb"
-	// KindSource was compiled from a source tree, as llama.cpp.
+	// KindSource was compiled from a source tree, such as llama.cpp.
 	KindSource Kind = "source"
-	// KindVendored is somebody else's code that such a tree carries a copy of.
+	// KindVendored is third-party code that such a tree contains a copy of.
 	KindVendored Kind = "vendored"
-	// KindNPM is an npm package that the web UI was built with. It may or may not be
-	// in the result: a bundler takes what it needs.
+	// KindNPM is an npm package that the web UI was built with. The result need not
+	// contain it, because a bundler includes only what it needs.
 	KindNPM Kind = "npm"
 )
 
 var kinds = []Kind{KindImage, KindDebian, KindSource, KindVendored, KindNPM}
 
-// Package is a piece of software.
+// Package is one item of software.
 type Package struct {
 	Kind Kind   `json:"kind"`
 	Name string `json:"name"`
-	// Version is empty where it is not known.
+	// Version is empty if it is unknown.
 	Version string `json:"version,omitempty"`
-	// PURL is its package URL (ECMA-427); empty where it has none.
+	// PURL is its package URL (ECMA-427); empty if it has none.
 	PURL string `json:"purl,omitempty"`
-	// Licence is what its authors declare, an SPDX licence expression; empty where
-	// that is not known.
+	// Licence is the SPDX licence expression that its authors declare; empty if it is
+	// unknown.
 	Licence string `json:"licence,omitempty"`
-	// LicenceTexts are the texts of the LicenseRef-… in Licence.
+	// LicenceTexts maps each LicenseRef-… in Licence to its text.
 	LicenceTexts map[string]string `json:"licence_texts,omitempty"`
-	// Checksums are digests in lower-case hex by SPDX's names of their algorithms,
-	// as SHA256.
+	// Checksums maps SPDX's names of algorithms, such as SHA256, to digests in lower-case
+	// hex.
 	Checksums map[string]string `json:"checksums,omitempty"`
-	// Source is where it was downloaded from, a URL; empty where that is not known.
+	// Source is the URL that it was downloaded from; empty if it is unknown.
 	Source string `json:"source,omitempty"`
 	// BuiltFrom is a Debian package's source package and its version, separated by a
-	// space: Debian's security tracker knows source packages alone.
+	// space. Debian's security tracker lists only source packages.
 	BuiltFrom string `json:"built_from,omitempty"`
-	// Supplier is who distributes it, as SPDX has it: "Organization: Debian" or
-	// "Person: Jane Doe (jane@example.org)"; empty where that is not known.
+	// Supplier is who distributes it, in SPDX's form: "Organization: Debian" or
+	// "Person: Jane Doe (jane@example.org)"; empty if it is unknown.
 	Supplier string `json:"supplier,omitempty"`
 }
 
-// digest tells packages apart that differ in anything.
+// digest identifies a package by all its fields.
 func (p Package) digest() string {
 	b, err := json.Marshal(p)
 	if err != nil {
@@ -68,7 +67,7 @@ func (p Package) digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// purl writes a package URL. Qualifiers without a value are left out.
+// purl makes a package URL. Qualifiers without a value are left out.
 func purl(kind, namespace, name, version string, qualifiers map[string]string) string {
 	var q packageurl.Qualifiers
 	for _, k := range slices.Sorted(maps.Keys(qualifiers)) {

@@ -17,35 +17,34 @@ import (
 	"github.com/spdx/tools-golang/spdx/v2/v2_3"
 )
 
-// noAssertion is SPDX's word for what is not known.
+// noAssertion is SPDX's value for unknown facts.
 const noAssertion = "NOASSERTION"
 
-// hexLength are the digests that are written, by SPDX's names, with their length in
-// hex digits.
+// hexLength maps SPDX's names of digest algorithms to the length of a digest in hex digits.
 var hexLength = map[string]int{"SHA1": 40, "SHA256": 64, "SHA384": 96, "SHA512": 128}
 
-// Document is an SPDX 2.3 document to be.
+// Document is the content of an SPDX 2.3 document.
 type Document struct {
-	// Name is the document's.
+	// Name is the document's name.
 	Name string
-	// Namespace is a URI without a fragment that no other document has. For equal
-	// content to be equal, make it of a digest of the content.
+	// Namespace is a URI without a fragment, unique to the document. Derive it from a digest
+	// of the content, so that equal content gives equal documents.
 	Namespace string
-	// Created is when the document counts as made, in seconds: a reproducible image's
-	// is its source's time.
+	// Created is the document's creation time, in seconds. For a reproducible image, use the
+	// source's time.
 	Created time.Time
-	// Root is what the document is about: the image.
+	// Root is the image that the document describes.
 	Root Package
-	// Packages are what it has, in any order.
+	// Packages are the image's packages, in any order.
 	Packages []Package
-	// Tool is what made the document, as llorch-bk-1.2.3.
+	// Tool is the tool that made the document, such as llorch-bk-1.2.3.
 	Tool string
 }
 
-// SPDX writes the document as JSON on one line. Equal documents are equal in every
-// byte, whatever the order of Packages; a package that is in it twice is written once.
-// The root contains the packages, except for npm's, which are what it was built with.
-// The error has all that is wrong with the document.
+// SPDX writes the document as JSON on one line. Equal documents give equal bytes, whatever
+// the order of Packages; duplicates are written once. The root contains the packages, except
+// for npm's, which are its build dependencies. The error lists everything that is wrong with
+// the document.
 func (d Document) SPDX() ([]byte, error) {
 	packages := map[string]Package{}
 	for _, p := range d.Packages {
@@ -72,7 +71,7 @@ func (d Document) SPDX() ([]byte, error) {
 		}
 		for _, id := range licenceRefs(p.Licence) {
 			if old, ok := texts[id]; ok && old != p.LicenceTexts[id] {
-				wrong = append(wrong, fmt.Errorf("package %q: %s has another text elsewhere", p.Name, id))
+				wrong = append(wrong, fmt.Errorf("package %q: %s has another text in another package", p.Name, id))
 			}
 			texts[id] = p.LicenceTexts[id]
 		}
@@ -100,7 +99,7 @@ func (d Document) SPDX() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// check is what is wrong with the document itself.
+// check lists what is wrong with the document itself.
 func (d Document) check() []error {
 	var wrong []error
 	if d.Name == "" {
@@ -113,19 +112,19 @@ func (d Document) check() []error {
 		wrong = append(wrong, errors.New("it has no time of creation"))
 	}
 	if d.Tool == "" {
-		wrong = append(wrong, errors.New("it does not say which tool made it"))
+		wrong = append(wrong, errors.New("it does not name the tool that made it"))
 	}
 	return wrong
 }
 
-// check is what is wrong with a package.
+// check lists what is wrong with a package.
 func (p Package) check() []error {
 	var wrong []error
 	if p.Name == "" {
 		wrong = append(wrong, errors.New("it has no name"))
 	}
 	if !slices.Contains(kinds, p.Kind) {
-		wrong = append(wrong, fmt.Errorf("its kind %q is not known", p.Kind))
+		wrong = append(wrong, fmt.Errorf("unknown kind %q", p.Kind))
 	}
 	if p.Licence != "" && !validLicence(p.Licence) {
 		wrong = append(wrong, fmt.Errorf("licence %q is not an SPDX expression", p.Licence))
@@ -139,21 +138,21 @@ func (p Package) check() []error {
 		sum := p.Checksums[algorithm]
 		length, known := hexLength[algorithm]
 		if _, err := hex.DecodeString(sum); err != nil || !known || len(sum) != length || sum != strings.ToLower(sum) {
-			wrong = append(wrong, fmt.Errorf("%q is not a checksum of %s", sum, algorithm))
+			wrong = append(wrong, fmt.Errorf("%q is not a %s checksum", sum, algorithm))
 		}
 	}
 	if kind, _, ok := strings.Cut(p.Supplier, ": "); p.Supplier != "" && (!ok || kind != "Organization" && kind != "Person") {
-		wrong = append(wrong, fmt.Errorf("supplier %q begins neither with Organization: nor with Person: and a name", p.Supplier))
+		wrong = append(wrong, fmt.Errorf("supplier must begin with Organization: or Person:, got %q", p.Supplier))
 	}
 	return wrong
 }
 
-// spdx is the package as SPDX has it.
+// spdx converts the package to SPDX.
 func (p Package) spdx() *v2_3.Package {
 	s := &v2_3.Package{
 		PackageName: p.Name, PackageSPDXIdentifier: elementID(p), PackageVersion: p.Version,
 		PackageDownloadLocation: cmp.Or(p.Source, noAssertion),
-		// Nobody has looked into the files: what is declared is all that is known.
+		// No file was scanned: only the declared licence is known.
 		PackageLicenseConcluded: noAssertion,
 		PackageLicenseDeclared:  cmp.Or(p.Licence, noAssertion),
 		PackageCopyrightText:    noAssertion,
@@ -165,7 +164,7 @@ func (p Package) spdx() *v2_3.Package {
 		s.PackageSupplier = &common.Supplier{SupplierType: kind, Supplier: name}
 	}
 	if p.BuiltFrom != "" {
-		// Trivy reads the source package from these words.
+		// Trivy finds the source package by these words.
 		s.PackageSourceInfo = "built package from: " + p.BuiltFrom
 	}
 	for _, algorithm := range slices.Sorted(maps.Keys(p.Checksums)) {
@@ -177,8 +176,8 @@ func (p Package) spdx() *v2_3.Package {
 	return s
 }
 
-// elementID names a package within a document by what it is, so that a change of one
-// leaves the others' names alone.
+// elementID names a package within a document by its content, so that a change of one
+// package leaves the names of the others alone.
 func elementID(p Package) common.ElementID {
 	name := strings.Trim(notID.ReplaceAllString(p.Name, "-"), "-")
 	return common.ElementID(fmt.Sprintf("Package-%s-%s-%s", p.Kind, name, p.digest()[:16]))
@@ -188,7 +187,7 @@ func relate(a common.ElementID, how string, b common.ElementID) *v2_3.Relationsh
 	return &v2_3.Relationship{RefA: common.MakeDocElementID("", string(a)), RefB: common.MakeDocElementID("", string(b)), Relationship: how}
 }
 
-// comparePackages orders packages for readers; the digest makes the order total.
+// comparePackages orders packages for readers. The digest makes the order total.
 func comparePackages(a, b Package) int {
 	if c := cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version)); c != 0 {
 		return c

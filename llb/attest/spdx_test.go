@@ -183,10 +183,10 @@ func TestSPDXWrong(t *testing.T) {
 		change func(*attest.Document)
 		want   []string
 	}{
-		"all of the document at once": {func(d *attest.Document) { *d = attest.Document{Root: d.Root} }, []string{"no name", `namespace ""`, "no time of creation", "which tool"}},
+		"all of the document at once": {func(d *attest.Document) { *d = attest.Document{Root: d.Root} }, []string{"no name", `namespace ""`, "no time of creation", "the tool that made it"}},
 		"namespace with a fragment":   {func(d *attest.Document) { d.Namespace += "#x" }, []string{"namespace"}},
 		"namespace without a scheme":  {func(d *attest.Document) { d.Namespace = "llorch.dev/x" }, []string{"namespace"}},
-		"the root's kind":             {func(d *attest.Document) { d.Root.Kind = "" }, []string{`"llama.cpp server": its kind "" is not known`}},
+		"the root's kind":             {func(d *attest.Document) { d.Root.Kind = "" }, []string{`"llama.cpp server": unknown kind ""`}},
 		"two packages at once": {func(d *attest.Document) {
 			d.Packages[0].Licence, d.Packages[1].Name = "BSD", ""
 		}, []string{`"llama.cpp": licence "BSD"`, `"": it has no name`}},
@@ -194,10 +194,10 @@ func TestSPDXWrong(t *testing.T) {
 		"two texts of a licence": {func(d *attest.Document) {
 			d.Packages[0].Licence, d.Packages[0].LicenceTexts = "MIT OR LicenseRef-pd", map[string]string{"LicenseRef-pd": "Another"}
 		}, []string{"LicenseRef-pd has another text"}},
-		"a short checksum":       {func(d *attest.Document) { d.Packages[3].Checksums["SHA1"] = "abcd" }, []string{`"abcd" is not a checksum of SHA1`}},
-		"a checksum of capitals": {func(d *attest.Document) { d.Packages[3].Checksums["SHA1"] = strings.Repeat("CD", 20) }, []string{"is not a checksum of SHA1"}},
-		"an unknown algorithm":   {func(d *attest.Document) { d.Packages[3].Checksums["CRC32"] = "" }, []string{"is not a checksum of CRC32"}},
-		"a supplier":             {func(d *attest.Document) { d.Packages[0].Supplier = "ggml.ai" }, []string{`supplier "ggml.ai"`}},
+		"a short checksum":       {func(d *attest.Document) { d.Packages[3].Checksums["SHA1"] = "abcd" }, []string{`"abcd" is not a SHA1 checksum`}},
+		"a checksum of capitals": {func(d *attest.Document) { d.Packages[3].Checksums["SHA1"] = strings.Repeat("CD", 20) }, []string{"is not a SHA1 checksum"}},
+		"an unknown algorithm":   {func(d *attest.Document) { d.Packages[3].Checksums["CRC32"] = "" }, []string{"is not a CRC32 checksum"}},
+		"a supplier":             {func(d *attest.Document) { d.Packages[0].Supplier = "ggml.ai" }, []string{`must begin with Organization: or Person:, got "ggml.ai"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

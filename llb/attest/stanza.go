@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// stanza is a paragraph of a Debian control file: values by their fields' names in
-// lower case. A value's first line is what follows the colon; of the lines after it
-// one space is gone, and " ." is an empty line.
+// stanza is a paragraph of a Debian control file: field names in lower case, and values. A
+// value's first line follows the colon. Later lines have lost one leading space, and " ."
+// has become an empty line.
 type stanza map[string]string
 
-// parseStanzas reads a Debian control file (deb822(5)). What is neither a field nor a
-// line that continues one is an error.
+// parseStanzas reads a Debian control file (deb822(5)). A line that is neither a field nor
+// a continuation of one is an error.
 func parseStanzas(b []byte) ([]stanza, error) {
 	var out []stanza
 	var now stanza
@@ -19,13 +19,13 @@ func parseStanzas(b []byte) ([]stanza, error) {
 	text := strings.ReplaceAll(strings.ToValidUTF8(string(b), "�"), "\r\n", "\n")
 	for i, line := range strings.Split(text, "\n") {
 		switch {
-		// Copyright files must not have comments, and some do.
+		// Comments are not allowed in copyright files, but some have them.
 		case strings.HasPrefix(line, "#"):
 		case strings.TrimSpace(line) == "":
 			now, field = nil, ""
 		case line[0] == ' ' || line[0] == '\t':
 			if field == "" {
-				return nil, fmt.Errorf("line %d continues no field: %q", i+1, line)
+				return nil, fmt.Errorf("line %d does not continue a field: %q", i+1, line)
 			}
 			rest := strings.TrimRight(line[1:], " \t")
 			if rest == "." {
@@ -48,7 +48,7 @@ func parseStanzas(b []byte) ([]stanza, error) {
 	return out, nil
 }
 
-// first is a field's first line, and rest the lines after it.
+// first returns a field's first line and the lines after it.
 func (s stanza) first(field string) (first, rest string) {
 	first, rest, _ = strings.Cut(s[field], "\n")
 	return first, rest

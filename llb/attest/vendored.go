@@ -8,30 +8,30 @@ import (
 	"strings"
 )
 
-// component is somebody else's code that llama.cpp's tree carries.
+// component is third-party code in llama.cpp's tree.
 type component struct {
 	name string
-	// repo is its repository on GitHub; empty where its origin is not known.
+	// repo is its repository on GitHub; empty if its origin is unknown.
 	repo string
-	// tag stands before the version in the repository's tags, and is untagged where
-	// its versions are not tags.
+	// tag is the prefix of versions in the repository's tags, or untagged if versions
+	// have no tags.
 	tag     string
 	licence string
-	// text is that of the LicenseRef- that licence is, if it is one.
+	// text is the text of the LicenseRef- in licence, if it is one.
 	text string
-	// files are where trees have it, the newest place first.
+	// files are its paths in different trees, newest first.
 	files []string
-	// single is true where that one file is all of it, so that its digest tells
-	// exactly which one it is.
+	// single is true if that file is the whole component, so that its digest identifies the
+	// exact version.
 	single bool
-	// version finds the version's numbers, one each; nothing where none is written.
+	// version has one pattern for each number of the version; none if the file has no version.
 	version []*regexp.Regexp
 }
 
 const untagged = "-"
 
-// components, by name, are those of an image's server: code that only examples or tests use is
-// not here. The licences are what the files and their repositories say.
+// components are the third-party code in an image's server, by name. Code of examples and
+// tests is left out. The licences are those in the files and their repositories.
 var components = []component{
 	{
 		name: "base64.hpp", licence: "Unlicense", single: true,
@@ -105,13 +105,13 @@ var components = []component{
 	},
 }
 
-// defined finds the number that a macro is defined as.
+// defined matches the number that a macro is defined as.
 func defined(macro string) *regexp.Regexp {
 	return regexp.MustCompile(`(?m)^\s*#\s*define\s+` + macro + `\s+([0-9]+)\b`)
 }
 
-// VendorFiles are the files that Vendored looks at, as paths in llama.cpp's tree,
-// sorted. No tree has all of them.
+// VendorFiles are the paths in llama.cpp's tree that Vendored reads, sorted. No tree has
+// all of them.
 var VendorFiles = vendorFiles()
 
 func vendorFiles() []string {
@@ -123,9 +123,9 @@ func vendorFiles() []string {
 	return out
 }
 
-// Vendored describes somebody else's code in llama.cpp's tree, sorted by name. files
-// are the contents of those of VendorFiles that the tree has, by path: what is not
-// there is not in the result. A version that is not written in a file is empty.
+// Vendored describes the third-party code in llama.cpp's tree, sorted by name. files has
+// the contents of those VendorFiles that the tree has, by path. The result has no entry
+// for a missing file, and no version if the file has none.
 func Vendored(files map[string][]byte) []Package {
 	var out []Package
 	for _, c := range components {
@@ -150,7 +150,7 @@ func (c component) pack(content []byte) Package {
 			numbers = append(numbers, string(m[1]))
 		}
 	}
-	// Half of a version would be a wrong one.
+	// An incomplete version would be wrong.
 	if len(numbers) == len(c.version) {
 		p.Version = strings.Join(numbers, ".")
 	}
@@ -159,7 +159,7 @@ func (c component) pack(content []byte) Package {
 		if p.Version != "" && c.tag != untagged {
 			tag = c.tag + p.Version
 		}
-		// The purl type github is not case-sensitive and lower case.
+		// The purl type github is case-insensitive and written in lower case.
 		p.PURL = purl("github", strings.ToLower(owner), strings.ToLower(name), tag, nil)
 		p.Source = "https://github.com/" + c.repo
 	}

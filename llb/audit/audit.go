@@ -13,13 +13,13 @@ import (
 	"github.com/llorch/llorch-bk/llb"
 )
 
-// Check is something that was looked at and holds.
+// Check is a check that passed.
 type Check struct {
 	// What was checked: layer, config, manifest, SBOM, provenance, device code.
 	What string `json:"what"`
-	// Name is the layer's in the image's history; empty for what is there once.
+	// Name is the layer's name in the image's history; empty for what an image has once.
 	Name string `json:"name,omitempty"`
-	// Digest is the blob's.
+	// Digest is the digest of the blob that was checked.
 	Digest string `json:"digest"`
 	// Holds says what was found, for a person.
 	Holds string `json:"holds"`
@@ -33,19 +33,20 @@ func (c Check) String() string {
 	return fmt.Sprintf("%-28s %.19s  %s", what, c.Digest, c.Holds)
 }
 
-// Found is what an image turned out to be.
+// Found is the result of auditing an image.
 type Found struct {
 	Checks []Check
-	// Lock is the one in the image; nil for an image without.
+	// Lock is the lock in the image; nil for an image without one.
 	Lock []byte
 
 	config *v1.ConfigFile
 	files  files
 }
 
-// Untrue is a part of an image that is not what is said of it, or that cannot be read.
+// Untrue is a part of an image that contradicts its descriptor or statement, or that cannot
+// be read.
 type Untrue struct {
-	// What, Name and Digest are the part's, as in Check.
+	// What, Name and Digest identify the part, as in Check.
 	What, Name string
 	Digest     v1.Hash
 	Err        error
@@ -55,16 +56,15 @@ func (u *Untrue) Error() string {
 	return fmt.Sprintf("%s (%s): %v", strings.TrimSpace(u.What+" "+u.Name), u.Digest, u.Err)
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (u *Untrue) Unwrap() error { return u.Err }
 
 func failed(what, name string, digest v1.Hash, err error) error {
 	return &Untrue{what, name, digest, err}
 }
 
-// Content reads all of an image, and checks every blob against its descriptor, and every
-// layer against what the config says of it. The error has an Untrue for each that
-// does not match; see also Broken.
+// Content reads the whole image. It checks every blob against its descriptor, and every
+// layer against the config. The error has an Untrue for each mismatch; see also Broken.
 func Content(ctx context.Context, img *Image) (*Found, error) {
 	f := &Found{files: files{}}
 	manifest, err := f.manifest(img)
@@ -97,7 +97,7 @@ func (f *Found) holds(what, name string, digest v1.Hash, holds string) {
 	f.Checks = append(f.Checks, Check{What: what, Name: name, Digest: digest.String(), Holds: holds})
 }
 
-// blob checks one that is small enough to be kept.
+// blob checks a blob that is small enough to be kept in memory.
 func blob(desc v1.Descriptor, read func() ([]byte, error)) error {
 	return checked(desc, func() (io.ReadCloser, error) {
 		data, err := read()
@@ -117,7 +117,7 @@ func (f *Found) manifest(img *Image) (*v1.Manifest, error) {
 	return manifest, nil
 }
 
-// readConfig checks an image's config, and gives its layers' names.
+// readConfig checks an image's config and returns the layers' names.
 func (f *Found) readConfig(img *Image, manifest *v1.Manifest) ([]string, error) {
 	desc := manifest.Config
 	var raw []byte
@@ -129,10 +129,10 @@ func (f *Found) readConfig(img *Image, manifest *v1.Manifest) ([]string, error) 
 		err = json.Unmarshal(raw, &f.config)
 	}
 	if err == nil && len(f.config.RootFS.DiffIDs) != len(manifest.Layers) {
-		err = fmt.Errorf("it is of %d layers, and the manifest has %d", len(f.config.RootFS.DiffIDs), len(manifest.Layers))
+		err = fmt.Errorf("it lists %d layers, but the manifest has %d", len(f.config.RootFS.DiffIDs), len(manifest.Layers))
 	}
 	if p := img.Descriptor.Platform; err == nil && p != nil && (f.config.OS != p.OS || f.config.Architecture != p.Architecture) {
-		err = fmt.Errorf("it is for %s/%s, and the index says %s", f.config.OS, f.config.Architecture, p)
+		err = fmt.Errorf("it is for %s/%s, but the index says %s", f.config.OS, f.config.Architecture, p)
 	}
 	if err != nil {
 		return nil, failed("config", "", desc.Digest, err)

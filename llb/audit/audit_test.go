@@ -145,7 +145,7 @@ func TestStatements(t *testing.T) {
 		"of an image that is not there": {func(p *published.Image) { p.Reference = "sha256:" + other }, []string{"statements (", other, "not in the index"}},
 		"of another image by its manifest": {func(p *published.Image) {
 			p.Refers = &v1.Descriptor{MediaType: "x", Digest: v1.Hash{Algorithm: "sha256", Hex: other}}
-		}, []string{"statements (", "their manifest says that they are of sha256:" + other}},
+		}, []string{"statements (", "their manifest says that they are about sha256:" + other}},
 		"a kind that nobody knows": {func(p *published.Image) { p.Said[attest.PredicateSPDX] = "https://example.org/x" }, []string{
 			"statement https://example.org/x (", "its manifest says https://example.org/x",
 		}},
@@ -154,7 +154,7 @@ func TestStatements(t *testing.T) {
 			p.Document.Packages[0].Version = "2.41-13"
 			p.Document.Packages[0].PURL = strings.Replace(p.Document.Packages[0].PURL, "2.41-12", "2.41-13", 1)
 		}, []string{"SBOM (", "it lacks libc6 2.41-12", "it lists libc6 2.41-13 amd64, which is not in the image"}},
-		"another name for a package URL": {func(p *published.Image) { p.Document.Packages[0].Name = "libc7" }, []string{"SBOM (", "its package URL is of libc6"}},
+		"another name for a package URL": {func(p *published.Image) { p.Document.Packages[0].Name = "libc7" }, []string{"SBOM (", "its package URL names libc6"}},
 		"a package more in the image": {func(p *published.Image) {
 			p.Packages["var/lib/dpkg/status.d/evil"] = published.Control("evil", "1")
 		}, []string{"SBOM (", "it lacks evil 1 amd64"}},
@@ -164,7 +164,7 @@ func TestStatements(t *testing.T) {
 		"another CPU":                 {func(p *published.Image) { p.Code.CPU = []string{"x86-64"} }, []string{"device code (", `"cpu":["x86-64"]`, `"cpu":["x86-64-v3"]`}},
 		"a backend more in the image": {func(p *published.Image) { p.App["app/libggml-vulkan.so"] = "" }, []string{"device code (", `"vulkan":true`}},
 		"another commit":              {func(p *published.Image) { p.Commit = strings.Repeat("a", 40) }, []string{"provenance (", "its source is commit aaaa"}},
-		"another base":                {func(p *published.Image) { p.Base = other }, []string{"provenance (", "sha256:" + other + ", which is not in the lock", "it does not have the build_base, sha256:" + published.Base}},
+		"another base":                {func(p *published.Image) { p.Base = other }, []string{"provenance (", "sha256:" + other + ", which is not in the lock", "it does not list the build_base, sha256:" + published.Base}},
 		"a download": {func(p *published.Image) {
 			p.Extra = `,{"uri":"https://example.org/x","digest":{"sha256":"` + other + `"}}`
 		}, []string{"provenance (", "https://example.org/x, which is not in the lock"}},
@@ -229,7 +229,7 @@ func TestSent(t *testing.T) {
 	if err := attest.CheckProvenance([]byte(with), in); err != nil {
 		t.Error(err)
 	}
-	if err := attest.CheckProvenance([]byte(`{"materials":[]}`), in); err == nil || !strings.Contains(err.Error(), "it does not have the source") {
+	if err := attest.CheckProvenance([]byte(`{"materials":[]}`), in); err == nil || !strings.Contains(err.Error(), "it does not list the source") {
 		t.Errorf("%v", err)
 	}
 }

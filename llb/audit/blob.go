@@ -19,9 +19,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// checked reads a blob to its end, and checks it against its descriptor. use is given
-// the bytes meanwhile, before anybody knows whether they are the right ones: its result
-// counts only where checked finds nothing. It may be nil.
+// checked reads a blob to its end and checks it against its descriptor. Meanwhile use, if
+// not nil, receives the bytes, before they are verified: its result counts only if checked
+// finds no error.
 func checked(desc v1.Descriptor, open func() (io.ReadCloser, error), use func(io.Reader) error) error {
 	r, err := open()
 	if err != nil {
@@ -29,7 +29,7 @@ func checked(desc v1.Descriptor, open func() (io.ReadCloser, error), use func(io
 	}
 	defer r.Close()
 	sum := sha256.New()
-	// One byte more than there may be shows a blob that is too long.
+	// One byte more than the descriptor's size reveals a blob that is too long.
 	t := &counted{r: io.TeeReader(io.LimitReader(r, desc.Size+1), sum)}
 	var used error
 	if use != nil {
@@ -52,7 +52,7 @@ func checked(desc v1.Descriptor, open func() (io.ReadCloser, error), use func(io
 	return used
 }
 
-// Broken says that an error is of the way to an image, and tells nothing of its content.
+// Broken reports whether an error concerns the transfer of an image and not its content.
 func Broken(err error) bool {
 	var request *url.Error
 	var network *net.OpError
@@ -61,8 +61,8 @@ func Broken(err error) bool {
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// counted counts what is read, and keeps the reader's error, which who uses it may not
-// pass on.
+// counted counts what is read. It keeps the reader's error, because its user may not pass
+// it on.
 type counted struct {
 	r   io.Reader
 	n   int64
@@ -78,7 +78,7 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unpacked reads a layer's archive, and checks its digest without compression.
+// unpacked reads a layer's archive and checks its uncompressed digest.
 func unpacked(want v1.Hash, r io.Reader, each func(*tar.Header, io.Reader) error) error {
 	plain, err := decompressed(r)
 	if err != nil {
@@ -108,8 +108,8 @@ func unpacked(want v1.Hash, r io.Reader, each func(*tar.Header, io.Reader) error
 	return nil
 }
 
-// decompressed reads what is compressed as layers are. It reads from r in no goroutine of
-// its own, so that r is the caller's again when it is done with the result.
+// decompressed decompresses a layer. It does not read from r in another goroutine, so that
+// the caller can use r again afterwards.
 func decompressed(r io.Reader) (io.Reader, error) {
 	buffered := bufio.NewReader(r)
 	head, err := buffered.Peek(10)

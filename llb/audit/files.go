@@ -14,15 +14,15 @@ import (
 	"github.com/llorch/llorch-bk/llb/attest"
 )
 
-// maxFile is the largest file that is read whole, in bytes: dpkg's list of a full
+// maxFile is the largest file that is read into memory, in bytes. dpkg's list in a full
 // distribution has a few MB.
 const maxFile = 64 << 20
 
-// files are those of an image that its statements are checked against, by their path
-// from /. It is an attest.Tree.
+// files are the files of an image that its statements are checked against, by absolute
+// path. It is an attest.Tree.
 type files map[string][]byte
 
-// wanted says whether a file is one of them, and whether its content is.
+// wanted reports whether a file is one of them, and whether its content is needed.
 func wanted(name string) (is, content bool) {
 	switch {
 	case path.Dir(name) == attest.StatusDir, name == attest.StatusFile, name == attest.ReleaseFile, name == llb.LockPath:
@@ -31,7 +31,7 @@ func wanted(name string) (is, content bool) {
 	return strings.HasPrefix(name, images.AppDir+"/"), false
 }
 
-// layer adds a layer's files to those below.
+// layer reads a layer's files into a set; done merges them over those of the layers below.
 func (f files) layer() (each func(*tar.Header, io.Reader) error, done func()) {
 	const gone, all = ".wh.", ".wh..wh..opq"
 	added := files{}
@@ -56,7 +56,7 @@ func (f files) layer() (each func(*tar.Header, io.Reader) error, done func()) {
 			return nil
 		}
 		if h.Size > maxFile {
-			return fmt.Errorf("%s has %d bytes", name, h.Size)
+			return fmt.Errorf("%s is too large: got %d bytes, want at most %d", name, h.Size, maxFile)
 		}
 		data, err := io.ReadAll(r)
 		added[name] = data
@@ -76,13 +76,13 @@ func (f files) layer() (each func(*tar.Header, io.Reader) error, done func()) {
 	}
 }
 
-// Read gives a file's content.
+// Read returns a file's content.
 func (f files) Read(_ context.Context, name string) ([]byte, bool, error) {
 	data, ok := f[path.Clean("/"+name)]
 	return data, ok, nil
 }
 
-// List gives the names in a folder, sorted.
+// List returns the names in a folder, sorted.
 func (f files) List(_ context.Context, dir string) ([]string, error) {
 	var names []string
 	for name := range f {

@@ -1,5 +1,5 @@
-// Package audit checks that an image is what it says: every blob against its digest, and
-// every statement that comes with the image against the image's own files.
+// Package audit checks an image against its own statements: every blob against its digest,
+// and every statement in its index against the image's files.
 package audit
 
 import (
@@ -10,24 +10,23 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// Image is one platform's image, as a registry or an archive has it.
+// Image is one platform's image, in a registry or an archive.
 type Image struct {
 	v1.Image
-	// Root is the digest that its name stands for: of the index that it is in, else its
-	// own.
+	// Root is the digest that its name refers to: its index's, or its own if it is in none.
 	Root v1.Hash
-	// Descriptor is that of its manifest.
+	// Descriptor is the descriptor of its manifest.
 	Descriptor v1.Descriptor
-	// beside is all that its index has, itself included.
+	// beside are all manifests in its index, including its own.
 	beside []v1.Descriptor
-	// index gives the statements in it; nil where there is none.
+	// index is the index with its statements; nil if it is in none.
 	index v1.ImageIndex
 }
 
-// ErrPlatform says that there is not one image for the platform.
-var ErrPlatform = errors.New("there is not one image for the platform")
+// ErrPlatform means that an index does not have exactly one image for the platform.
+var ErrPlatform = errors.New("want exactly one image for the platform")
 
-// Remote takes the image for a platform from what a registry gave.
+// Remote selects a platform's image from a registry's answer.
 func Remote(desc *remote.Descriptor, platform v1.Platform) (*Image, error) {
 	if desc.MediaType.IsIndex() {
 		index, err := desc.ImageIndex()
@@ -43,8 +42,7 @@ func Remote(desc *remote.Descriptor, platform v1.Platform) (*Image, error) {
 	return &Image{Image: img, Root: desc.Digest, Descriptor: desc.Descriptor}, nil
 }
 
-// Layout takes the image for a platform from an OCI layout that has one image, or one
-// index.
+// Layout selects a platform's image from an OCI layout with one image or one index.
 func Layout(index v1.ImageIndex, platform v1.Platform) (*Image, error) {
 	manifest, err := index.IndexManifest()
 	if err != nil {
@@ -53,7 +51,7 @@ func Layout(index v1.ImageIndex, platform v1.Platform) (*Image, error) {
 	if len(manifest.Manifests) == 0 {
 		return nil, errors.New("it has no image")
 	}
-	// An image with several names is there once for each.
+	// An image with several names has an entry for each.
 	first := manifest.Manifests[0]
 	for _, m := range manifest.Manifests[1:] {
 		if m.Digest != first.Digest {
@@ -77,7 +75,7 @@ func Layout(index v1.ImageIndex, platform v1.Platform) (*Image, error) {
 	return &Image{Image: img, Root: first.Digest, Descriptor: first}, nil
 }
 
-// pick takes the one image for a platform from an index.
+// pick selects the image of a platform from an index.
 func pick(index v1.ImageIndex, root v1.Hash, platform v1.Platform) (*Image, error) {
 	manifest, err := index.IndexManifest()
 	if err != nil {
@@ -90,7 +88,7 @@ func pick(index v1.ImageIndex, root v1.Hash, platform v1.Platform) (*Image, erro
 		}
 	}
 	if len(found) != 1 {
-		return nil, fmt.Errorf("%w %s, but %d", ErrPlatform, platform, len(found))
+		return nil, fmt.Errorf("%w %s, got %d", ErrPlatform, platform, len(found))
 	}
 	img, err := index.Image(found[0].Digest)
 	if err != nil {

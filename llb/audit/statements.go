@@ -16,13 +16,13 @@ import (
 	"github.com/moby/buildkit/util/attestation"
 )
 
-// predicateType is the annotation by which a layer says what it states.
+// predicateType is the annotation of a layer with the predicate type of its statement.
 const predicateType = "in-toto.io/predicate-type"
 
-// Statements checks all that an image's index states about it: that each statement is of
-// this image, and true of its files and of its lock. It adds to f what holds. lock is the
-// one that the image was made of; nil where that is not known. The error has all that
-// does not hold.
+// Statements checks every statement in the image's index: that it is about this image, and
+// that it agrees with the image's files and lock. It adds to f those that pass. lock is the
+// one that the image was built from; nil if it is unknown. The error lists every statement
+// that fails.
 func (f *Found) Statements(ctx context.Context, img *Image, lock *images.Lock) error {
 	var wrong []error
 	for _, desc := range img.beside {
@@ -31,11 +31,11 @@ func (f *Found) Statements(ctx context.Context, img *Image, lock *images.Lock) e
 		}
 		of := desc.Annotations[attestation.DockerAnnotationReferenceDigest]
 		if !slices.ContainsFunc(img.beside, func(d v1.Descriptor) bool { return d.Digest.String() == of }) {
-			wrong = append(wrong, failed("statements", "", desc.Digest, fmt.Errorf("they are of %s, which is not in the index", of)))
+			wrong = append(wrong, failed("statements", "", desc.Digest, fmt.Errorf("they are about %s, which is not in the index", of)))
 			continue
 		}
 		if of != img.Descriptor.Digest.String() {
-			continue // Of another platform.
+			continue // About another platform's image.
 		}
 		if err := f.statementsIn(ctx, img, desc, lock); err != nil {
 			wrong = append(wrong, err)
@@ -44,7 +44,7 @@ func (f *Found) Statements(ctx context.Context, img *Image, lock *images.Lock) e
 	return errors.Join(wrong...)
 }
 
-// statementsIn checks one manifest of statements.
+// statementsIn checks the statements in one manifest.
 func (f *Found) statementsIn(ctx context.Context, img *Image, desc v1.Descriptor, lock *images.Lock) error {
 	in, err := img.index.Image(desc.Digest)
 	if err != nil {
@@ -58,7 +58,7 @@ func (f *Found) statementsIn(ctx context.Context, img *Image, desc v1.Descriptor
 		return failed("statements", "", desc.Digest, err)
 	}
 	if of := manifest.Subject; of != nil && of.Digest != img.Descriptor.Digest {
-		return failed("statements", "", desc.Digest, fmt.Errorf("their manifest says that they are of %s", of.Digest))
+		return failed("statements", "", desc.Digest, fmt.Errorf("their manifest says that they are about %s", of.Digest))
 	}
 	var wrong []error
 	for _, layer := range manifest.Layers {
@@ -76,10 +76,10 @@ func (f *Found) statementsIn(ctx context.Context, img *Image, desc v1.Descriptor
 	return errors.Join(wrong...)
 }
 
-// statement checks one statement, and says in which way it holds.
+// statement checks one statement and describes what it confirms.
 func (f *Found) statement(ctx context.Context, img *Image, in v1.Image, desc v1.Descriptor, lock *images.Lock) (string, error) {
 	if desc.Size > maxFile {
-		return "", fmt.Errorf("it has %d bytes", desc.Size)
+		return "", fmt.Errorf("too large: got %d bytes, want at most %d", desc.Size, maxFile)
 	}
 	var data []byte
 	err := checked(desc, func() (io.ReadCloser, error) {
@@ -100,7 +100,7 @@ func (f *Found) statement(ctx context.Context, img *Image, in v1.Image, desc v1.
 		return "", err
 	}
 	if said := desc.Annotations[predicateType]; said != s.PredicateType {
-		return "", fmt.Errorf("it is %s, and its manifest says %s", s.PredicateType, said)
+		return "", fmt.Errorf("its type is %s, but its manifest says %s", s.PredicateType, said)
 	}
 	if err := s.About(img.Descriptor.Digest.Hex); err != nil {
 		return "", err
@@ -108,7 +108,7 @@ func (f *Found) statement(ctx context.Context, img *Image, in v1.Image, desc v1.
 	return f.predicate(ctx, s, lock)
 }
 
-// predicate checks what is stated.
+// predicate checks the content of a statement.
 func (f *Found) predicate(ctx context.Context, s attest.Statement, lock *images.Lock) (string, error) {
 	labels := f.config.Config.Labels
 	in := attest.Inputs{Commit: strings.TrimSuffix(labels[images.LabelCommit], "-dirty"), Sent: llb.SourceMount}
@@ -143,5 +143,5 @@ func (f *Found) predicate(ctx context.Context, s attest.Statement, lock *images.
 		}
 		return holds, attest.CheckProvenance(s.Predicate, in)
 	}
-	return "", errors.New("this program does not know what it states, and cannot check it")
+	return "", errors.New("unknown predicate type; this program cannot check it")
 }

@@ -15,15 +15,15 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// DefaultSuite is the Debian release that is bootstrapped unless another is asked for.
+// DefaultSuite is the Debian release that is bootstrapped by default.
 const DefaultSuite = "trixie"
 
-// repository is the name of bootstrapped images. The domain is reserved for
-// local use (RFC 6762), so that no registry can ever answer for it.
+// repository is the name of bootstrapped images. The domain is reserved for local use
+// (RFC 6762), so no registry can have this name.
 const repository = "llorch.local/debian"
 
-// ErrDamaged says that a layout is there but cannot be used: a blob is missing,
-// cut short, or does not have the digest that its name says.
+// ErrDamaged means that a layout exists but cannot be used: a blob is missing, truncated,
+// or does not match its digest.
 var ErrDamaged = errors.New("the bootstrapped image is damaged")
 
 // Base is one bootstrapped image on disk.
@@ -34,17 +34,17 @@ type Base struct {
 	Suite, Arch string
 	// Layout is the absolute path of the folder with the OCI layout.
 	Layout string
-	// Manifest describes the image manifest: what an OCI layout source pins.
+	// Manifest describes the image manifest. An OCI layout source pins its digest.
 	Manifest ocispec.Descriptor
 	// ConfigDigest is the image id on an engine with graph drivers.
 	ConfigDigest digest.Digest
-	// Layers are the compressed layers, and DiffIDs the digests of the same
-	// layers uncompressed; both in order, lowest first.
+	// Layers are the compressed layers, DiffIDs the uncompressed digests of the same
+	// layers; both lowest first.
 	Layers  []ocispec.Descriptor
 	DiffIDs []digest.Digest
 }
 
-// RefFor is the name of the image that is bootstrapped for a suite.
+// RefFor is the name of the bootstrapped image of a suite.
 func RefFor(suite string) string { return repository + ":" + suite + "-slim" }
 
 // Store opens the layout for BuildKit's SolveOpt.OCIStores.
@@ -56,9 +56,9 @@ func (b Base) Store() (content.Store, error) {
 	return store, nil
 }
 
-// Find gives the image that an earlier Bootstrap left in dir. An empty arch
-// means this machine's. The small blobs are checked against their digests and
-// the layers against their sizes; ErrDamaged comes back where they differ.
+// Find returns the image that an earlier Bootstrap left in dir, and whether there is one.
+// An empty arch means this machine's. It compares small blobs with their digests and layers
+// with their sizes. The error is ErrDamaged if they differ.
 func Find(dir, suite, arch string) (Base, bool, error) {
 	o := Options{Dir: dir, Suite: suite, Arch: arch}.withDefaults()
 	layout, err := filepath.Abs(o.layout())
@@ -84,7 +84,7 @@ func open(layout string) (Base, error) {
 		return b, err
 	}
 	if n := len(index.Manifests); n != 1 {
-		return b, fmt.Errorf("%w: its index has %d images", ErrDamaged, n)
+		return b, fmt.Errorf("%w: its index must have one image, got %d", ErrDamaged, n)
 	}
 	b.Manifest = index.Manifests[0]
 	b.Manifest.Annotations = nil
@@ -100,7 +100,7 @@ func open(layout string) (Base, error) {
 	for _, l := range b.Layers {
 		info, err := os.Stat(filepath.Join(layout, blobPath(l.Digest)))
 		if err != nil || info.Size() != l.Size {
-			return b, fmt.Errorf("%w: layer %s is not whole", ErrDamaged, l.Digest)
+			return b, fmt.Errorf("%w: layer %s is missing or truncated", ErrDamaged, l.Digest)
 		}
 	}
 	return b, nil
@@ -126,17 +126,17 @@ func readBlob(layout string, desc ocispec.Descriptor, into any) error {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if digest.FromBytes(raw) != desc.Digest {
-		return fmt.Errorf("%w: blob %s has another content", ErrDamaged, desc.Digest)
+		return fmt.Errorf("%w: blob %s does not match its digest", ErrDamaged, desc.Digest)
 	}
 	return json.Unmarshal(raw, into)
 }
 
-// blobPath is where both layouts keep a blob, with forward slashes.
+// blobPath is a blob's path in both formats, with slashes.
 func blobPath(d digest.Digest) string {
 	return ocispec.ImageBlobsDir + "/" + d.Algorithm().String() + "/" + d.Encoded()
 }
 
-// debianArch is Debian's name for one of Go's architectures.
+// debianArch converts Go's name of an architecture to Debian's.
 func debianArch(goarch string) string {
 	switch goarch {
 	case "386":

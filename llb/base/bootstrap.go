@@ -16,33 +16,31 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// Epoch is the time that bootstrapped images carry: the day of trixie's
-// release. Being fixed, it keeps the clock out of the image's digest.
+// Epoch is the time in bootstrapped images: the day of trixie's release. It is fixed, so
+// that the clock does not change the image's digest.
 var Epoch = time.Date(2025, time.August, 9, 0, 0, 0, 0, time.UTC)
 
-// Options say what to bootstrap and where to keep it.
+// Options say what to bootstrap and where to store it.
 type Options struct {
-	// Dir is our cache folder for base images; it is made when missing.
+	// Dir is the cache folder for base images. It is created if missing.
 	Dir string
 	// Suite is a Debian release; empty means DefaultSuite.
 	Suite string
 	// Arch is an architecture in Go's spelling; empty means this machine's.
 	Arch string
-	// Log gets mmdebstrap's lines as they come; nil drops them.
+	// Log receives mmdebstrap's lines as they are printed; nil drops them.
 	Log func(string)
 	// Epoch is the latest time in the image; zero means the package's Epoch.
 	Epoch time.Time
 	// Program is mmdebstrap's name or path; empty means "mmdebstrap".
 	Program string
-	// Env is the environment that mmdebstrap gets, proxies included; nil means
-	// this process's own.
+	// Env is the environment of mmdebstrap, including proxies; nil means this process's.
 	Env []string
-	// Host is the file system whose apt configuration says which mirror
-	// answers here; nil means this machine's.
+	// Host is the file system whose apt configuration names a reachable mirror; nil means
+	// this machine's.
 	Host fs.FS
 
-	// root says that this process is root, which lets mmdebstrap work without
-	// user namespaces.
+	// root says that this process is root. Then mmdebstrap needs no user namespaces.
 	root bool
 }
 
@@ -69,12 +67,12 @@ func (o Options) withDefaults() Options {
 func (o Options) key() string    { return o.Suite + "-" + o.Arch }
 func (o Options) layout() string { return filepath.Join(o.Dir, o.key()) }
 
-// scratchPrefix starts the names of unfinished layouts.
+// scratchPrefix is the prefix of unfinished layouts' names.
 func (o Options) scratchPrefix() string { return ".making-" + o.key() + "-" }
 
-// Bootstrap gives the image of a suite, making it when it is not there yet.
-// The layout appears whole or not at all, and two callers make it once. When
-// ctx ends, mmdebstrap is stopped and everything it left is removed.
+// Bootstrap returns the image of a suite and makes it if it does not exist. The layout
+// appears complete or not at all, and concurrent callers make it once. When ctx ends,
+// mmdebstrap is stopped and its files are removed.
 func Bootstrap(ctx context.Context, o Options) (Base, error) {
 	o = o.withDefaults()
 	if strings.ContainsAny(o.key(), "/\\ ") {
@@ -84,8 +82,8 @@ func Bootstrap(ctx context.Context, o Options) (Base, error) {
 	return o.locked(ctx, func(scratch string) (string, error) { return o.make(ctx, scratch) })
 }
 
-// locked gives a suite's layout, which make puts into a scratch folder where there is
-// none yet. It appears whole or not at all, and two callers make it once.
+// locked returns a suite's layout. If there is none, make creates it in a scratch folder.
+// It appears complete or not at all, and concurrent callers make it once.
 func (o Options) locked(ctx context.Context, make func(scratch string) (string, error)) (_ Base, err error) {
 	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
 		return Base{}, err
@@ -125,8 +123,8 @@ func (o Options) locked(ctx context.Context, make func(scratch string) (string, 
 	return b, err
 }
 
-// sweep removes what a killed bootstrap left. It runs under the lock, so that
-// nothing unfinished there can still be in use.
+// sweep removes the leftovers of a killed bootstrap. It runs under the lock, so nothing
+// unfinished is still in use.
 func (o Options) sweep() error {
 	left, err := filepath.Glob(filepath.Join(o.Dir, o.scratchPrefix()+"*"))
 	if err != nil {
@@ -142,8 +140,8 @@ func (o Options) sweep() error {
 
 // make bootstraps into a layout in the scratch folder.
 func (o Options) make(ctx context.Context, scratch string) (string, error) {
-	// mmdebstrap's own folder and the layout are apart, so that what is
-	// renamed at the end holds the layout alone.
+	// mmdebstrap's own folder and the layout are separate, so that the folder that is
+	// renamed at the end has only the layout.
 	work := filepath.Join(scratch, "work")
 	if err := os.Mkdir(work, 0o755); err != nil {
 		return "", explain(o, nil, err)
@@ -152,7 +150,7 @@ func (o Options) make(ctx context.Context, scratch string) (string, error) {
 	made, lines, err := o.attempt(ctx, from, work, filepath.Join(scratch, "layout"))
 	if err != nil && ctx.Err() == nil && from.security != "" && blames(lines, from.security) {
 		if o.Log != nil {
-			o.Log("the security archive cannot be used (" + from.security + "): bootstrapping without its updates")
+			o.Log("cannot use the security archive " + from.security + ": bootstrapping without its updates")
 		}
 		from.security = ""
 		made, lines, err = o.attempt(ctx, from, work, filepath.Join(scratch, "layout-without-security"))
@@ -172,8 +170,8 @@ func (o Options) attempt(ctx context.Context, from sources, work, layout string)
 	if err != nil {
 		return "", nil, err
 	}
-	// The layer is committed before mmdebstrap's exit status is known; the
-	// layout has no index until finish, and is dropped when that never comes.
+	// The layer is committed before mmdebstrap's exit status is known. The layout has no
+	// index until finish, and is dropped if mmdebstrap failed.
 	lines, err := runMmdebstrap(ctx, o, from, work, func(tarball io.Reader) error {
 		return w.layer(ctx, func(dst io.Writer) error { return rewrite(dst, tarball, o.Epoch) })
 	})

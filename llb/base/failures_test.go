@@ -21,13 +21,13 @@ func TestBootstrapFailures(t *testing.T) {
 	whole := system(t, time.Now())
 	for _, tc := range []struct{ name, body, says, do string }{
 		{"not installed", "", "mmdebstrap is not installed", "apt-get install mmdebstrap"},
-		{"no mirror", `echo "E: Failed to fetch http://m.test/x  Temporary failure resolving 'm.test'" >&2; exit 1`, "mirror cannot be reached", "proxy"},
+		{"no mirror", `echo "E: Failed to fetch http://m.test/x  Temporary failure resolving 'm.test'" >&2; exit 1`, "mirror is unreachable", "proxy"},
 		{"disk full", `echo "tar: x: Cannot write: No space left on device" >&2; exit 2`, "disk is full", "free"},
 		{"no keys", `echo "W: GPG error: NO_PUBKEY 123" >&2; exit 25`, "signing keys", "debian-archive-keyring"},
-		{"fails after the whole tarball", "cat " + whole + "; echo 'E: late' >&2; exit 3", "mmdebstrap failed", "run again"},
-		{"dies in the middle", "head -c 2000 " + whole + "; kill -9 $$", "mmdebstrap failed", "run again"},
-		{"gives nothing", "exit 0", "no installed system", "run again"},
-		{"gives no tarball", "yes | head -c 4000", "invalid tar header", "run again"},
+		{"fails after the whole tarball", "cat " + whole + "; echo 'E: late' >&2; exit 3", "mmdebstrap failed", "repeat the command"},
+		{"dies in the middle", "head -c 2000 " + whole + "; kill -9 $$", "mmdebstrap failed", "repeat the command"},
+		{"gives nothing", "exit 0", "no installed system", "repeat the command"},
+		{"gives no tarball", "yes | head -c 4000", "invalid tar header", "repeat the command"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -4,5 +4,5 @@ package base
 
 import "syscall"
 
-// isolate has nothing to do where mmdebstrap does not run.
+// isolate does nothing on systems that mmdebstrap does not run on.
 func isolate(*syscall.SysProcAttr) {}

@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// errNoSystem is a tarball in which no Debian was installed.
-var errNoSystem = errors.New("mmdebstrap gave no installed system")
+// errNoSystem means that the tarball does not contain an installed Debian.
+var errNoSystem = errors.New("mmdebstrap's output has no installed system")
 
-// capability is the one extended attribute that installed files need.
+// capability is the only extended attribute that installed files need.
 const capability = "SCHILY.xattr.security.capability"
 
-// rewrite copies a root file system tarball, leaving out what belongs to the
-// machine that made it or is merely a cache, so that the same packages give the
-// same bytes. Times later than epoch become epoch; the packages' own stay.
+// rewrite copies a root file system tarball. It leaves out caches and files that belong to
+// the machine that made it, so that the same packages give the same bytes. Times later than
+// epoch become epoch; the packages' own times stay.
 func rewrite(dst io.Writer, src io.Reader, epoch time.Time) error {
 	in, out := tar.NewReader(src), tar.NewWriter(dst)
 	installed := false
@@ -50,8 +50,8 @@ func rewrite(dst io.Writer, src io.Reader, epoch time.Time) error {
 	if err := out.Close(); err != nil {
 		return fmt.Errorf("write the layer: %w", err)
 	}
-	// The padding behind the archive's end has to be taken too, or its writer
-	// dies of a broken pipe.
+	// Read the padding after the archive's end too, or its writer fails with a broken
+	// pipe.
 	_, err := io.Copy(io.Discard, src)
 	return err
 }
@@ -77,8 +77,8 @@ func normalise(h *tar.Header, name string, epoch time.Time) *tar.Header {
 	return clean
 }
 
-// belongs says whether a path is part of the image. Folders mostly stay, since
-// packages own them and apt expects some.
+// belongs reports whether a path is part of the image. Most folders stay, because packages
+// own them and apt expects some.
 func belongs(name string, dir bool) bool {
 	switch name {
 	case "etc/resolv.conf", "etc/hostname", "etc/machine-id", "var/lib/dbus/machine-id",
@@ -86,7 +86,7 @@ func belongs(name string, dir bool) bool {
 		return false
 	}
 	switch {
-	// An engine makes its own devices, and a rootless one cannot make these.
+	// An engine creates its own devices, and a rootless one cannot create these.
 	case strings.HasPrefix(name, "dev/"), strings.HasPrefix(name, "tmp/"),
 		strings.HasPrefix(name, "proc/"), strings.HasPrefix(name, "sys/"):
 		return false

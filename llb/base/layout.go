@@ -18,17 +18,16 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// LabelBootstrap on an image says that llorch-bk bootstrapped it; its value is
-// the suite.
+// LabelBootstrap is the label of an image that llorch-bk bootstrapped. Its value is the suite.
 const LabelBootstrap = "dev.llorch.bootstrap"
 
-// imagePath is what Debian gives root at login, as its official images have it.
+// imagePath is the PATH of Debian's official images.
 const imagePath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// dockerManifest is the file by which docker load knows an archive's images.
+// dockerManifest is the file in which docker load finds an archive's images.
 const dockerManifest = "manifest.json"
 
-// layoutWriter builds one layout in a folder of its own.
+// layoutWriter builds one layout in its own folder.
 type layoutWriter struct {
 	dir   string
 	store content.Store
@@ -43,8 +42,8 @@ func newLayoutWriter(dir string, b Base) (*layoutWriter, error) {
 	return &layoutWriter{dir: dir, store: store, base: b}, nil
 }
 
-// layer adds the root file system that fill writes, compressed on the way.
-// Nothing of the time or the machine enters the bytes.
+// layer adds the root file system that fill writes, and compresses it meanwhile. The bytes
+// do not depend on the time or the machine.
 func (w *layoutWriter) layer(ctx context.Context, fill func(io.Writer) error) error {
 	blob, err := content.OpenWriter(ctx, w.store, content.WithRef("layer"))
 	if err != nil {
@@ -73,7 +72,7 @@ func (w *layoutWriter) layer(ctx context.Context, fill func(io.Writer) error) er
 	return nil
 }
 
-// finish adds config, manifest and the files that name them.
+// finish adds config, manifest and index files.
 func (w *layoutWriter) finish(ctx context.Context, epoch time.Time) error {
 	config, err := w.put(ctx, ocispec.MediaTypeImageConfig, w.config(epoch))
 	if err != nil {
@@ -99,7 +98,7 @@ func (w *layoutWriter) finish(ctx context.Context, epoch time.Time) error {
 			return fmt.Errorf("write the image layout: %w", err)
 		}
 	}
-	// The store's scratch folder is no part of an image layout.
+	// The store's scratch folder is not part of an image layout.
 	return os.RemoveAll(filepath.Join(w.dir, "ingest"))
 }
 
@@ -140,14 +139,14 @@ type file struct {
 	data []byte
 }
 
-// index gives the files that name the image, for both readers of the folder:
-// the OCI layout's for BuildKit and engines on containerd, the docker archive's
-// for engines on graph drivers.
+// index returns the files that name the image, for both formats of the folder: an OCI
+// layout for BuildKit and engines on containerd, a docker archive for engines on graph
+// drivers.
 func (b Base) index() ([]file, error) {
 	named := b.Manifest
 	named.Annotations = map[string]string{
-		// containerd's importer takes the full name from the first, other
-		// tools the tag from the second.
+		// containerd's importer reads the full name from the first annotation, other tools
+		// the tag from the second.
 		"io.containerd.image.name": b.Ref,
 		ocispec.AnnotationRefName:  b.Suite + "-slim",
 	}

@@ -19,36 +19,36 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// ImageLoader is the part of the Docker client that loading needs.
+// ImageLoader has the methods of the Docker client that loading needs.
 type ImageLoader interface {
 	ImageInspect(ctx context.Context, ref string, opts ...client.ImageInspectOption) (image.InspectResponse, error)
 	ImageLoad(ctx context.Context, input io.Reader, opts ...client.ImageLoadOption) (image.LoadResponse, error)
 }
 
-// LoadInto puts the image into an engine under b.Ref. It does nothing when the
-// engine has exactly this image under that name already.
+// LoadInto loads the image into an engine under b.Ref. It does nothing if the engine
+// already has exactly this image under that name.
 func (b Base) LoadInto(ctx context.Context, engine ImageLoader) error {
 	what := "cannot load " + b.Ref + " into the engine"
 	switch loaded, err := b.loaded(ctx, engine); {
 	case err != nil:
-		return fault.New(fault.Machine, what, err, "see that the engine answers: docker version")
+		return fault.New(fault.Machine, what, err, "check that the engine answers: docker version")
 	case loaded:
 		return nil
 	}
 	archive, feed := io.Pipe()
 	go func() { feed.CloseWithError(b.WriteArchive(feed)) }()
 	err := load(ctx, engine, archive)
-	// An engine that stopped reading early must not leave the writer waiting.
+	// If the engine stopped reading early, unblock the writer.
 	archive.CloseWithError(io.ErrClosedPipe)
 	if err != nil {
-		return fault.New(fault.Machine, what, err, "free disk space where the engine keeps its images, or look at the engine's log")
+		return fault.New(fault.Machine, what, err, "free disk space where the engine stores its images, or read the engine's log")
 	}
 	loaded, err := b.loaded(ctx, engine)
 	if err == nil && !loaded {
-		err = errors.New("it has another image under that name afterwards")
+		err = errors.New("after the load, the engine has another image under that name")
 	}
 	if err != nil {
-		return fault.New(fault.Machine, what, err, "look at the engine's log")
+		return fault.New(fault.Machine, what, err, "read the engine's log")
 	}
 	return nil
 }
@@ -63,7 +63,7 @@ func load(ctx context.Context, engine ImageLoader, archive io.Reader) error {
 		_, err = io.Copy(io.Discard, resp.Body)
 		return err
 	}
-	// A failed load answers 200 and says so in the stream.
+	// A failed load answers 200 and reports the error in the stream.
 	for messages := json.NewDecoder(resp.Body); ; {
 		var m struct {
 			Error string `json:"error"`
@@ -79,8 +79,8 @@ func load(ctx context.Context, engine ImageLoader, archive io.Reader) error {
 	}
 }
 
-// loaded compares ids: an engine with graph drivers names an image by its
-// config, one with containerd's store by its manifest.
+// loaded compares ids. An engine with graph drivers identifies an image by its config, one
+// with containerd's store by its manifest.
 func (b Base) loaded(ctx context.Context, engine ImageLoader) (bool, error) {
 	got, err := engine.ImageInspect(ctx, b.Ref)
 	if errdefs.IsNotFound(err) {
@@ -93,8 +93,8 @@ func (b Base) loaded(ctx context.Context, engine ImageLoader) (bool, error) {
 	return id == b.ConfigDigest || id == b.Manifest.Digest, nil
 }
 
-// WriteArchive writes the layout as one tar, in the form of docker save, with
-// the image named b.Ref.
+// WriteArchive writes the layout as a tar in the format of docker save, with b.Ref as the
+// image's name.
 func (b Base) WriteArchive(dst io.Writer) error {
 	out := tar.NewWriter(dst)
 	files, err := b.index()
@@ -109,7 +109,7 @@ func (b Base) WriteArchive(dst io.Writer) error {
 			return err
 		}
 	}
-	// The folders come as entries of their own: some readers want them.
+	// Some readers require entries for the folders.
 	for _, dir := range []string{ocispec.ImageBlobsDir + "/", ocispec.ImageBlobsDir + "/sha256/"} {
 		if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, ModTime: Epoch}); err != nil {
 			return err

@@ -17,15 +17,15 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// lastLines is how many of mmdebstrap's lines a failure shows.
+// lastLines is the number of mmdebstrap's lines that an error shows.
 const lastLines = 20
 
-// grace is how long mmdebstrap may take to clean up after it was told to stop.
+// grace is the time that mmdebstrap has to clean up after it was told to stop.
 const grace = 20 * time.Second
 
-// arguments are mmdebstrap's, for one suite from some sources. What dpkg leaves
-// out here it also leaves out later, in builds on the image, because mmdebstrap
-// keeps these options in it. Copyright files stay: licences ask for them.
+// arguments are mmdebstrap's arguments for one suite and some sources. mmdebstrap stores the
+// dpkg options in the image, so builds on the image leave out the same files. Copyright files
+// stay, because licences require them.
 func arguments(o Options, s sources) []string {
 	mode := "root"
 	if !o.root {
@@ -51,9 +51,9 @@ func arguments(o Options, s sources) []string {
 	return append(append(args, o.Suite, "-"), s.arguments(o.Suite)...)
 }
 
-// environment is what mmdebstrap and the packages' scripts see: the caller's,
-// made deterministic. Scripts need the administrator's folders in PATH, which a
-// user's shell often lacks.
+// environment is the environment of mmdebstrap and the packages' scripts: the caller's, made
+// deterministic. Scripts need the administrator's folders in PATH, which many users' shells
+// lack.
 func environment(o Options, scratch string) []string {
 	env := o.Env
 	if env == nil {
@@ -71,22 +71,22 @@ func environment(o Options, scratch string) []string {
 		kept, "PATH="+search, "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive",
 		fmt.Sprintf("SOURCE_DATE_EPOCH=%d", o.Epoch.Unix()),
 	)
-	// Without root the folder has to be open to a mapped user, so /tmp is left to it.
+	// Without root, a mapped user must be able to open the folder, so /tmp is used.
 	if o.root {
 		kept = append(kept, "TMPDIR="+scratch)
 	}
 	return kept
 }
 
-// runMmdebstrap runs it and hands its tarball to take. It gives the last lines
-// that mmdebstrap said.
+// runMmdebstrap runs mmdebstrap and passes its tarball to take. It returns the last lines
+// of its stderr.
 func runMmdebstrap(ctx context.Context, o Options, s sources, scratch string, take func(io.Reader) error) ([]string, error) {
 	run, stop := context.WithCancel(ctx)
 	defer stop()
 	p, err := start(run, o, s, scratch, o.root)
 	if errors.Is(err, syscall.EPERM) && o.root {
-		// Root in a container that may not unshare may not mount either, so
-		// there is nothing to keep apart.
+		// Root in a container without the right to unshare has no right to mount either, so
+		// nothing needs to be isolated.
 		p, err = start(run, o, s, scratch, false)
 	}
 	if err != nil {
@@ -95,8 +95,8 @@ func runMmdebstrap(ctx context.Context, o Options, s sources, scratch string, ta
 	ended := make(chan error, 1)
 	go func() {
 		err := p.cmd.Wait()
-		// Only now do the pipes surely end: a child that missed its signal
-		// would hold them open.
+		// The pipes end only after the whole group: a child that missed its signal would
+		// hold them open.
 		endGroup(p.cmd.Process.Pid)
 		ended <- err
 	}()
@@ -135,8 +135,8 @@ type process struct {
 func start(ctx context.Context, o Options, s sources, scratch string, apart bool) (process, error) {
 	p := process{cmd: exec.CommandContext(ctx, o.Program, arguments(o, s)...)}
 	p.cmd.Env = environment(o, scratch)
-	// In a group of its own, so that its children hear it too when it has to
-	// stop; a terminal's Ctrl-C reaches it through the context.
+	// It gets its own process group, so that a signal also reaches its children. A
+	// terminal's Ctrl-C reaches it through the context.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if apart {
 		isolate(p.cmd.SysProcAttr)
@@ -163,8 +163,8 @@ func start(ctx context.Context, o Options, s sources, scratch string, apart bool
 	return p, nil
 }
 
-// endGroup ends what is left of a process group and waits a little for it, so
-// that nothing still writes into a folder that is about to be deleted.
+// endGroup kills the rest of a process group and waits briefly, so that nothing still
+// writes into a folder that is about to be deleted.
 func endGroup(group int) {
 	deadline := time.NewTimer(2 * time.Second)
 	defer deadline.Stop()
@@ -177,13 +177,13 @@ func endGroup(group int) {
 	}
 }
 
-// endedEarly says that the tarball ended too soon, of which mmdebstrap's own
-// failure is the cause.
+// endedEarly reports whether the tarball ended too soon. Then mmdebstrap's own error is the
+// cause.
 func endedEarly(err error) bool {
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errNoSystem)
 }
 
-// explain turns mmdebstrap's failure into one that says what to do.
+// explain turns mmdebstrap's failure into an error with a remedy.
 func explain(o Options, lines []string, err error) error {
 	what := "cannot bootstrap Debian " + o.Suite
 	said := strings.Join(lines, "\n")
@@ -199,22 +199,22 @@ func explain(o Options, lines []string, err error) error {
 	case errors.Is(err, exec.ErrNotFound):
 		return failed("mmdebstrap is not installed", "apt-get install mmdebstrap")
 	case errors.Is(err, syscall.ENOSPC), has("No space left on device"):
-		return failed("the disk is full", "free at least 1 GB for "+o.Dir+" and the temporary folder, then run it again")
+		return failed("the disk is full", "free at least 1 GB for "+o.Dir+" and the temporary folder, then repeat the command")
 	case has("NO_PUBKEY", "is not signed", "Missing key", "cannot read signed-by"):
-		return failed("the archive's signing keys are not here", "apt-get install debian-archive-keyring")
+		return failed("the archive's signing keys are not installed", "apt-get install debian-archive-keyring")
 	case has("Could not resolve", "Temporary failure resolving", "Could not connect", "Unable to connect",
 		"Connection failed", "Connection timed out", "Failed to fetch", "does not have a Release file"):
-		return failed("a package mirror cannot be reached",
+		return failed("a package mirror is unreachable",
 			"check the network, the proxy variables (http_proxy) and the mirror in this machine's apt sources")
 	case !o.root && has("newuidmap", "subuid", "unshare", "mknod", "not permitted"):
-		return failed("without root it needs user namespaces, which are not set up here",
+		return failed("without root, mmdebstrap needs user namespaces, which are not set up",
 			"run the same command as root (sudo), or install uidmap and give this user ranges in /etc/subuid and /etc/subgid")
 	default:
-		return failed("mmdebstrap failed", "see its last lines above; it can be run again")
+		return failed("mmdebstrap failed", "read its last lines above, then repeat the command")
 	}
 }
 
-// blames says that a failure is about one repository.
+// blames reports whether a failure is about one repository.
 func blames(lines []string, uri string) bool {
 	return uri != "" && slices.ContainsFunc(lines, func(l string) bool {
 		return strings.Contains(l, uri+" ") || strings.Contains(l, uri+"/")
@@ -229,7 +229,7 @@ type tail struct {
 	last []string
 }
 
-// Write takes whole and partial lines.
+// Write accepts whole and partial lines.
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -10,21 +10,21 @@ import (
 	"strings"
 )
 
-// keyring is where the package debian-archive-keyring, on which apt depends,
-// keeps the archive's keys: in the host and in the image alike. From trixie on
-// some releases of it no longer put them where apt trusts them for every
-// repository, so the image's sources name it.
+// keyring is the file of the archive's keys in the package debian-archive-keyring, on which
+// apt depends, in the host and in the image. From trixie on, some of the package's releases
+// do not put the keys where apt trusts them for every repository, so the image's sources
+// name the file.
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// released are the suites that have updates and security beside them.
+// released are the suites with updates and security archives.
 var released = []string{"bullseye", "bookworm", "trixie", "oldstable", "stable"}
 
-// sources says from where a suite is bootstrapped.
+// sources says where a suite is downloaded from.
 type sources struct {
-	// mirror and security are the archives' addresses. An empty mirror leaves
-	// both to mmdebstrap, which knows Debian's own.
+	// mirror and security are the archives' URLs. If mirror is empty, mmdebstrap uses
+	// Debian's own for both.
 	mirror, security string
-	// signedBy is the keyring to name, where the host has it.
+	// signedBy is the keyring to name, if the host has it.
 	signedBy string
 }
 
@@ -47,14 +47,14 @@ func (s sources) arguments(suite string) []string {
 	return lines
 }
 
-// tls says that apt inside the image needs certificates to read its own sources.
+// tls reports whether apt in the image needs certificates to read its own sources.
 func (s sources) tls() bool {
 	return strings.HasPrefix(s.mirror, "https:") || strings.HasPrefix(s.security, "https:")
 }
 
-// hostSources takes the addresses from a Debian host's own apt configuration,
-// since its administrator knows which mirror answers here. Another
-// distribution's mirrors do not carry Debian, so there it stays empty.
+// hostSources takes the URLs from a Debian host's own apt configuration, because its
+// administrator knows a reachable mirror. It is empty on other distributions, whose mirrors
+// do not have Debian.
 func hostSources(host fs.FS) sources {
 	var s sources
 	release := parseRelease(host)
@@ -64,8 +64,8 @@ func hostSources(host fs.FS) sources {
 	own := []string{release["VERSION_CODENAME"], "oldstable", "stable", "testing", "unstable", "sid"}
 	for _, e := range hostEntries(host) {
 		uri := usable(host, e.uri)
-		// Third parties also use Debian's suite names, and some of them its
-		// component: the archive is told by its keyring or its path.
+		// Third parties also use Debian's suite names, and some its component. Only the
+		// keyring or the path identifies the archive.
 		debian := strings.Contains(e.signedBy, "debian-archive") || strings.Contains(uri, "/debian")
 		if uri == "" || !debian || !slices.Contains(e.components, "main") {
 			continue
@@ -88,9 +88,8 @@ func hostSources(host fs.FS) sources {
 	return s
 }
 
-// usable is the address as the image may have it: plain HTTP without a
-// password in it, else nothing. Cloud images name a list of mirrors instead,
-// of which the first is taken.
+// usable is the URL as the image may contain it: HTTP or HTTPS without a password, else
+// empty. Cloud images have a list of mirrors instead; the first one is used.
 func usable(host fs.FS, uri string) string {
 	if list, ok := strings.CutPrefix(uri, "mirror+file:"); ok {
 		raw, _ := fs.ReadFile(host, strings.Trim(path.Clean(list), "/"))
@@ -116,7 +115,7 @@ type entry struct {
 	signedBy           string
 }
 
-// hostEntries reads apt's sources in apt's own order.
+// hostEntries reads apt's sources in apt's order.
 func hostEntries(host fs.FS) []entry {
 	const dir = "etc/apt/sources.list.d"
 	files := []string{"etc/apt/sources.list"}

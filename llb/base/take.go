@@ -16,15 +16,15 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// ImageSaver is what Take needs of an engine.
+// ImageSaver has the methods of an engine that Take needs.
 type ImageSaver interface {
 	ImageInspect(ctx context.Context, ref string, opts ...client.ImageInspectOption) (image.InspectResponse, error)
 	ImageSave(ctx context.Context, refs []string, opts ...client.ImageSaveOption) (io.ReadCloser, error)
 }
 
-// Take gives the image of a suite that was bootstrapped on this machine: from the
-// folder, or from the engine that has it, where the folder is another or was emptied.
-// It bootstraps nothing, and gives false where neither has it.
+// Take returns the image of a suite that was bootstrapped on this machine: from the folder,
+// or from an engine that has it if the folder is another or was emptied. It does not
+// bootstrap, and returns false if neither has the image.
 func Take(ctx context.Context, dir, suite, arch string, engine ImageSaver) (Base, bool, error) {
 	b, ok, err := Find(dir, suite, arch)
 	if err != nil || ok {
@@ -39,17 +39,17 @@ func Take(ctx context.Context, dir, suite, arch string, engine ImageSaver) (Base
 	case err != nil:
 		return Base{}, false, err
 	case got.Config == nil || got.Config.Labels[LabelBootstrap] != o.Suite || got.Architecture != o.Arch:
-		return Base{}, false, nil // Somebody else's, under our name.
+		return Base{}, false, nil // Another image under our name.
 	}
 	b, err = o.locked(ctx, func(scratch string) (string, error) { return o.take(ctx, scratch, ref, engine) })
 	if err != nil && ctx.Err() == nil {
-		return Base{}, false, fault.New(fault.Machine, "the engine's "+ref+" cannot be taken for a builder of its own", err, "free disk space in "+o.Dir+", or bootstrap it anew: llorch-bk setup")
+		return Base{}, false, fault.New(fault.Machine, "cannot export "+ref+" from the engine for the builder", err, "free disk space in "+o.Dir+", or bootstrap it again: llorch-bk setup")
 	}
 	return b, err == nil, err
 }
 
-// take makes a layout of an engine's image. What makes it the same image is its
-// layer's digest, which the engine's config names.
+// take makes a layout from an engine's image. The layer's digest, which the engine's config
+// contains, proves that it is the same image.
 func (o Options) take(ctx context.Context, scratch, ref string, engine ImageSaver) (string, error) {
 	saved, err := engine.ImageSave(ctx, []string{ref})
 	if err != nil {
@@ -78,7 +78,7 @@ func (o Options) take(ctx context.Context, scratch, ref string, engine ImageSave
 		return "", err
 	}
 	if len(layers) != 1 || len(config.RootFS.DiffIDs) != 1 {
-		return "", fmt.Errorf("it has %d layers, and what is bootstrapped has one", len(layers))
+		return "", fmt.Errorf("a bootstrapped image must have one layer, got %d", len(layers))
 	}
 	layout := filepath.Join(scratch, "layout")
 	if err := os.Mkdir(layout, 0o755); err != nil {
@@ -101,7 +101,7 @@ func (o Options) take(ctx context.Context, scratch, ref string, engine ImageSave
 		return "", err
 	}
 	if want := digest.Digest(config.RootFS.DiffIDs[0].String()); w.base.DiffIDs[0] != want {
-		return "", fmt.Errorf("its layer is %s, and its config says %s", w.base.DiffIDs[0], want)
+		return "", fmt.Errorf("layer digest mismatch: got %s, the config says %s", w.base.DiffIDs[0], want)
 	}
 	return layout, w.finish(ctx, config.Created.Time)
 }

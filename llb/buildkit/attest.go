@@ -18,9 +18,8 @@ import (
 	"github.com/moby/buildkit/solver/result"
 )
 
-// statements are what is known of an image's content: an SPDX document and a
-// manifest of its device code. Everything is read from the image and from the tree that
-// was compiled, by the builder that has both.
+// statements makes the attestations of an image: an SPDX document and a manifest of its
+// device code. The builder reads the data from the image and from the compiled tree.
 func statements(ctx context.Context, gw gateway.Client, p images.Plan, g llb.Graph, image *gateway.Result) ([]gateway.Attestation, error) {
 	ref, err := image.SingleRef()
 	if err != nil {
@@ -59,7 +58,7 @@ func statements(ctx context.Context, gw gateway.Client, p images.Plan, g llb.Gra
 	return out, nil
 }
 
-// document is the SPDX document of an image.
+// document makes the SPDX document of an image.
 func document(ctx context.Context, img, tree *reader, p images.Plan, g llb.Graph) ([]byte, error) {
 	packages, err := attest.Installed(ctx, img)
 	if err != nil {
@@ -122,8 +121,8 @@ func deviceCode(ctx context.Context, img *reader, p images.Plan) ([]byte, error)
 	return code.JSON()
 }
 
-// reader reads files that a builder has, and knows which are there: an error for one
-// that is missing has no type that survives the wire.
+// reader reads files on a builder. It lists folders to know which files exist, because the
+// error for a missing file loses its type on the way from the builder.
 type reader struct {
 	ref     gateway.Reference
 	folders map[string][]string
@@ -131,12 +130,12 @@ type reader struct {
 
 func newReader(ref gateway.Reference) (*reader, error) {
 	if ref == nil {
-		return nil, errors.New("the builder gave nothing")
+		return nil, errors.New("the builder returned no result")
 	}
 	return &reader{ref, map[string][]string{}}, nil
 }
 
-// solved is what a state gives.
+// solved solves a state and returns its files.
 func solved(ctx context.Context, gw gateway.Client, st bkllb.State) (*reader, error) {
 	def, err := st.Marshal(ctx)
 	if err != nil {
@@ -153,7 +152,7 @@ func solved(ctx context.Context, gw gateway.Client, st bkllb.State) (*reader, er
 	return newReader(ref)
 }
 
-// Read reads a file, if it is there. A link on the way is followed by the builder.
+// Read returns a file's content, and whether it exists. The builder follows links.
 func (r *reader) Read(ctx context.Context, name string) ([]byte, bool, error) {
 	there, err := r.has(ctx, name)
 	if err != nil || !there {
@@ -172,7 +171,7 @@ func (r *reader) has(ctx context.Context, name string) (bool, error) {
 	return slices.Contains(names, base), err
 }
 
-// List are the names in a folder; none for one that is not there.
+// List returns the names in a folder; none if it does not exist.
 func (r *reader) List(ctx context.Context, dir string) ([]string, error) {
 	dir = path.Clean("/" + dir)
 	if names, ok := r.folders[dir]; ok {
@@ -196,8 +195,8 @@ func (r *reader) List(ctx context.Context, dir string) ([]string, error) {
 }
 
 // created is the time of a document: the commit's, so that equal images have equal
-// documents. Of a source that the builder fetches itself that time is not known, and an
-// SPDX document must have one.
+// documents. If the builder fetched the source, the commit's time is unknown. An SPDX
+// document must have a time, so the current time is used.
 func created(epoch time.Time) time.Time {
 	if epoch.IsZero() {
 		return time.Now().UTC().Truncate(time.Second)

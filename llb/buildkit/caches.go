@@ -16,30 +16,30 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 )
 
-// Caches are layer caches beside the builder's own. Cache mounts are in none of them:
-// the compiler cache's objects travel beside those in a registry.
+// Caches are layer caches outside the builder. They do not contain cache mounts: beside a
+// cache in a registry, Objects transfers the compiler cache's objects.
 type Caches struct {
 	Imports []client.CacheOptionsEntry
 	Exports []client.CacheOptionsEntry
 	Objects objects.Config
 }
 
-// ParseCaches reads cache specifications as buildctl and buildx have them: an
-// image's name, or type=registry|local|gha|s3|azblob|inline with the type's own
-// attributes. Exports of a registry or folder keep every step (mode=max) where
-// nothing else is said: a step's compile is what a cache is for. Beside one of a registry
-// are the compiler cache's objects: objects=false leaves them out, and objects-max=SIZE
-// says how many bytes --cache-to may leave there. A wrong one is a fault.Usage.
+// ParseCaches parses cache specifications in the syntax of buildctl and buildx: an image's
+// name, or type=registry|local|gha|s3|azblob|inline with attributes. Exports to a registry
+// or folder default to mode=max, because the results of compile steps are what the cache is
+// for. A registry cache also has compiler cache objects beside it: objects=false turns them
+// off, and objects-max=SIZE limits the bytes that --cache-to may store. An invalid
+// specification is a fault.Usage.
 func ParseCaches(from, to []string) (Caches, error) {
 	var c Caches
 	var err error
 	wrong := func(flag string, err error) error {
-		return fault.New(fault.Usage, flag+" cannot be understood", err,
-			"write it as a name such as registry.example.com/cache:llama, or as type=local,src=DIR (for --cache-to: dest=DIR)")
+		return fault.New(fault.Usage, "invalid "+flag, err,
+			"write a name such as registry.example.com/cache:llama, or as type=local,src=DIR (for --cache-to: dest=DIR)")
 	}
 	for _, spec := range slices.Concat(from, to) {
 		if strings.Contains(spec, "=") && !strings.Contains(spec, "type=") {
-			return c, wrong("the cache "+spec, errors.New("it has no type="))
+			return c, wrong("cache "+spec, errors.New("type= is missing"))
 		}
 	}
 	if c.Imports, err = buildctl.ParseImportCache(from); err != nil {
@@ -61,8 +61,8 @@ func ParseCaches(from, to []string) (Caches, error) {
 	return c, nil
 }
 
-// objectsBeside takes from layer caches what they say of objects, which is not BuildKit's,
-// and names the artifacts beside those in a registry.
+// objectsBeside removes the attributes about objects, which BuildKit does not know, from
+// layer caches, and returns the artifacts beside registry caches.
 func objectsBeside(caches []client.CacheOptionsEntry) (refs []objects.Ref, limit int64, err error) {
 	const switchKey, limitKey, insecureKey = "objects", "objects-max", "registry.insecure"
 	for _, e := range caches {
@@ -72,7 +72,7 @@ func objectsBeside(caches []client.CacheOptionsEntry) (refs []objects.Ref, limit
 		delete(e.Attrs, limitKey)
 		if e.Type != "registry" {
 			if said || limited {
-				return nil, 0, fmt.Errorf("type=%s keeps no objects of the compiler cache", e.Type)
+				return nil, 0, fmt.Errorf("type=%s does not store objects of the compiler cache", e.Type)
 			}
 			continue
 		}
@@ -89,7 +89,7 @@ func objectsBeside(caches []client.CacheOptionsEntry) (refs []objects.Ref, limit
 		}
 		beside, err := objects.Beside(e.Attrs["ref"])
 		if !on || err != nil {
-			continue // What is no name of an image, the builder says.
+			continue // The builder reports an invalid name.
 		}
 		insecure, _ := strconv.ParseBool(e.Attrs[insecureKey])
 		refs = append(refs, objects.Ref{Name: beside, Insecure: insecure})
@@ -97,7 +97,7 @@ func objectsBeside(caches []client.CacheOptionsEntry) (refs []objects.Ref, limit
 	return refs, limit, nil
 }
 
-// full adds the mode to exports that do not name one, and the type to names.
+// full adds the type to plain names and the mode to exports without one.
 func full(to []string) []string {
 	out := slices.Clone(to)
 	for i, spec := range out {
@@ -120,12 +120,12 @@ func (c Caches) requests() []gateway.CacheOptionsEntry {
 	return out
 }
 
-// snapshotterLabel is on the worker of an engine whose images are containerd's.
+// snapshotterLabel is a label on the worker of an engine with containerd's image store.
 const snapshotterLabel = "org.mobyproject.buildkit.worker.snapshotter"
 
-// Takes says before anything is built that a builder cannot do what is
-// asked: inside an engine with graphdrivers it knows inline caches only, and gives
-// images to that engine alone; an old one fails at the very end.
+// Takes returns an error, before anything is built, if the builder does not support these
+// caches or this output. BuildKit in an engine with graphdrivers has inline caches only, and
+// exports only to that engine. Old versions would fail at the end of the build.
 func (b *Builder) Takes(ctx context.Context, c Caches, out Output) error {
 	other := func(e client.CacheOptionsEntry) bool { return e.Type != "inline" && e.Type != "registry" }
 	if !b.Embedded || !out.Elsewhere() && len(c.Exports) == 0 && !slices.ContainsFunc(c.Imports, other) {
@@ -141,12 +141,12 @@ func (b *Builder) Takes(ctx context.Context, c Caches, out Output) error {
 		}
 	}
 	if out.Elsewhere() {
-		return fault.New(fault.Machine, "the Docker engine's BuildKit gives an image to its engine only", errors.New("its images are in a graphdriver"),
-			"use a builder of its own: --builder managed, unix://… or docker-container://…; or switch the engine to containerd's image store")
+		return fault.New(fault.Machine, "the Docker engine's BuildKit exports images only to its engine", errors.New("the engine stores images in a graphdriver"),
+			"use another builder (--builder managed, unix://… or docker-container://…), or switch the engine to containerd's image store")
 	}
 	if !slices.ContainsFunc(c.Exports, func(e client.CacheOptionsEntry) bool { return e.Type != "inline" }) && !slices.ContainsFunc(c.Imports, other) {
 		return nil
 	}
-	return fault.New(fault.Machine, "the Docker engine's BuildKit cannot keep such a cache", errors.New("its images are in a graphdriver, which has inline caches only"),
-		"use a builder of its own: --builder managed, unix://… or docker-container://…; or switch the engine to containerd's image store")
+	return fault.New(fault.Machine, "the Docker engine's BuildKit does not support this cache", errors.New("the engine stores images in a graphdriver, which supports inline caches only"),
+		"use another builder (--builder managed, unix://… or docker-container://…), or switch the engine to containerd's image store")
 }

@@ -10,13 +10,13 @@ import (
 	"github.com/moby/buildkit/session"
 )
 
-// carriage is what a build carries of the compiler cache; nil for nothing.
+// carriage transfers the compiler cache of a build; nil for nothing to transfer.
 type carriage struct {
 	*objects.Carrier
 	slots []string
 }
 
-// carry begins to read what a job's caches have for its plans. A locked plan takes nothing.
+// carry starts to read the objects for a job's plans. Locked plans have none.
 func carry(ctx context.Context, j Job) (*carriage, error) {
 	var slots []string
 	for _, p := range j.plans() {
@@ -56,19 +56,19 @@ func (c *carriage) close() {
 	}
 }
 
-// Objects says where the objects of a step came from.
+// Objects counts a step's compiles and where their objects came from.
 type Objects struct {
-	// Compiles is how many there were, Cached how many of them the compiler cache
-	// had, and Carried how many of those came from a registry.
+	// Compiles is the number of compiles, Cached how many of them the compiler cache had,
+	// and Carried how many of those came from a registry.
 	Compiles int `json:"compiles"`
 	Cached   int `json:"cached"`
 	Carried  int `json:"carried,omitempty"`
 }
 
-// counted are the words of scripts/compile.sh.
+// counted matches a line that scripts/compile.sh prints.
 var counted = regexp.MustCompile(`^llorch-bk: (\d+) compiles, (\d+) from the compiler cache, (\d+) of these from the registry\s*$`)
 
-// objectsIn reads what a line of a step's log says of its objects.
+// objectsIn parses the counts in a line of a step's log.
 func objectsIn(line string) (Objects, bool) {
 	m := counted.FindStringSubmatch(line)
 	if m == nil {
@@ -76,7 +76,7 @@ func objectsIn(line string) (Objects, bool) {
 	}
 	var o Objects
 	for i, to := range []*int{&o.Compiles, &o.Cached, &o.Carried} {
-		*to, _ = strconv.Atoi(m[i+1]) // Digits, and fewer than a tree has files.
+		*to, _ = strconv.Atoi(m[i+1]) // The pattern matches digits only.
 	}
 	return o, true
 }

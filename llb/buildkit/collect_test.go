@@ -75,15 +75,15 @@ func TestCollect(t *testing.T) {
 		},
 		"no registry": {
 			daemon: &daemon{resolve: unreachable}, class: fault.Machine,
-			says: "the base image debian:trixie-slim cannot be had: dial tcp: lookup registry-1.docker.io: no such host",
+			says: "cannot pull the base image debian:trixie-slim: dial tcp: lookup registry-1.docker.io: no such host",
 		},
 		"the local base is no stand-in for the user's": {
 			daemon: &daemon{resolve: unreachable}, change: func(q *Query) { q.Local, q.Request.Base = local(nil), "docker.io/library/debian:sid" },
-			class: fault.Machine, says: "the base image debian:sid cannot be had",
+			class: fault.Machine, says: "cannot pull the base image debian:sid",
 		},
 		"an old builder takes no layout": {
 			daemon: &daemon{resolve: unreachable, without: []apicaps.CapID{pb.CapSourceOCILayout}}, change: func(q *Query) { q.Local = local(nil) },
-			class: fault.Machine, says: "takes no base image from this machine",
+			class: fault.Machine, says: "does not accept a base image from this machine",
 		},
 		"the engine does not take the base": {
 			daemon: &daemon{resolve: unreachable, without: []apicaps.CapID{pb.CapSourceOCILayout}}, embedded: true,
@@ -95,11 +95,11 @@ func TestCollect(t *testing.T) {
 		// Only what cannot be reached is replaced.
 		"a registry that refuses, and the engine has it": {
 			daemon: &daemon{resolve: engineOnly}, embedded: true, change: func(q *Query) { q.Reach = answers },
-			class: fault.Machine, says: "the base image debian:trixie-slim cannot be had",
+			class: fault.Machine, says: "cannot pull the base image debian:trixie-slim",
 		},
 		"a registry that refuses, and there is a local base": {
 			daemon: &daemon{resolve: unreachable}, change: func(q *Query) { q.Local, q.Reach = local(nil), answers },
-			class: fault.Machine, says: "the base image debian:trixie-slim cannot be had",
+			class: fault.Machine, says: "cannot pull the base image debian:trixie-slim",
 		},
 		// What a bundle has is what the lock says of it, wherever that came from.
 		"a lock's base out of a bundle": {
@@ -108,11 +108,11 @@ func TestCollect(t *testing.T) {
 		},
 		"a lock's base that is not in the bundle": {
 			daemon: &daemon{resolve: registry}, change: bundled(nil, errors.New("it is not there")),
-			class: fault.Machine, says: "the build_base of the lock cannot be had: debian:trixie-slim@" + sha("c") + ": it is not there",
+			class: fault.Machine, says: "cannot pull the lock's build_base debian:trixie-slim@" + sha("c") + ": it is not there",
 		},
 		"an old engine takes no base out of a bundle": {
 			daemon: &daemon{resolve: registry, without: []apicaps.CapID{pb.CapSourceOCILayout}}, embedded: true, change: bundled(imageConfig(), nil),
-			class: fault.Machine, says: "takes no base image from this machine",
+			class: fault.Machine, says: "does not accept a base image from this machine",
 		},
 		"a tree that cannot be read": {
 			daemon: &daemon{resolve: registry, unreadable: status.Error(codes.Unavailable, "the disk is gone")},
@@ -126,7 +126,7 @@ func TestCollect(t *testing.T) {
 			daemon: &daemon{resolve: registry, solve: func(context.Context) error {
 				return status.Error(codes.Unknown, "failed to fetch remote: fatal: remote error: upload-pack: not our ref")
 			}},
-			class: fault.Usage, says: "there is no commit de3ff81",
+			class: fault.Usage, says: "no commit de3ff81",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -234,7 +234,7 @@ func TestCollectWithoutNVIDIAsImages(t *testing.T) {
 	if p.Variant != "cuda-debian" || len(p.Pending) > 0 || p.Accelerator.Base.Digest != p.Build.Digest {
 		t.Errorf("the plan is for %s, waits for %v, and compiles CUDA on %+v", p.Variant, p.Pending, p.Accelerator.Base)
 	}
-	if len(notices) == 0 || !strings.Contains(notices[len(notices)-1], "cuda-debian is built") {
+	if len(notices) == 0 || !strings.Contains(notices[len(notices)-1], "building cuda-debian instead") {
 		t.Errorf("the user is told %q", notices)
 	}
 	for name, c := range map[string]struct {

@@ -192,7 +192,7 @@ func TestDockerCollect(t *testing.T) {
 		r.Base = "llorch.local/no-such-base:1"
 		start := time.Now()
 		_, err := b.Collect(t.Context(), Query{Request: r, Checkout: c, Notice: func(s string) { t.Log(s) }})
-		if fault.ClassOf(err) != fault.Machine || !strings.Contains(err.Error(), "llorch.local/no-such-base:1 cannot be had") {
+		if fault.ClassOf(err) != fault.Machine || !strings.Contains(err.Error(), "cannot pull the base image llorch.local/no-such-base:1") {
 			t.Errorf("class %d after %s\n%s", fault.ClassOf(err), time.Since(start), fault.Report(err))
 		}
 	})

@@ -19,11 +19,11 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// tailLines is how much of a failed step's log is shown with its error.
+// tailLines is the number of lines of a failed step's log that an error shows.
 const tailLines = 20
 
-// tail passes progress on and keeps the last lines of each step's log, for the
-// one step that fails.
+// tail passes progress on. It keeps the last lines of each step's log, for the step that
+// fails.
 type tail struct {
 	next   func(*client.SolveStatus)
 	mu     sync.Mutex
@@ -34,11 +34,11 @@ type tail struct {
 	killed map[digest.Digest]bool
 	hungry map[digest.Digest]bool
 	full   map[digest.Digest]bool
-	// open is, of a step's log, the first line that says that something is missing.
+	// open is the first line of a step's log that reports something missing.
 	open map[digest.Digest]string
-	// objects are what the logs say of the compiler cache.
+	// objects are the steps' counts of compiles.
 	objects map[digest.Digest]Objects
-	// what the vertices are, as the graph has it.
+	// what maps vertices to the steps that they are.
 	what   map[digest.Digest]llb.Step
 	failed digest.Digest
 }
@@ -55,7 +55,7 @@ func (t *tail) update(s *client.SolveStatus) {
 	for _, v := range s.Vertexes {
 		t.names[v.Digest] = v.Name
 		t.step(v)
-		// Steps that were cancelled because of another's failure fail as well.
+		// Steps that were cancelled because another failed also report an error.
 		if v.Error != "" && t.failed == "" && !strings.HasSuffix(v.Error, context.Canceled.Error()) {
 			t.failed = v.Digest
 		}
@@ -86,40 +86,40 @@ func (t *tail) update(s *client.SolveStatus) {
 	}
 }
 
-// killedCompiler recognises gcc's and clang's words for a compiler process that
-// got signal 9, which the kernel sends when memory runs out.
+// killedCompiler matches gcc's and clang's messages for a compiler that got signal 9, which
+// the kernel sends when memory runs out.
 func killedCompiler(line string) bool {
 	return strings.Contains(line, "Killed signal terminated program") ||
 		strings.Contains(line, "unable to execute command: Killed") ||
 		strings.HasPrefix(line, "llorch-bk: clang") && strings.Contains(line, ": signal 9 (")
 }
 
-// noMemory recognises what gcc, clang, the linker and the loader of programs say where
-// they ask for memory in vain.
+// noMemory matches messages of gcc, clang, the linker and the program loader when an
+// allocation fails.
 var noMemory = regexp.MustCompile(`virtual memory exhausted|[Cc]annot allocate memory|out of memory|std::bad_alloc|failed to map segment from shared object|memory exhausted`)
 
-// fullDisk recognises what compilers, linkers and shells say where a disk is full.
+// fullDisk matches the message of compilers, linkers and shells for a full disk.
 func fullDisk(line string) bool { return strings.Contains(line, "No space left on device") }
 
-// missing recognises what CMake, Ninja, compilers, linkers and our own checks say of
-// something that is not there.
+// missing matches messages of CMake, Ninja, compilers, linkers and our own checks about
+// something that is missing.
 var missing = regexp.MustCompile(`No such file or directory|file not found|Cannot find source file|missing and no known rule|undefined reference|undefined symbol|cannot find -l|failed to open for reading|no part has compiled|does not exist|not an existing|^llorch-bk: .* needs .* does not have it|^llorch-bk: the server does not start`)
 
-// Incomplete says that a build in parts failed because something is not there. A tree
-// can have it where its parts do not look: it may build in one step.
+// Incomplete means that a build in parts failed because something was missing. The tree may
+// have it where its parts do not look, so a build in one step may succeed.
 type Incomplete struct {
-	// Line is what the step said.
+	// Line is the step's message.
 	Line string
-	// Err is how the step ended.
+	// Err is the step's error.
 	Err error
 }
 
 func (i *Incomplete) Error() string { return i.Err.Error() }
 
-// Unwrap gives how the step ended.
+// Unwrap returns the step's error.
 func (i *Incomplete) Unwrap() error { return i.Err }
 
-// failure is the name of the step that failed and the end of its log.
+// failure returns the name of the step that failed and the end of its log.
 func (t *tail) failure() (string, []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -130,15 +130,15 @@ func (t *tail) failure() (string, []string) {
 	return t.names[t.failed], lines
 }
 
-// about says what the step that failed is, what it missed, and whether a disk was full.
+// about returns the failed step's kind, what it missed, and whether a disk was full.
 func (t *tail) about() (kind llb.StepKind, open string, full bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.what[t.failed].Kind, t.open[t.failed], t.full[t.failed]
 }
 
-// outOfMemory says what became of a compiler for lack of memory; nothing where that
-// is not why the step failed.
+// outOfMemory says what happened to a compiler for lack of memory; empty if the step failed
+// for another reason.
 func (t *tail) outOfMemory() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -146,7 +146,7 @@ func (t *tail) outOfMemory() string {
 	case t.killed[t.failed]:
 		return "was killed, most likely by the kernel for lack of memory"
 	case t.hungry[t.failed]:
-		return "got no memory"
+		return "could not allocate memory"
 	}
 	return ""
 }
@@ -168,11 +168,11 @@ func (b *Builder) explain(ctx context.Context, what string, err error, t *tail) 
 	case strings.Contains(msg, "no space left on device"):
 		return fault.New(fault.Build, what, errors.New("the builder's disk is full"), "free some: docker system df, docker builder prune")
 	case strings.Contains(msg, "failed to push"):
-		return fault.New(fault.Build, "the image was built, but cannot be pushed", errors.New(reason(err)),
+		return fault.New(fault.Build, "the image was built, but the push failed", errors.New(reason(err)),
 			"log in with docker login; name a registry without TLS with --insecure-registry")
 	case builderGone(msg):
-		return fault.New(fault.Build, what, fmt.Errorf("%s went away during the build (%s)", b, reason(err)),
-			"look at its log, start it again and repeat the command: what was finished is cached")
+		return fault.New(fault.Build, what, fmt.Errorf("the connection to %s broke during the build: %s", b, reason(err)),
+			"read its log, start it again and repeat the command: finished steps are cached")
 	}
 	if t == nil {
 		return fault.New(fault.Build, what, errors.New(reason(err)), "")
@@ -181,24 +181,24 @@ func (b *Builder) explain(ctx context.Context, what string, err error, t *tail) 
 	if name == "" {
 		return fault.New(fault.Build, what, errors.New(reason(err)), "")
 	}
-	do := "the lines above are the end of the step's log; --progress plain shows all of it"
+	do := "the lines above are the end of the step's log; --progress plain shows the whole log"
 	kind, open, full := t.about()
 	if full {
 		return fault.New(fault.Build, what, fmt.Errorf("step %s: the builder's disk is full", name), "free some: docker system df, docker builder prune").WithLines(lines)
 	}
 	if became := t.outOfMemory(); became != "" {
 		return fault.New(fault.Build, what, fmt.Errorf("step %s: a compiler %s", name, became),
-			"let fewer run at once: --jobs 1; or give the builder more memory").WithLines(lines)
+			"run fewer compilers at once (--jobs 1), or give the builder more memory").WithLines(lines)
 	}
 	switch kind {
 	case llb.StepUI:
 		do = "the web UI's packages come from npm's registry: check the builder's network, proxy and --ca-cert, or build without it: --no-ui"
 	case llb.StepToolchain:
-		do = "the packages could not be installed: check the builder's network and proxy"
+		do = "packages could not be installed: check the builder's network and proxy"
 	case llb.StepCheck:
-		do = "the image was thrown away; the lines above say what it lacks"
+		do = "the image was discarded; the lines above say what it lacks"
 	}
-	// The step's name says what ran; its command line would fill the screen.
+	// The step's name identifies it; its command line would fill the screen.
 	why := errors.New(execPrefix.ReplaceAllString(reason(err), ""))
 	if open != "" && (kind == llb.StepCompile || kind == llb.StepCheck) {
 		why = &Incomplete{Line: open, Err: why}
@@ -208,8 +208,8 @@ func (b *Builder) explain(ctx context.Context, what string, err error, t *tail) 
 
 var execPrefix = regexp.MustCompile(`(?s)^.*(?:process|executor failed running) .* did not complete successfully: |^executor failed running \[.*\]: `)
 
-// builderGone recognises a connection that broke: the codes of gRPC do not
-// survive every layer in between.
+// builderGone matches errors of a broken connection. The gRPC code does not survive every
+// layer in between.
 func builderGone(msg string) bool {
 	for _, s := range []string{"code = Unavailable", "connection reset by peer", "broken pipe", "error reading from server: EOF", "transport is closing", "no active session", "closing transport"} {
 		if strings.Contains(msg, s) {
@@ -219,7 +219,7 @@ func builderGone(msg string) bool {
 	return false
 }
 
-// drainLoad reads an engine's answer to the end: a failure comes inside it.
+// drainLoad reads an engine's answer to the end, because it may contain an error.
 func drainLoad(r image.LoadResponse) error {
 	defer r.Body.Close()
 	dec := json.NewDecoder(r.Body)

@@ -25,58 +25,58 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// LocalDomain is the registry part of names that no registry has: images that
-// were bootstrapped on this machine.
+// LocalDomain is the domain of images that were bootstrapped on this machine. No registry
+// has it.
 const LocalDomain = "llorch.local"
 
-// LocalBase is a base image of this machine, for where no registry answers.
+// LocalBase is a base image of this machine, used if no registry is reachable.
 type LocalBase struct {
-	// Ref is its name, in LocalDomain.
+	// Ref is the image's name, in LocalDomain.
 	Ref string
 	// Manifest is the digest of its manifest in Store.
 	Manifest digest.Digest
-	// Store holds it, for a builder that takes an OCI layout.
+	// Store has the image, for a builder that accepts an OCI layout.
 	Store content.Store
 	// Config is the image's config as JSON.
 	Config []byte
-	// Load puts it into the engine, for an embedded builder that takes none.
+	// Load loads it into the engine, for an embedded builder that does not.
 	Load func(context.Context) error
 }
 
-// Query is what Collect is to find out.
+// Query says what Collect has to look up.
 type Query struct {
 	Request  images.Request
 	Checkout source.Checkout
 	CPULevel string
-	// GPU is what the driver of the machine that will run the image says; nil where
-	// it cannot be asked.
+	// GPU is the report of the driver on the machine that will run the image; nil if it
+	// cannot be queried.
 	GPU *images.GPUFacts
-	// Local stands in for the catalogue's base where no registry answers; nil
-	// where this machine has none.
+	// Local replaces the catalogue's base if no registry is reachable; nil if this machine
+	// has none.
 	Local *LocalBase
-	// Locked are the bases that a lock names, by what they are for: those and no others.
+	// Locked has the base images of a lock. Only these are used.
 	Locked *images.Facts
-	// Kept has the bases of Locked, where they are not to be fetched.
+	// Kept has Locked's images, if they must not be fetched.
 	Kept Kept
-	// Replace lets another toolkit of the same family be taken where the registry of
-	// the first cannot be reached.
+	// Replace allows another toolkit of the same family if the registry of the first is
+	// unreachable.
 	Replace bool
-	// Reach asks whether an image's registry can be reached; nil means Reach.
+	// Reach tests whether an image's registry is reachable; nil means the function Reach.
 	Reach func(ctx context.Context, ref string) error
 	// Status receives the builder's progress.
 	Status func(*client.SolveStatus)
-	// Notice tells the user of a decision that was taken for want of a better one.
+	// Notice tells the user about a fallback.
 	Notice func(string)
 }
 
-// Facts are the facts for a plan, and what the builder can do.
+// Facts are the facts for a plan, and the builder's capabilities.
 type Facts struct {
 	images.Facts
 	Capabilities llb.Capabilities
 }
 
-// Collect asks the builder for what only it can tell: the tree behind a remote
-// commit, the digests and environments of the bases.
+// Collect asks the builder for facts that only it has: the tree of a remote commit, and the
+// digests and environments of base images.
 func (b *Builder) Collect(ctx context.Context, q Query) (Facts, error) {
 	var f Facts
 	f.Source, f.CPULevel = q.Checkout.Facts, q.CPULevel
@@ -95,8 +95,8 @@ func (b *Builder) Collect(ctx context.Context, q Query) (Facts, error) {
 		steps = platformOf(cross.Builder)
 	}
 	buildRef, runtimeRef := images.BaseRefs(q.Request, choice.Variant)
-	// What the function returns comes back as the builder's words for it, without
-	// its type, so a fault is kept aside.
+	// An error of the build function loses its type on the way through the builder, so the
+	// fault is stored in why.
 	var why *fault.Fault
 	_, err = b.run(ctx, client.SolveOpt{FrontendAttrs: map[string]string{}, Session: []session.Attachable{registryAuth()}}, calm(q.Status), func(ctx context.Context, gw gateway.Client) (_ *gateway.Result, err error) {
 		defer func() { errors.As(err, &why) }()
@@ -105,7 +105,7 @@ func (b *Builder) Collect(ctx context.Context, q Query) (Facts, error) {
 		if f.Source.Tree == nil {
 			src := images.PlanSource{Kind: f.Source.Kind, Location: q.Checkout.Location, Commit: f.Source.Commit, Short: f.Source.Short()}
 			if f.Source.Tree, err = readTree(ctx, gw, llb.SourceTree(src, f.Capabilities)); noCommit(err) {
-				return nil, fault.New(fault.Usage, fmt.Sprintf("there is no commit %s at %s", src.Commit, src.Location), nil, "check --ref and --source")
+				return nil, fault.New(fault.Usage, fmt.Sprintf("no commit %s at %s", src.Commit, src.Location), nil, "check --ref and --source")
 			} else if err != nil {
 				return nil, err
 			}
@@ -134,13 +134,13 @@ func (b *Builder) Collect(ctx context.Context, q Query) (Facts, error) {
 		return f, why
 	}
 	if err != nil {
-		return f, b.explain(ctx, "the facts for the build cannot be collected", err, nil)
+		return f, b.explain(ctx, "cannot look up the facts for the build", err, nil)
 	}
 	return f, nil
 }
 
-// unreached says why there is no way to an image's registry; nil where there is one,
-// or where that cannot be told.
+// unreached returns the error if an image's registry is unreachable; nil if it is reachable
+// or if that is unknown.
 func (q Query) unreached(ctx context.Context, ref string) *Unreached {
 	reach := q.Reach
 	if reach == nil {
@@ -153,9 +153,9 @@ func (q Query) unreached(ctx context.Context, ref string) *Unreached {
 	return nil
 }
 
-// accelerator looks up what the backend for GPUs is compiled on. Where its registry
-// cannot be reached, and the query allows it, Choose is asked again with this base
-// marked unreachable, and takes the next toolkit of the family.
+// accelerator looks up the image that the GPU backend is compiled on. If its registry is
+// unreachable and the query allows it, accelerator marks the image unreachable and lets
+// Choose select the next toolkit of the family.
 func (b *Builder) accelerator(ctx context.Context, gw gateway.Client, q Query, f *Facts, choice images.Choice) error {
 	for {
 		ref := images.AcceleratorBase(q.Request, choice.Variant)
@@ -178,18 +178,18 @@ func (b *Builder) accelerator(ctx context.Context, gw gateway.Client, q Query, f
 		if nextErr != nil {
 			return errors.Join(err, nextErr)
 		}
-		q.Notice(fmt.Sprintf("%s cannot be had (%s), so %s is built instead of %s", familiar(ref), cause(err), next.Variant.Name, choice.Variant.Name))
+		q.Notice(fmt.Sprintf("cannot pull %s (%s); building %s instead of %s", familiar(ref), cause(err), next.Variant.Name, choice.Variant.Name))
 		choice = next
 	}
 }
 
-// instead adds to a fault what could be asked for in the place of an image that cannot
-// be reached.
+// instead adds advice to a fault: another toolkit that the user could request in place of
+// an unreachable image.
 func instead(err error, r images.Request, f Facts, ref string) error {
 	var what *fault.Fault
 	f.Unreachable = slices.Clone(f.Unreachable)
 	var next images.Choice
-	// What comes from the same registry is no help.
+	// An image in the same registry does not help.
 	for host := domain(ref); ref != "" && domain(ref) == host; ref = images.AcceleratorBase(r, next.Variant) {
 		f.Unreachable = append(f.Unreachable, ref)
 		var none error
@@ -205,7 +205,7 @@ func instead(err error, r images.Request, f Facts, ref string) error {
 	return &more
 }
 
-// cause is a fault's cause, in its own words.
+// cause is a fault's cause as text.
 func cause(err error) string {
 	var f *fault.Fault
 	if errors.As(err, &f) && f.Why != nil {
@@ -214,8 +214,8 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// noCommit recognises git's words, through the builder, for a commit that a
-// repository does not have.
+// noCommit matches git's errors, reported by the builder, for a commit that a repository
+// does not have.
 func noCommit(err error) bool {
 	if err == nil {
 		return false
@@ -228,8 +228,8 @@ func noCommit(err error) bool {
 	return false
 }
 
-// calm shows a failed look-up as a line of its log instead of as a failed step:
-// what is tried next may well succeed, and if not, the fault says all of it.
+// calm shows a failed look-up as a log line and not as a failed step, because a fallback may
+// succeed. If none does, the fault contains the error.
 func calm(next func(*client.SolveStatus)) func(*client.SolveStatus) {
 	if next == nil {
 		return nil
@@ -246,17 +246,17 @@ func calm(next func(*client.SolveStatus)) func(*client.SolveStatus) {
 	}
 }
 
-// resolveStep begins the names of look-ups in the progress display.
+// resolveStep is the prefix of look-ups in the progress display.
 const resolveStep = "resolve "
 
-// Capabilities asks the builder what it can do, and nothing else.
+// Capabilities asks the builder for its capabilities.
 func (b *Builder) Capabilities(ctx context.Context) (caps llb.Capabilities, err error) {
 	_, err = b.run(ctx, client.SolveOpt{FrontendAttrs: map[string]string{}}, nil, func(_ context.Context, gw gateway.Client) (*gateway.Result, error) {
 		caps = capabilities(gw)
 		return gateway.NewResult(), nil
 	})
 	if err != nil {
-		return caps, b.explain(ctx, "the builder does not tell what it can do", err, nil)
+		return caps, b.explain(ctx, "cannot query the builder's capabilities", err, nil)
 	}
 	return caps, nil
 }
@@ -271,7 +271,7 @@ func capabilities(gw gateway.Client) llb.Capabilities {
 	}
 }
 
-// readTree has the builder fetch a tree and recognises llama.cpp in it.
+// readTree lets the builder fetch a tree and reads a llama.cpp tree from it.
 func readTree(ctx context.Context, gw gateway.Client, tree bkllb.State) (*images.Tree, error) {
 	r, err := solved(ctx, gw, tree)
 	if err != nil {
@@ -290,10 +290,9 @@ func readTree(ctx context.Context, gw gateway.Client, tree bkllb.State) (*images
 	return images.ReadTree(files)
 }
 
-// base finds out what a base's name stands for: in its registry, else in the
-// engine's own store, else by the base that this machine bootstrapped. The last
-// one replaces only a base of the catalogue, never one that the user named, and is of
-// the builder's platform.
+// base looks up a base image: in its registry, else in the engine's own store, else the base
+// that this machine bootstrapped. The last replaces only a base of the catalogue, never one
+// that the user named, and only for the builder's platform.
 func (b *Builder) base(ctx context.Context, gw gateway.Client, caps llb.Capabilities, q Query, ref string, platform *ocispec.Platform) (images.BaseFacts, error) {
 	if own := b.Platform(); own != "" && own != platformName(*platform) {
 		q.Local = nil
@@ -312,8 +311,8 @@ func (b *Builder) base(ctx context.Context, gw gateway.Client, caps llb.Capabili
 			return f, denied
 		}
 	}
-	// A name that the user gave may well be an image that only the engine has. In the
-	// place of one of ours something else is taken only where there is no way to it.
+	// An image that the user named may exist only in the engine. A base of the catalogue is
+	// replaced only if its registry is unreachable.
 	users := slices.Contains([]string{q.Request.Base, q.Request.RuntimeBase, q.Request.AcceleratorBase}, ref)
 	var away *Unreached
 	if remoteErr != nil {
@@ -322,27 +321,27 @@ func (b *Builder) base(ctx context.Context, gw gateway.Client, caps llb.Capabili
 	if b.Embedded && (local || users || away != nil) {
 		if f, err := resolve(ctx, gw, ref, platform, "local"); err == nil {
 			if remoteErr != nil {
-				q.Notice(fmt.Sprintf("%s: its registry does not give it (%s), so the engine's copy is used", familiar(ref), reason(remoteErr)))
+				q.Notice(fmt.Sprintf("cannot pull %s (%s); using the engine's copy", familiar(ref), reason(remoteErr)))
 			}
 			return f, nil
 		}
 	}
 	if q.Local != nil && q.Request.Base == "" && away != nil && strings.HasPrefix(ref, "docker.io/library/debian:") {
-		q.Notice(fmt.Sprintf("%s: its registry cannot be reached (%s), so the base that setup bootstrapped here is used: %s", familiar(ref), reason(remoteErr), q.Local.Ref))
+		q.Notice(fmt.Sprintf("cannot reach the registry of %s (%s); using the base that setup bootstrapped: %s", familiar(ref), reason(remoteErr), q.Local.Ref))
 		return b.localBase(ctx, gw, caps, *q.Local)
 	}
-	do := "log in (docker login) or try again later if the registry refuses; else check the name, or take another image with --base"
+	do := "log in (docker login) or retry later if the registry refuses; otherwise check the name, or name another image with --base"
 	if away != nil {
-		do = "check the network and the name; where no registry can be reached, llorch-bk setup bootstraps a Debian base"
+		do = "check the network and the name; without any registry, llorch-bk setup bootstraps a Debian base"
 	}
 	if remoteErr == nil {
-		remoteErr = errors.New("it exists in no registry, and this machine has none of that name")
+		remoteErr = errors.New("no registry has this name, and this machine does not have the image")
 		do = "llorch-bk setup bootstraps " + LocalDomain + " bases"
 	}
-	return images.BaseFacts{}, fault.New(fault.Machine, "the base image "+familiar(ref)+" cannot be had", errors.New(reason(remoteErr)), do)
+	return images.BaseFacts{}, fault.New(fault.Machine, "cannot pull the base image "+familiar(ref), errors.New(reason(remoteErr)), do)
 }
 
-// localBase offers this machine's own base to the builder in a way that it takes.
+// localBase offers this machine's own base to the builder in a form that it accepts.
 func (b *Builder) localBase(ctx context.Context, gw gateway.Client, caps llb.Capabilities, l LocalBase) (images.BaseFacts, error) {
 	f := images.BaseFacts{Ref: l.Ref}
 	if err := readConfig(&f, l.Config, nil); err != nil {
@@ -353,7 +352,7 @@ func (b *Builder) localBase(ctx context.Context, gw gateway.Client, caps llb.Cap
 		return f, nil
 	}
 	if !b.Embedded {
-		return f, fault.New(fault.Machine, b.String()+" takes no base image from this machine", errors.New("it is older than BuildKit 0.12"),
+		return f, fault.New(fault.Machine, b.String()+" does not accept a base image from this machine", errors.New("it is older than BuildKit 0.12"),
 			"use a newer builder, or one that reaches a registry")
 	}
 	if err := l.Load(ctx); err != nil {
@@ -362,8 +361,8 @@ func (b *Builder) localBase(ctx context.Context, gw gateway.Client, caps llb.Cap
 	return resolve(ctx, gw, l.Ref, nil, "local")
 }
 
-// resolve asks the builder for an image's digest and config. In mode local the
-// digest names the image in the engine's store and pins nothing elsewhere.
+// resolve asks the builder for an image's digest and config. In mode local the digest
+// identifies the image in the engine's store and pins nothing in a registry.
 func resolve(ctx context.Context, gw gateway.Client, ref string, platform *ocispec.Platform, mode string) (images.BaseFacts, error) {
 	f := images.BaseFacts{Ref: ref}
 	_, dgst, config, err := gw.ResolveImageConfig(ctx, ref, sourceresolver.Opt{
@@ -375,8 +374,8 @@ func resolve(ctx context.Context, gw gateway.Client, ref string, platform *ocisp
 	}
 	switch {
 	case dgst == "":
-		// An engine with graphdrivers gives its own copy, and no digest for it. The
-		// digest of an image's config is its id there.
+		// An engine with graphdrivers has its own copy without a digest. The image's id there
+		// is the digest of its config.
 		f.ID = digest.FromBytes(config).String()
 	case mode == "local":
 		f.ID = dgst.String()
@@ -386,8 +385,8 @@ func resolve(ctx context.Context, gw gateway.Client, ref string, platform *ocisp
 	return f, readConfig(&f, config, platform)
 }
 
-// readConfig takes from a base's config what an image built on it keeps, and refuses one
-// of another platform; nil for any.
+// readConfig copies the base's environment from its config. An image for another platform
+// is an error, unless platform is nil.
 func readConfig(f *images.BaseFacts, config []byte, platform *ocispec.Platform) error {
 	var img ocispec.Image
 	if err := json.Unmarshal(config, &img); err != nil {
@@ -405,7 +404,7 @@ func familiar(ref string) string {
 	return reference.FamiliarString(named)
 }
 
-// domain is the registry of an image's name.
+// domain is the registry in an image's name.
 func domain(ref string) string {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
@@ -414,8 +413,8 @@ func domain(ref string) string {
 	return reference.Domain(named)
 }
 
-// reason is the last part of a chain of errors: what really went wrong, without
-// the names of everybody who passed it on.
+// reason is the last part of a chain of errors: the actual cause, without the names of the
+// layers that passed it on.
 func reason(err error) string {
 	s := strings.TrimSpace(err.Error())
 	if i := strings.LastIndex(s, "dial tcp"); i >= 0 {

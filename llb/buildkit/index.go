@@ -13,18 +13,18 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// made is an image of a build, of one platform.
+// made is one platform's image in a build.
 type made struct {
 	plan  images.Plan
 	graph llb.Graph
 	image *gateway.Result
-	// notes are what the image says of how it was compiled.
+	// notes are remarks about how the image was compiled.
 	notes []string
-	// stated are the statements that go with it.
+	// stated are the image's attestations.
 	stated []gateway.Attestation
 }
 
-// plans are a job's, one for each platform.
+// plans are a job's plans, one for each platform.
 func (j Job) plans() []images.Plan { return append([]images.Plan{j.Plan}, j.Others...) }
 
 // platformsIn are the platforms of plans.
@@ -36,7 +36,7 @@ func platformsIn(plans []images.Plan) []string {
 	return out
 }
 
-// makeImages solves the graphs of a job, side by side: what they have in common is done once.
+// makeImages solves a job's graphs concurrently. Common steps run once.
 func (b *Builder) makeImages(ctx context.Context, gw gateway.Client, j Job, opt llb.Options, t *tail) ([]made, error) {
 	all := make([]made, 0, 1+len(j.Others))
 	for _, p := range j.plans() {
@@ -45,7 +45,7 @@ func (b *Builder) makeImages(ctx context.Context, gw gateway.Client, j Job, opt 
 			return nil, err
 		}
 		if !b.OneAtATime(j.Capabilities) {
-			g.Stages = nil // The image brings them along, side by side.
+			g.Stages = nil // Solving the image solves them concurrently.
 		}
 		all = append(all, made{plan: p, graph: g})
 	}
@@ -72,9 +72,8 @@ func (m *made) solve(ctx context.Context, gw gateway.Client, j Job, t *tail) err
 	return err
 }
 
-// together are the images as one result, of which exporters make an index where there
-// are several. An image's config is the one thing that the exporters of every engine
-// read it from.
+// together combines the images into one result. Exporters turn several images into an
+// index. The result has each image's config, because the exporters of all engines read it.
 func together(all []made) (*gateway.Result, error) {
 	out, suffix := all[0].image, ""
 	if len(all) > 1 {
@@ -104,13 +103,13 @@ func together(all []made) (*gateway.Result, error) {
 		out.AddMeta(exptypes.ExporterPlatformsKey, data)
 	}
 	if epoch := all[0].graph.Epoch; !epoch.IsZero() {
-		// Without it, an image's history has the times at which its layers were made.
+		// Otherwise an image's history has the times at which its layers were built.
 		out.AddMeta(commonexptypes.ExporterEpochKey, []byte(strconv.FormatInt(epoch.Unix(), 10)))
 	}
 	return out, nil
 }
 
-// notesOf are the images' notes, each with its platform where there are several.
+// notesOf collects the images' notes, with their platform if there are several.
 func notesOf(all []made) []string {
 	var out []string
 	for _, m := range all {

@@ -39,7 +39,7 @@ func TestBuildIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(fault.Report(err))
 	}
-	if want := []string{arm + ": the server's start was not checked, since the builder cannot run " + arm}; !slices.Equal(got.Notes, want) {
+	if want := []string{arm + ": the server's start was not checked, because the builder cannot run " + arm}; !slices.Equal(got.Notes, want) {
 		t.Errorf("notes %q, want %q", got.Notes, want)
 	}
 	req, ret, _ := d.recorded()
@@ -114,12 +114,12 @@ func TestCollectForAnotherPlatform(t *testing.T) {
 		"a user's base for one platform": {
 			[]string{amd},
 			config("amd64"), func(q *Query) { q.Request.Base = mine },
-			nil, fault.Machine, "it is an image for another platform: for linux/amd64, and linux/arm64 is wanted",
+			nil, fault.Machine, "the image is for another platform: got linux/amd64, want linux/arm64",
 		},
 		"this machine's base": {
 			[]string{amd},
 			imageConfig(), func(q *Query) { q.Local, q.Request.Base = local, local.Ref },
-			nil, fault.Machine, "this machine has none of that name",
+			nil, fault.Machine, "this machine does not have the image",
 		},
 		"a GPU's toolchain": {[]string{amd}, imageConfig(), func(q *Query) { q.Request.Variant = "vulkan" }, nil, fault.Usage, "cannot be compiled on linux/amd64"},
 	} {

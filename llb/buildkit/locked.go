@@ -13,8 +13,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// lockedBases are the bases of a lock, each by its digest, with the settings that only
-// the image itself has. One that cannot be had as locked is a fault that names its part.
+// lockedBases looks up a lock's base images by digest, with settings that only the images
+// have. If one is unavailable, the error is a fault that names its field.
 func (b *Builder) lockedBases(ctx context.Context, gw gateway.Client, q Query, f *Facts, steps, on *ocispec.Platform) error {
 	for _, base := range []struct {
 		part   string
@@ -38,8 +38,8 @@ func (b *Builder) lockedBases(ctx context.Context, gw gateway.Client, q Query, f
 			return err
 		}
 		if err != nil {
-			return fault.New(fault.Machine, fmt.Sprintf("the %s of the lock cannot be had: %s@%s", base.part, familiar(base.locked.Ref), base.locked.Digest), errors.New(reason(err)),
-				"take another with llorch-bk lock --update base, or a mirror that keeps it")
+			return fault.New(fault.Machine, fmt.Sprintf("cannot pull the lock's %s %s@%s", base.part, familiar(base.locked.Ref), base.locked.Digest), errors.New(reason(err)),
+				"lock the current base with llorch-bk lock --update base, or use a mirror that still has this one")
 		}
 		*base.to = got
 	}
@@ -52,10 +52,10 @@ func (b *Builder) locked(ctx context.Context, gw gateway.Client, q Query, f *Fac
 	}
 	if base.Layout {
 		if q.Local == nil || q.Local.Ref != base.Ref {
-			return base, errors.New("it was bootstrapped on a machine, and is not on this one")
+			return base, errors.New("it was bootstrapped on another machine")
 		}
 		if q.Local.Manifest.String() != base.Digest {
-			return base, fmt.Errorf("the one of this machine is %s", q.Local.Manifest)
+			return base, fmt.Errorf("this machine bootstrapped %s", q.Local.Manifest)
 		}
 		return b.localBase(ctx, gw, f.Capabilities, *q.Local)
 	}
@@ -65,11 +65,11 @@ func (b *Builder) locked(ctx context.Context, gw gateway.Client, q Query, f *Fac
 	return got, err
 }
 
-// kept is a base that this machine keeps.
+// kept is a base image that is stored on this machine.
 func (b *Builder) kept(caps llb.Capabilities, q Query, base images.BaseFacts, platform *ocispec.Platform) (images.BaseFacts, error) {
 	if !caps.OCILayout {
-		return base, fault.New(fault.Machine, b.String()+" takes no base image from this machine", errors.New("it is older than BuildKit 0.12"),
-			"use one that does: --builder managed")
+		return base, fault.New(fault.Machine, b.String()+" does not accept a base image from this machine", errors.New("it is older than BuildKit 0.12"),
+			"use a newer builder: --builder managed")
 	}
 	config, err := q.Kept.Config(base.Digest)
 	if err != nil {

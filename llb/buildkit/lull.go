@@ -10,18 +10,17 @@ import (
 )
 
 const (
-	// lullLength is how long no step may have started or ended for a builder to
-	// be called quiet.
+	// lullLength is the time without a step starting or ending after which the builder
+	// counts as quiet.
 	lullLength = 400 * time.Millisecond
-	// lullPatience is how long a cancellation waits for that.
+	// lullPatience is the maximum time that a cancellation waits for that.
 	lullPatience = 3 * time.Second
 )
 
-// lull holds a cancellation back until the builder is in the midst of a step.
-// BuildKit 0.8 hashes a step's inputs in a goroutine that looks the finished
-// step up again; where the build was cancelled in between, it finds nothing and
-// the panic ends the whole engine (seen with Debian's engine 20.10, in
-// sharedOp.CalcSlowCache).
+// lull delays a cancellation until the builder is in the middle of a step. BuildKit 0.8
+// hashes a step's inputs in a goroutine that looks up the finished step again. If the build
+// was cancelled in between, the look-up fails, and the panic ends the whole engine (seen with
+// Debian's engine 20.10, in sharedOp.CalcSlowCache).
 type lull struct {
 	mu      sync.Mutex
 	running map[digest.Digest]bool
@@ -30,7 +29,7 @@ type lull struct {
 
 func newLull() *lull { return &lull{running: map[digest.Digest]bool{}, changed: time.Now()} }
 
-// update takes note of steps that start and end.
+// update records steps that start and end.
 func (l *lull) update(s *client.SolveStatus) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -53,8 +52,8 @@ func (l *lull) quiet() bool {
 	return false
 }
 
-// hold gives a context that ends when ctx does, but not before a quiet moment.
-// The function must be called when the build is over.
+// hold returns a context that ends when ctx does, but only at a quiet moment. The returned
+// function must be called when the build is over.
 func (l *lull) hold(ctx context.Context) (context.Context, func()) {
 	held, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	go func() {

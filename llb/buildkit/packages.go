@@ -10,15 +10,15 @@ import (
 	"github.com/moby/buildkit/identity"
 )
 
-// Found are the packages of a distribution that a plan would be given now.
+// Found are the packages that a distribution currently offers for a plan.
 type Found struct {
 	images.PackageSets
-	// Distribution is the build base's, as os-release(5) has its ID.
+	// Distribution is the build base's ID in os-release(5).
 	Distribution string
 }
 
-// Packages asks the archives of a plan's bases for the packages that it takes. The job
-// is one that would build the plan.
+// Packages asks the archives of a plan's bases for the plan's packages. The job is the one
+// that would build the plan.
 func (b *Builder) Packages(ctx context.Context, j Job) (Found, error) {
 	var found Found
 	opt, graph, err := j.solve()
@@ -31,7 +31,7 @@ func (b *Builder) Packages(ctx context.Context, j Job) (Found, error) {
 	}
 	tail := newTail(j.Status)
 	_, err = b.run(ctx, opt, tail.update, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-		// The build base comes first, whose distribution counts.
+		// The build base comes first. Its distribution is returned.
 		for _, st := range states {
 			def, err := st.Marshal(ctx)
 			if err != nil {
@@ -48,7 +48,7 @@ func (b *Builder) Packages(ctx context.Context, j Job) (Found, error) {
 			}
 			data, err := ref.ReadFile(ctx, gateway.ReadRequest{Filename: llb.PackagesFile})
 			if err != nil {
-				return nil, fmt.Errorf("reading what was found: %w", err)
+				return nil, fmt.Errorf("read the list of packages: %w", err)
 			}
 			distribution, err := llb.ParsePackages(data, &found.PackageSets)
 			if err != nil {
@@ -61,7 +61,7 @@ func (b *Builder) Packages(ctx context.Context, j Job) (Found, error) {
 		return gateway.NewResult(), nil
 	})
 	if err != nil {
-		return found, b.explain(ctx, "the packages cannot be found", err, tail)
+		return found, b.explain(ctx, "cannot look up the packages", err, tail)
 	}
 	return found, nil
 }

@@ -10,9 +10,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// platformsOf are the platforms whose programs a builder can run, its machine's own
-// first: those of the worker that builds, without an architecture's variants. A BuildKit
-// puts behind its own those that the kernel runs by an emulator.
+// platformsOf are the platforms whose programs a builder can run, without architecture
+// variants. The first is the machine's own; the kernel runs the others in an emulator.
 func platformsOf(workers []*client.WorkerInfo) []string {
 	if len(workers) == 0 {
 		return nil
@@ -28,8 +27,8 @@ func platformsOf(workers []*client.WorkerInfo) []string {
 
 func platformName(p ocispec.Platform) string { return p.OS + "/" + p.Architecture }
 
-// Platform is the platform that the builder's steps run on, as linux/amd64; empty for a
-// builder that does not say.
+// Platform is the platform that the builder's steps run on, such as linux/amd64; empty if
+// the builder does not report it.
 func (b *Builder) Platform() string {
 	if len(b.platforms) == 0 {
 		return ""
@@ -37,22 +36,22 @@ func (b *Builder) Platform() string {
 	return b.platforms[0]
 }
 
-// Runs says whether the builder can run a platform's programs.
+// Runs reports whether the builder can run a platform's programs.
 func (b *Builder) Runs(platform string) bool { return slices.Contains(b.platforms, platform) }
 
-// platformOf is a platform's name, as linux/amd64, in parts.
+// platformOf parses a platform's name, such as linux/amd64.
 func platformOf(name string) *ocispec.Platform {
 	os, arch, _ := strings.Cut(name, "/")
 	return &ocispec.Platform{OS: os, Architecture: arch}
 }
 
-// errPlatform says that an image is for another platform than the wanted one. A name that
-// stands for one image gives that image, whatever platform is asked for.
-var errPlatform = errors.New("it is an image for another platform")
+// errPlatform means that an image is for another platform. A name that refers to a single
+// image returns that image, whatever platform was requested.
+var errPlatform = errors.New("the image is for another platform")
 
 func checkPlatform(got ocispec.Platform, want *ocispec.Platform) error {
 	if want == nil || got.Architecture == "" || got.OS == want.OS && got.Architecture == want.Architecture {
 		return nil
 	}
-	return fmt.Errorf("%w: for %s, and %s is wanted", errPlatform, platformName(got), platformName(*want))
+	return fmt.Errorf("%w: got %s, want %s", errPlatform, platformName(got), platformName(*want))
 }

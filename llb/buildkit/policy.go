@@ -10,8 +10,8 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 )
 
-// TakesPolicies says before anything is built that a builder would not hold to a source
-// policy: one that is older than them takes no notice.
+// TakesPolicies returns an error, before anything is built, if the builder would ignore a
+// source policy because it is too old.
 func (b *Builder) TakesPolicies(ctx context.Context) error {
 	var lacks error
 	_, err := b.run(ctx, client.SolveOpt{FrontendAttrs: map[string]string{}}, nil, func(_ context.Context, gw gateway.Client) (*gateway.Result, error) {
@@ -19,7 +19,7 @@ func (b *Builder) TakesPolicies(ctx context.Context) error {
 		return gateway.NewResult(), nil
 	})
 	if err != nil {
-		return b.explain(ctx, "the builder cannot be asked what it can do", err, nil)
+		return b.explain(ctx, "cannot query the builder's capabilities", err, nil)
 	}
 	return lacks
 }
@@ -30,11 +30,12 @@ func (b *Builder) lacksPolicies(gw gateway.Client) error {
 		return nil
 	}
 	return fault.New(fault.Machine, b.String()+" does not support source policies", errors.New("it is older than BuildKit 0.11"),
-		"use a newer one: --builder managed, or unix://… or docker-container://…")
+		"use a newer builder: --builder managed, unix://… or docker-container://…")
 }
 
-// held holds a build to the builder's policy, and refuses it on a builder that would not.
-// What a build function returns loses its type on the way, so that *lacks keeps it.
+// held applies the builder's policy to a build, and refuses the build if the builder would
+// ignore the policy. An error of the build function loses its type on the way, so *lacks
+// keeps it.
 func (b *Builder) held(opt *client.SolveOpt, build gateway.BuildFunc) (held gateway.BuildFunc, lacks *error) {
 	lacks = new(error)
 	if b.Policy == nil {

@@ -11,28 +11,28 @@ import (
 	"github.com/distribution/reference"
 )
 
-// Unreached says that there is no way to a registry from here: its name is not
-// known, or nothing listens there. It is the one cause for which something else may
-// be taken in an image's place. A registry that refuses, that asks for patience or
-// that does not answer in time has been reached, or may be in a minute.
+// Unreached means that a registry cannot be reached from here: its name does not resolve, or
+// nothing listens there. Only for this cause may another image replace the requested one. A
+// registry that refuses, limits the rate or does not answer in time was reached, or may be
+// reachable in a minute.
 type Unreached struct {
 	Host string
 	Err  error
 }
 
-func (u *Unreached) Error() string { return fmt.Sprintf("%s cannot be reached: %v", u.Host, u.Err) }
+func (u *Unreached) Error() string { return fmt.Sprintf("cannot reach %s: %v", u.Host, u.Err) }
 
-// Unwrap gives the network's error.
+// Unwrap returns the network's error.
 func (u *Unreached) Unwrap() error { return u.Err }
 
-// reachTimeout is how long a registry may take to say anything at all.
+// reachTimeout is the time limit for any answer of a registry.
 const reachTimeout = 10 * time.Second
 
-// Reach asks an image's registry for any answer: nil for one that gave it, Unreached
-// where there is no way to it, and another error where that cannot be told.
+// Reach asks an image's registry for any answer. It returns nil if there was one, Unreached
+// if the registry is unreachable, and another error if that is unknown.
 //
-// A builder's own error does not say: what it has passed through gRPC is Unknown,
-// whether a name was not found or a password was wrong.
+// A builder's own error does not tell: gRPC reports both a name that does not resolve and a
+// wrong password as Unknown.
 func Reach(ctx context.Context, ref string) error {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
@@ -61,5 +61,5 @@ func Reach(ctx context.Context, ref string) error {
 	case ctx.Err() != nil || errors.As(err, &lookup) || errors.As(err, &dial) && dial.Timeout():
 		return fmt.Errorf("%s does not answer in time", host)
 	}
-	return nil // It said something, if not HTTP.
+	return nil // There was an answer, though not HTTP.
 }

@@ -32,7 +32,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Loader puts an image archive into an engine.
+// Loader loads an image archive into an engine.
 type Loader interface {
 	ImageLoad(ctx context.Context, input io.Reader, opts ...dockerclient.ImageLoadOption) (image.LoadResponse, error)
 }
@@ -40,55 +40,55 @@ type Loader interface {
 // Job is one build.
 type Job struct {
 	Plan images.Plan
-	// Others are plans of the same request for other platforms, whose images make an
-	// index with Plan's. An engine takes none.
+	// Others are plans of the same request for other platforms. Their images form an index
+	// with Plan's. An engine accepts only one platform.
 	Others       []images.Plan
 	Capabilities llb.Capabilities
-	// Source is the tree to send, where the plan's source is of this machine; nil
-	// where the builder fetches it.
+	// Source is the tree to send, if the plan's source is on this machine; nil if the
+	// builder fetches it.
 	Source *source.Content
-	// Local is the base of this machine, where the plan stands on one.
+	// Local is this machine's base, if the plan uses it.
 	Local *LocalBase
-	// Kept is what this machine has, and no step needs to fetch.
+	// Kept is what this machine has stored, so that no step needs to download it.
 	Kept Kept
-	// Jobs is how many compilers run at once; 0 lets the builder decide by its
+	// Jobs is the number of compilers that run at once; 0 lets the builder decide by its
 	// cores and memory.
 	Jobs int
-	// Lock is the lock that the plan was made of, which the image is to have.
+	// Lock is the lock that the plan was made from, to be put into the image.
 	Lock []byte
-	// Fresh compiles again whatever the cache has; the cache mounts are kept.
+	// Fresh compiles everything again, even if it is cached; cache mounts are kept.
 	Fresh bool
-	// Engine takes the image from a builder that is not its own.
+	// Engine loads the image from a builder that is not the engine's own.
 	Engine Loader
-	// Output is where the image goes instead of into an engine.
+	// Output is the destination of the image, instead of an engine.
 	Output Output
-	// Proxy and CACert (PEM) are how the steps that need a network reach it.
+	// Proxy and CACert (PEM) are for the steps that need a network.
 	Proxy  llb.Proxy
 	CACert []byte
-	// Caches are where layers are looked up and kept beyond this builder.
+	// Caches are layer caches outside this builder.
 	Caches Caches
 	// Status receives the builder's progress.
 	Status func(*client.SolveStatus)
 }
 
-// Output is where an image goes. The zero value is the engine.
+// Output is the destination of an image. The zero value is the engine.
 type Output struct {
-	// Push: to the registries that its tags name, from the builder itself.
+	// Push pushes the image from the builder to the registries in its tags.
 	Push bool
-	// Insecure are registries, as tags name them, that may be spoken to without TLS or
-	// with a certificate that nobody vouches for.
+	// Insecure are registries, as named in tags, for which a missing TLS or an untrusted
+	// certificate is accepted.
 	Insecure []string
-	// Attest adds an SPDX document, a manifest of device code and BuildKit's provenance,
-	// each as a statement about the image.
+	// Attest adds attestations: an SPDX document, a manifest of device code and BuildKit's
+	// provenance.
 	Attest bool
-	// Archive, where it is not nil, is given the image as a tar archive of an OCI layout.
+	// Archive, if not nil, receives the image as a tar archive of an OCI layout.
 	Archive io.WriteCloser
 }
 
-// Elsewhere says that the image does not go into the engine.
+// Elsewhere reports whether the image goes to another destination than the engine.
 func (o Output) Elsewhere() bool { return o.Push || o.Archive != nil }
 
-// exports are the exporters for an image of these names.
+// exports are the exporters for an image with these names.
 func (o Output) exports(tags []string) []client.ExportEntry {
 	attrs := func(more ...string) map[string]string {
 		m := map[string]string{"oci-mediatypes": "true", "compression": "gzip"}
@@ -103,7 +103,7 @@ func (o Output) exports(tags []string) []client.ExportEntry {
 			Output: func(map[string]string) (io.WriteCloser, error) { return o.Archive, nil },
 		}}
 	}
-	// What holds for one registry holds for no other.
+	// Insecure applies only to the registries that it names.
 	by := map[bool][]string{}
 	for _, tag := range tags {
 		insecure := slices.Contains(o.Insecure, domain(tag))
@@ -120,27 +120,27 @@ func (o Output) exports(tags []string) []client.ExportEntry {
 	return out
 }
 
-// Result is what a build gave.
+// Result is the result of a build.
 type Result struct {
-	// Digest is what the exporter calls the image: the manifest's digest, or on
-	// an engine with graphdrivers the image's id.
+	// Digest is the exporter's digest of the image: the manifest's digest, or on an engine
+	// with graphdrivers the image's id.
 	Digest string
-	// ConfigDigest is the digest of the image's config, which is the image's id
-	// on every engine with graphdrivers; empty where the builder does not say.
+	// ConfigDigest is the digest of the image's config, which is the image's id on every
+	// engine with graphdrivers; empty if the builder does not report it.
 	ConfigDigest string
-	// Steps are what ran and what was there already, the slowest first.
+	// Steps are the steps that ran or were cached, slowest first.
 	Steps []Step
-	// Layers name what the image adds to its runtime base, from the lowest layer up.
+	// Layers are the names of the layers above the runtime base, lowest first.
 	Layers []string
-	// Notes are what the image says of how it was compiled: where another compiler
-	// than the plan's was taken, and why.
+	// Notes are remarks about how the image was compiled: where another compiler than the
+	// plan's was used, and why.
 	Notes []string
-	// Objects is what was carried from and to the registry's compiler cache.
+	// Objects is what was transferred from and to the registry's compiler cache.
 	Objects objects.Report
 }
 
-// Build solves a plan into an image and puts it where the job says. A compile
-// that fails is a fault.Build with the last lines of its log.
+// Build solves a plan into an image and exports it to the job's destination. A failed compile
+// is a fault.Build with the last lines of its log.
 func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 	solve, opt, err := j.solve()
 	if err != nil {
@@ -164,7 +164,7 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 	solve.Session = append(solve.Session, carried.attachables()...)
 	result, tail, err := b.attempt(ctx, j, solve, opt)
 	if err != nil && ctx.Err() == nil && b.lostMessage(j.Capabilities, err) {
-		// What was finished is cached, and the graph is the same.
+		// Finished steps are cached, and the graph is the same.
 		result, tail, err = b.attempt(ctx, j, solve, opt)
 	}
 	if err != nil {
@@ -177,13 +177,13 @@ func (b *Builder) Build(ctx context.Context, j Job) (Result, error) {
 	return result, nil
 }
 
-// solve is what the builder may ask this machine for while it solves the job's plan,
-// and what the graph is told of it.
+// solve returns what this machine offers to the builder for the job's plan, and the matching
+// options of the graph.
 func (j Job) solve() (client.SolveOpt, llb.Options, error) {
 	opt := llb.Options{Proxy: j.Proxy, Lock: j.Lock, Tree: j.Source != nil}
 	solve := client.SolveOpt{
-		// A builder warns of a result for another platform than was asked for, and takes it
-		// that its own is.
+		// A builder warns about a result for another platform than the requested one, and
+		// assumes its own platform without a request.
 		FrontendAttrs: map[string]string{"platform": strings.Join(platformsIn(j.plans()), ",")},
 		Session:       []session.Attachable{secretsprovider.FromMap(j.secrets()), registryAuth()},
 	}
@@ -192,7 +192,7 @@ func (j Job) solve() (client.SolveOpt, llb.Options, error) {
 	}
 	if j.Kept.Images == nil && slices.ContainsFunc(j.plans(), func(p images.Plan) bool { return p.Build.Layout || p.Runtime.Base.Layout }) {
 		if j.Local == nil {
-			return solve, opt, errors.New("the plan stands on a base of this machine, and the job has none")
+			return solve, opt, errors.New("the plan needs a base of this machine, but the job has none")
 		}
 		solve.OCIStores = map[string]content.Store{llb.BaseStore: j.Local.Store}
 	}
@@ -204,17 +204,17 @@ func (j Job) solve() (client.SolveOpt, llb.Options, error) {
 	return solve, opt, nil
 }
 
-// sends says that the builder is sent something of this machine.
+// sends reports whether the builder receives files of this machine.
 func sends(opt llb.Options) bool { return opt.Tree || len(opt.Sent) > 0 }
 
-// lostMessage recognises what the BuildKit inside engines of the 20.10 line says,
-// about once in sixty builds here, where a message between it and our session ended
-// halfway. It is no answer of anybody's: the same build succeeds.
+// lostMessage matches an error of the BuildKit in engines of the 20.10 line: a message between
+// it and our session was truncated. It occurs about once in sixty builds here, is nobody's
+// answer, and the same build succeeds when repeated.
 func (b *Builder) lostMessage(caps llb.Capabilities, err error) bool {
 	return b.OneAtATime(caps) && strings.HasSuffix(err.Error(), "desc = unexpected EOF")
 }
 
-// attempt solves a plan once, and gives the log's end with the error.
+// attempt solves a plan once, and returns the log's tail for the error.
 func (b *Builder) attempt(ctx context.Context, j Job, solve client.SolveOpt, opt llb.Options) (Result, *tail, error) {
 	tail := newTail(j.Status)
 	solving, status := ctx, tail.update
@@ -252,7 +252,7 @@ func (b *Builder) attempt(ctx context.Context, j Job, solve client.SolveOpt, opt
 	}, tail, nil
 }
 
-// secrets are what steps are given that must be in no key and no layer.
+// secrets are the values for steps that must be in no key and no layer.
 func (j Job) secrets() map[string][]byte {
 	m := map[string][]byte{llb.JobsSecret: []byte(strconv.Itoa(j.Jobs))}
 	var snapshots []string
@@ -272,8 +272,8 @@ func (j Job) secrets() map[string][]byte {
 	return m
 }
 
-// solveGraph solves a graph and checks the image. Of all definitions knows is told before
-// any is solved.
+// solveGraph solves a graph and runs the image's checks. It passes every definition to knows
+// before it solves any.
 func solveGraph(ctx context.Context, gw gateway.Client, g llb.Graph, caches []gateway.CacheOptionsEntry, knows func(*bkllb.Definition)) (*gateway.Result, error) {
 	var defs []*bkllb.Definition
 	for _, st := range slices.Concat(g.Stages, []bkllb.State{g.Image}, g.Checks) {
@@ -285,7 +285,7 @@ func solveGraph(ctx context.Context, gw gateway.Client, g llb.Graph, caches []ga
 		defs = append(defs, def)
 	}
 	var image *gateway.Result
-	// One after the other: the checks stand on the image.
+	// In order, because the checks depend on the image.
 	for i, def := range defs {
 		res, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true, CacheImports: caches})
 		if err != nil {
@@ -298,7 +298,7 @@ func solveGraph(ctx context.Context, gw gateway.Client, g llb.Graph, caches []ga
 	return image, nil
 }
 
-// readNotes reads what an image says of how it was compiled.
+// readNotes reads an image's remarks about how it was compiled.
 func readNotes(ctx context.Context, res *gateway.Result) ([]string, error) {
 	ref, err := res.SingleRef()
 	if err != nil || ref == nil {
@@ -306,13 +306,13 @@ func readNotes(ctx context.Context, res *gateway.Result) ([]string, error) {
 	}
 	files, err := ref.ReadDir(ctx, gateway.ReadDirRequest{Path: llb.Notes})
 	if err != nil {
-		return nil, fmt.Errorf("the image's notes: %w", err)
+		return nil, fmt.Errorf("read the image's notes: %w", err)
 	}
 	var notes []string
 	for _, f := range files {
 		data, err := ref.ReadFile(ctx, gateway.ReadRequest{Filename: path.Join(llb.Notes, f.Path)})
 		if err != nil {
-			return nil, fmt.Errorf("the image's notes: %w", err)
+			return nil, fmt.Errorf("read the image's notes: %w", err)
 		}
 		for line := range strings.Lines(string(data)) {
 			notes = append(notes, strings.TrimSpace(line))
@@ -321,8 +321,8 @@ func readNotes(ctx context.Context, res *gateway.Result) ([]string, error) {
 	return notes, nil
 }
 
-// export runs a build with the exporter that gets the image where it is wanted:
-// into the engine that the builder is part of, or through a pipe into another.
+// export runs a build with the exporter for the job's destination: the engine that contains
+// the builder, or another one through a pipe.
 func (b *Builder) export(ctx context.Context, j Job, opt client.SolveOpt, status func(*client.SolveStatus), build gateway.BuildFunc) (*client.SolveResponse, error) {
 	names := strings.Join(j.Plan.Image.Tags, ",")
 	switch {
@@ -331,15 +331,15 @@ func (b *Builder) export(ctx context.Context, j Job, opt client.SolveOpt, status
 	case b.Embedded:
 		opt.Exports = []client.ExportEntry{{Type: "moby", Attrs: map[string]string{"name": names}}}
 	case j.Engine == nil:
-		return nil, fault.New(fault.Machine, "there is no engine to load the image into", nil, "run llorch-bk setup")
+		return nil, fault.New(fault.Machine, "no engine to load the image into", nil, "run llorch-bk setup")
 	default:
 		return b.load(ctx, j, names, opt, status, build)
 	}
 	return b.run(ctx, opt, status, build)
 }
 
-// load streams the image from the builder into an engine. Whichever side fails
-// first closes the pipe with its error, so that neither waits for the other.
+// load streams the image from the builder into an engine. The side that fails first closes
+// the pipe with its error, so that neither waits for the other.
 func (b *Builder) load(ctx context.Context, j Job, names string, opt client.SolveOpt, status func(*client.SolveStatus), build gateway.BuildFunc) (*client.SolveResponse, error) {
 	r, w := io.Pipe()
 	opt.Exports = []client.ExportEntry{{
@@ -348,8 +348,8 @@ func (b *Builder) load(ctx context.Context, j Job, names string, opt client.Solv
 		Output: func(map[string]string) (io.WriteCloser, error) { return w, nil },
 	}}
 	var resp *client.SolveResponse
-	// The first failure is the cause of the other, so it is kept before the
-	// pipe passes it on.
+	// The first failure causes the other one, so it is recorded before the pipe passes it
+	// on.
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	var g errgroup.Group
@@ -378,8 +378,8 @@ func (b *Builder) load(ctx context.Context, j Job, names string, opt client.Solv
 	return resp, nil
 }
 
-// run is client.Build with a status channel that is always drained: the client
-// sends to it without a way out.
+// run is client.Build with a status channel that is always drained, because the client blocks
+// on it.
 func (b *Builder) run(ctx context.Context, opt client.SolveOpt, status func(*client.SolveStatus), build gateway.BuildFunc) (*client.SolveResponse, error) {
 	ch := make(chan *client.SolveStatus)
 	done := make(chan struct{})
@@ -400,8 +400,8 @@ func (b *Builder) run(ctx context.Context, opt client.SolveOpt, status func(*cli
 	return resp, err
 }
 
-// registryAuth lets a builder use the user's registry credentials; without a
-// readable file there are none.
+// registryAuth gives a builder the user's registry credentials. There are none if the file
+// is not readable.
 func registryAuth() session.Attachable {
 	cfg, err := config.Load(config.Dir())
 	if err != nil {
@@ -410,4 +410,4 @@ func registryAuth() session.Attachable {
 	return authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{AuthConfigProvider: authprovider.LoadAuthConfig(cfg)})
 }
 
-var errLoad = errors.New("the engine did not take the image")
+var errLoad = errors.New("the engine did not load the image")

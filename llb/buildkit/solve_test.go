@@ -167,7 +167,7 @@ func TestBuildLoadFails(t *testing.T) {
 				_, err := io.CopyN(io.Discard, r, 1<<16)
 				return `{"errorDetail":{"message":"no room for an image"},"error":"no room for an image"}`, err
 			},
-			"the engine did not take the image: no room for an image",
+			"the engine did not load the image: no room for an image",
 		},
 		"the builder cannot export": {
 			func(context.Context, session.Caller) (map[string]string, error) {
@@ -352,7 +352,7 @@ func TestBuildExplains(t *testing.T) {
 		},
 		"a compiler that gets no memory": {
 			progress(step, "virtual memory exhausted: Cannot allocate memory\n"), status.Error(codes.Unknown, "exit code: 1"),
-			"a compiler got no memory",
+			"a compiler could not allocate memory",
 			[]string{"virtual memory exhausted: Cannot allocate memory"},
 			"--jobs 1",
 		},
@@ -407,7 +407,7 @@ func TestBuildWhoseBuilderDies(t *testing.T) {
 		return ctx.Err()
 	}
 	_, err := d.dial(t).Build(t.Context(), withEngine(job(t)))
-	if fault.ClassOf(err) != fault.Build || !strings.Contains(err.Error(), "BuildKit at unix://"+d.socket+" went away during the build") {
+	if fault.ClassOf(err) != fault.Build || !strings.Contains(err.Error(), "the connection to BuildKit at unix://"+d.socket+" broke during the build") {
 		t.Errorf("class %d: %v", fault.ClassOf(err), err)
 	}
 	if report := fault.Report(err); !strings.Contains(report, "start it again") {

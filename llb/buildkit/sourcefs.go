@@ -14,14 +14,13 @@ import (
 	"github.com/tonistiigi/fsutil/types"
 )
 
-// sourceFS is a tree as it is sent to a builder.
+// sourceFS is a tree in the form in which it is sent to a builder.
 //
-// A builder keeps what it was sent of a folder, and asks only for files whose size,
-// mode or time of change differs from what it has (fsutil's metadata differ). Times
-// of trees say little: archives, caches and checkouts with fixed times have equal
-// ones for other content. So the time that is sent is made of the content's digest:
-// a file is sent again exactly if its content is another. What comes after is keyed
-// by content, and knows no times.
+// A builder keeps the files that it received for a folder, and requests only those whose
+// size, mode or modification time changed (fsutil compares metadata). Real times are
+// unreliable: archives, caches and checkouts with fixed times have equal times for different
+// content. So the time that is sent is derived from the content's digest, and a file is sent
+// again exactly if its content changed. Later steps are keyed by content, without times.
 type sourceFS struct{ source.Content }
 
 // Walk implements fsutil.FS.
@@ -57,8 +56,8 @@ func (s sourceFS) Walk(ctx context.Context, target string, fn fs.WalkDirFunc) er
 // Open implements fsutil.FS.
 func (s sourceFS) Open(name string) (io.ReadCloser, error) { return s.Content.Open(name) }
 
-// contentTime is a time, in nanoseconds since 1970, that stands for a file's content:
-// 60 bits of its digest, which are up to the year 2006. A folder's does not count.
+// contentTime is a time, in nanoseconds since 1970, that represents a file's content: 60 bits
+// of its digest, which reach up to the year 2006. A folder's time is not used.
 func contentTime(e source.Entry) int64 {
 	if e.Mode.IsDir() {
 		return 0

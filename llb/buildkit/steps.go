@@ -14,38 +14,38 @@ import (
 
 // Step is one step of a finished build.
 type Step struct {
-	// What it is, as the graph says; empty for vertices that nobody asks about.
+	// Step is its kind and part; empty for vertices that builds do not report about.
 	llb.Step
-	// Name is the step's as the progress display shows it.
+	// Name is the step's name in the progress display.
 	Name string `json:"name"`
-	// Cached is true where the step did not run, because its result was there.
+	// Cached is true if the step did not run because its result was cached.
 	Cached bool `json:"cached,omitempty"`
-	// Seconds is how long it ran.
+	// Seconds is the time that it ran.
 	Seconds float64 `json:"seconds"`
-	// Objects are those of a step that compiled with the compiler cache.
+	// Objects are the compiler cache's counts, for a step that compiled.
 	Objects *Objects `json:"objects,omitempty"`
 }
 
-// Compiles says whether the step compiles a part, and which.
+// Compiles returns the part that the step compiles, and whether it compiles one.
 func (s Step) Compiles() (part string, ok bool) {
 	return s.Part, s.Kind == llb.StepCompile
 }
 
-// knows takes note of what the vertices of a definition are.
+// knows records what the vertices of a definition are.
 func (t *tail) knows(def *bkllb.Definition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	maps.Copy(t.what, llb.Steps(def))
 }
 
-// step takes note of what a vertex says of itself.
+// step records the state of a vertex.
 func (t *tail) step(v *client.Vertex) {
 	if v.Completed == nil || !strings.HasPrefix(v.Name, "[") {
 		return
 	}
 	s := t.steps[v.Digest]
-	// A step from a registry's cache is completed twice: as cached, and when its
-	// result is fetched because another needs it.
+	// A step from a registry's cache completes twice: as cached, and when its result is
+	// pulled because another step needs it.
 	s.Name, s.Cached = v.Name, s.Cached || v.Cached
 	if v.Started != nil {
 		s.Seconds = max(s.Seconds, v.Completed.Sub(*v.Started).Round(10*time.Millisecond).Seconds())
@@ -56,7 +56,7 @@ func (t *tail) step(v *client.Vertex) {
 	t.steps[v.Digest] = s
 }
 
-// finished are the steps, the slowest first, and by name where they took as long.
+// finished returns the steps, slowest first, and by name if equally slow.
 func (t *tail) finished() []Step {
 	t.mu.Lock()
 	defer t.mu.Unlock()

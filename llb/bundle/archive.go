@@ -22,18 +22,18 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// epoch is the time of an archive's files: equal content is equal bytes.
+// epoch is the time of an archive's files. It is fixed, so that equal content gives equal bytes.
 var epoch = time.Unix(0, 0).UTC()
 
-// Contents are the blobs of an archive and how large they are together.
+// Contents are the blobs of an archive.
 type Contents struct {
 	index ocispec.Index
 	blobs []ocispec.Descriptor
-	// Bytes is what the blobs are together.
+	// Bytes is the total size of the blobs.
 	Bytes int64
 }
 
-// Contents are an artifact's blobs and its bases, for whoever writes them.
+// Contents lists the blobs of an artifact and its bases, for writing them.
 func (s *Store) Contents(a Artifact) (Contents, error) {
 	c := Contents{index: ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{a.Manifest}}}
 	index, err := s.Index()
@@ -50,7 +50,7 @@ func (s *Store) Contents(a Artifact) (Contents, error) {
 	for _, b := range a.Bases() {
 		i := slices.IndexFunc(index.Manifests, func(d ocispec.Descriptor) bool { return d.Digest.String() == b.Digest })
 		if i < 0 {
-			return c, fmt.Errorf("the base %s@%s: %w", b.Ref, b.Digest, ErrNotThere)
+			return c, fmt.Errorf("base %s@%s: %w", b.Ref, b.Digest, ErrNotThere)
 		}
 		c.index.Manifests = append(c.index.Manifests, index.Manifests[i])
 		all, err := s.imageBlobs(index.Manifests[i], a.Platform)
@@ -89,9 +89,9 @@ func (s *Store) imageBlobs(d ocispec.Descriptor, platform string) ([]ocispec.Des
 	return append(append(out, m.Config), m.Layers...), nil
 }
 
-// WriteArchive writes contents as an archive of an OCI layout. elsewhere are files of
-// blobs that the store does not have itself. What is written is verified on the way; a
-// blob of the store that is damaged is removed from it, to be kept anew.
+// WriteArchive writes contents as an archive of an OCI layout. elsewhere has the files of
+// blobs that are outside the store. Blobs are verified while they are written. A damaged
+// blob is removed from the store, so that it can be fetched again.
 func (s *Store) WriteArchive(ctx context.Context, w io.Writer, c Contents, elsewhere map[digest.Digest]string, done func(bytes int64)) error {
 	out := tar.NewWriter(w)
 	for _, f := range []struct {
@@ -152,15 +152,15 @@ func header(name string, size int64) *tar.Header {
 	return &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644, ModTime: epoch, Format: tar.FormatPAX}
 }
 
-// maxIndex is the most bytes of an index that is read, which lists a few manifests.
+// maxIndex is the maximum size of an index in bytes. An index lists a few manifests.
 const maxIndex = 4 << 20
 
-// ErrNoBundle says that a file or folder is something else.
-var ErrNoBundle = errors.New("it is no bundle")
+// ErrNoBundle means that a file or folder is not a bundle.
+var ErrNoBundle = errors.New("not a bundle")
 
-// Load keeps what an archive, or the folder of an OCI layout, has for locks. Every
-// blob is verified while it is read, and all have to be there before the index names
-// any. done is told how many bytes were read.
+// Load stores an archive, or the folder of an OCI layout, with its artifacts. Every blob is
+// verified while it is read. The store's index lists an artifact only when all its blobs are
+// stored. done receives the number of bytes read.
 func (s *Store) Load(ctx context.Context, file string, done func(bytes int64)) ([]Artifact, error) {
 	var index []byte
 	var sum int64
@@ -187,7 +187,7 @@ func (s *Store) Load(ctx context.Context, file string, done func(bytes int64)) (
 	return s.accept(ctx, index)
 }
 
-// blobOf is the digest that a file of a layout is named by.
+// blobOf parses the digest in the name of a layout's blob.
 func blobOf(name string) (digest.Digest, bool) {
 	rest, ok := strings.CutPrefix(path.Clean(name), ocispec.ImageBlobsDir+"/")
 	algorithm, hex, found := strings.Cut(rest, "/")
@@ -195,7 +195,7 @@ func blobOf(name string) (digest.Digest, bool) {
 	return d, ok && found && d.Validate() == nil
 }
 
-// each gives the regular files of an archive or folder, by their names in it.
+// each calls take for every regular file of an archive or folder, with its name in it.
 func each(file string, take func(name string, r io.Reader) error) error {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -232,7 +232,7 @@ func each(file string, take func(name string, r io.Reader) error) error {
 		case err != nil && read == 0:
 			return fmt.Errorf("%w: %w", ErrNoBundle, err)
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			return errors.New("it is cut off between two blobs")
+			return errors.New("the archive is truncated between two blobs")
 		case err != nil:
 			return err
 		case h.Typeflag != tar.TypeReg:
@@ -244,7 +244,7 @@ func each(file string, take func(name string, r io.Reader) error) error {
 	}
 }
 
-// accept adds what an index names to the store's, once all of it is there.
+// accept adds the artifacts of an index to the store's, if all their blobs are stored.
 func (s *Store) accept(ctx context.Context, data []byte) ([]Artifact, error) {
 	var index ocispec.Index
 	if err := json.NewDecoder(bytes.NewReader(data)).Decode(&index); err != nil {
@@ -257,7 +257,7 @@ func (s *Store) accept(ctx context.Context, data []byte) ([]Artifact, error) {
 			continue
 		}
 		if !s.Has(d.Digest) {
-			return nil, fmt.Errorf("the blob %s: %w", d.Digest, ErrNotThere)
+			return nil, fmt.Errorf("blob %s: %w", d.Digest, ErrNotThere)
 		}
 		a, err := readArtifact(d, s.Read)
 		if err != nil {
@@ -266,16 +266,16 @@ func (s *Store) accept(ctx context.Context, data []byte) ([]Artifact, error) {
 		for _, b := range a.Blobs {
 			info, err := os.Stat(s.Path(b.Digest))
 			if err != nil {
-				return nil, fmt.Errorf("the blob %s (%s): %w", b.Digest, b.Annotations[ocispec.AnnotationTitle], ErrNotThere)
+				return nil, fmt.Errorf("blob %s (%s): %w", b.Digest, b.Annotations[ocispec.AnnotationTitle], ErrNotThere)
 			}
 			if info.Size() != b.Size {
-				return nil, fmt.Errorf("the blob %s has %d bytes, and its manifest says %d", b.Digest, info.Size(), b.Size)
+				return nil, fmt.Errorf("blob %s: size mismatch: got %d bytes, the manifest says %d", b.Digest, info.Size(), b.Size)
 			}
 		}
 		found, added = append(found, a), append(added, d)
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("%w: it has nothing for a lock", ErrNoBundle)
+		return nil, fmt.Errorf("%w: it has no content for a lock", ErrNoBundle)
 	}
 	for _, a := range found {
 		for _, base := range a.Bases() {
@@ -284,7 +284,7 @@ func (s *Store) accept(ctx context.Context, data []byte) ([]Artifact, error) {
 				continue // A folder of packages alone has no bases.
 			}
 			if _, err := s.Image(index.Manifests[i].Digest, a.Platform); err != nil {
-				return nil, fmt.Errorf("the base %s: %w", base.Ref, err)
+				return nil, fmt.Errorf("base %s: %w", base.Ref, err)
 			}
 			added = append(added, index.Manifests[i])
 		}

@@ -15,16 +15,16 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Types of an artifact and of its blobs.
+// Media types of an artifact and of its blobs.
 const (
-	// ArtifactType marks the manifest of what a lock names on one platform. Its config
-	// is the lock.
+	// ArtifactType is the type of the manifest for a lock on one platform. Its config is
+	// the lock.
 	ArtifactType = "application/vnd.llorch.bundle.v1"
-	// LockType is a lock in its one form.
+	// LockType is a lock in its canonical form.
 	LockType = "application/vnd.llorch.lock.v1+json"
-	// PackageType is a package of the distribution, whose digest the lock names.
+	// PackageType is a distribution package. Its digest is in the lock.
 	PackageType = "application/vnd.debian.binary-package"
-	// NPMType is a package of npm's; AnnotationIntegrity has the hash that pins it.
+	// NPMType is an npm package. AnnotationIntegrity has the hash that pins it.
 	NPMType = "application/vnd.llorch.npm-package.v1+gzip"
 	// SourceType is a git bundle of the locked commit.
 	SourceType = "application/vnd.llorch.source.v1+gitbundle"
@@ -34,40 +34,40 @@ const (
 	ModelType = "application/vnd.llorch.model.v1+gguf"
 )
 
-// Annotations of ours.
+// Annotations of this program.
 const (
-	// AnnotationPlatform is the platform of an artifact, as linux/amd64.
+	// AnnotationPlatform is the platform of an artifact, such as linux/amd64.
 	AnnotationPlatform = "dev.llorch.platform"
-	// AnnotationIntegrity is the hash of an npm package, as its lock file has it.
+	// AnnotationIntegrity is the integrity of an npm package in its lock file.
 	AnnotationIntegrity = "dev.llorch.npm.integrity"
 	// AnnotationCommit is the commit in a git bundle.
 	AnnotationCommit = "dev.llorch.commit"
-	// AnnotationModel is the ref of a model, and AnnotationModelFile where the store of
-	// models has the file, from the store's top.
+	// AnnotationModel is the reference of a model. AnnotationModelFile is the file's path in
+	// the model store.
 	AnnotationModel     = "dev.llorch.model"
 	AnnotationModelFile = "dev.llorch.model.file"
-	// AnnotationModelRevision is what the ref's revision was when the model was fetched.
+	// AnnotationModelRevision is what the ref's revision meant when the model was fetched.
 	AnnotationModelRevision = "dev.llorch.model.revision"
 )
 
-// Artifact is what a lock names on one platform, as far as it is kept.
+// Artifact is the stored content for a lock on one platform.
 type Artifact struct {
 	// Manifest describes the manifest that lists the blobs.
 	Manifest ocispec.Descriptor
 	Platform string
 	Lock     images.Lock
-	// LockDigest is that of the lock in its one form.
+	// LockDigest is the digest of the lock in its canonical form.
 	LockDigest digest.Digest
-	// Blobs are what is kept.
+	// Blobs are the blobs that are stored.
 	Blobs []ocispec.Descriptor
 }
 
-// Of gives the blobs of a type.
+// Of returns the blobs of a type.
 func (a Artifact) Of(mediaType string) []ocispec.Descriptor {
 	return slices.DeleteFunc(slices.Clone(a.Blobs), func(d ocispec.Descriptor) bool { return d.MediaType != mediaType })
 }
 
-// Bases are the images that the lock names on the platform, each once.
+// Bases are the base images of the lock on the platform, without duplicates.
 func (a Artifact) Bases() []images.BaseFacts {
 	p := a.Lock.Platforms[a.Platform]
 	var out []images.BaseFacts
@@ -79,7 +79,7 @@ func (a Artifact) Bases() []images.BaseFacts {
 	return out
 }
 
-// Artifacts are what the store has for locks that this program can read.
+// Artifacts lists the store's artifacts whose locks this program can read.
 func (s *Store) Artifacts() ([]Artifact, error) {
 	index, err := s.Index()
 	if err != nil {
@@ -100,7 +100,7 @@ func artifacts(index ocispec.Index, read func(digest.Digest) ([]byte, error)) ([
 			continue // A lock of another version of this program.
 		}
 		if err != nil {
-			return nil, fmt.Errorf("the manifest %s: %w", d.Digest, err)
+			return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
 		}
 		out = append(out, a)
 	}
@@ -118,7 +118,7 @@ func readArtifact(d ocispec.Descriptor, read func(digest.Digest) ([]byte, error)
 		return a, err
 	}
 	if m.ArtifactType != ArtifactType || m.Config.MediaType != LockType {
-		return a, fmt.Errorf("it is of type %q, and its config of %q", m.ArtifactType, m.Config.MediaType)
+		return a, fmt.Errorf("unexpected types: manifest %q, config %q", m.ArtifactType, m.Config.MediaType)
 	}
 	if data, err = read(m.Config.Digest); err != nil {
 		return a, err
@@ -132,15 +132,14 @@ func readArtifact(d ocispec.Descriptor, read func(digest.Digest) ([]byte, error)
 	}
 	for _, b := range a.Blobs {
 		if err := b.Digest.Validate(); err != nil || b.Digest.Algorithm() != digest.SHA256 {
-			return a, fmt.Errorf("%q is no digest", b.Digest)
+			return a, fmt.Errorf("%q is not a sha256 digest", b.Digest)
 		}
 	}
 	return a, nil
 }
 
-// Keep writes down that blobs, which the store has, are what a lock names on a
-// platform, and which images its bases are. What was written down for the same lock and
-// platform before is replaced.
+// Keep records that blobs, which the store has, belong to a lock on a platform, and that
+// bases are its base images. It replaces an earlier record for the same lock and platform.
 func (s *Store) Keep(ctx context.Context, lock images.Lock, platform string, blobs, bases []ocispec.Descriptor) (Artifact, error) {
 	data, err := lock.Encode()
 	if err != nil {
@@ -163,7 +162,7 @@ func (s *Store) Keep(ctx context.Context, lock images.Lock, platform string, blo
 		return Artifact{}, err
 	}
 	d.ArtifactType = ArtifactType
-	// Those who read the index alone see whose it is.
+	// Readers of the index see the platform and the commit without opening the manifest.
 	d.Annotations = map[string]string{AnnotationPlatform: platform, AnnotationCommit: lock.Source.Commit}
 	a := Artifact{Manifest: d, Platform: platform, Lock: lock, LockDigest: config.Digest, Blobs: blobs}
 	return a, s.update(ctx, func(index *ocispec.Index) error {
@@ -171,8 +170,8 @@ func (s *Store) Keep(ctx context.Context, lock images.Lock, platform string, blo
 	})
 }
 
-// merge adds manifests to an index. One of the same lock and platform, or of the same
-// image, takes the other's place.
+// merge adds manifests to an index. A manifest for the same lock and platform, or of the
+// same image, is replaced.
 func merge(index *ocispec.Index, read func(digest.Digest) ([]byte, error), added []ocispec.Descriptor) error {
 	for _, d := range added {
 		var replaces func(ocispec.Descriptor) bool
@@ -197,7 +196,7 @@ func merge(index *ocispec.Index, read func(digest.Digest) ([]byte, error), added
 	return nil
 }
 
-// sorted are blobs in one order, each once.
+// sorted sorts blobs and removes duplicates.
 func sorted(blobs []ocispec.Descriptor) []ocispec.Descriptor {
 	out := slices.Clone(blobs)
 	slices.SortFunc(out, func(x, y ocispec.Descriptor) int {
@@ -206,11 +205,11 @@ func sorted(blobs []ocispec.Descriptor) []ocispec.Descriptor {
 	return slices.CompactFunc(out, func(x, y ocispec.Descriptor) bool { return x.Digest == y.Digest })
 }
 
-// ErrNotThere says that a store lacks something.
-var ErrNotThere = errors.New("it is not there")
+// ErrNotThere means that a store does not have something.
+var ErrNotThere = errors.New("not found")
 
-// Image is the config of an image for a platform, by its manifest's digest or by that
-// of an index which has it. ErrNotThere says that some of its blobs are not in the store.
+// Image returns the config of an image for a platform, by the digest of its manifest or of
+// an index that contains it. The error is ErrNotThere if the store lacks one of its blobs.
 func (s *Store) Image(d digest.Digest, platform string) (config []byte, err error) {
 	m, err := s.manifest(d, platform)
 	if err != nil {
@@ -227,7 +226,7 @@ func (s *Store) Image(d digest.Digest, platform string) (config []byte, err erro
 	return s.Read(m.Config.Digest)
 }
 
-// manifest is that of an image for a platform.
+// manifest is the manifest of an image for a platform.
 func (s *Store) manifest(d digest.Digest, platform string) (ocispec.Manifest, error) {
 	var m ocispec.Manifest
 	for range 2 {
@@ -254,7 +253,7 @@ func (s *Store) manifest(d digest.Digest, platform string) (ocispec.Manifest, er
 	return m, fmt.Errorf("%s is an index of indexes", d)
 }
 
-// PlatformOf is the image of an index for a platform.
+// PlatformOf finds the image for a platform in an index.
 func PlatformOf(index ocispec.Index, platform string) (ocispec.Descriptor, bool) {
 	i := slices.IndexFunc(index.Manifests, func(d ocispec.Descriptor) bool {
 		return d.Platform != nil && d.Platform.OS+"/"+d.Platform.Architecture == platform
@@ -265,7 +264,7 @@ func PlatformOf(index ocispec.Index, platform string) (ocispec.Descriptor, bool)
 	return index.Manifests[i], true
 }
 
-// ReadManifest reads the manifest of an image.
+// ReadManifest parses the manifest of an image.
 func ReadManifest(data []byte) (ocispec.Manifest, error) {
 	var m ocispec.Manifest
 	err := json.Unmarshal(data, &m)

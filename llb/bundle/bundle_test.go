@@ -198,8 +198,8 @@ func TestBadBundles(t *testing.T) {
 		"a blob taken out":  {lacking, bundle.ErrNotThere, deb.Digest.String()},
 		"cut in a blob":     {data[:at+513], nil, deb.Digest.String()},
 		"cut between blobs": {data[:at], bundle.ErrNotThere, "sha256:"},
-		"something else":    {[]byte("a text that is no archive, and somewhat longer than nothing"), bundle.ErrNoBundle, "no bundle"},
-		"an empty file":     {nil, bundle.ErrNoBundle, "no bundle"},
+		"something else":    {[]byte("a text that is no archive, and somewhat longer than nothing"), bundle.ErrNoBundle, "not a bundle"},
+		"an empty file":     {nil, bundle.ErrNoBundle, "not a bundle"},
 	} {
 		s := open(t)
 		_, err := s.Load(t.Context(), write(t, c.data), nothing)

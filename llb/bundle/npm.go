@@ -17,15 +17,14 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// NPMFile is a package of npm's as a file.
+// NPMFile is an npm package as a file.
 type NPMFile struct {
 	File string
 	ocispec.Descriptor
 }
 
-// NPMFiles are the packages in a folder of npm's cache (content-v2), where each is named
-// by its sha512. What a lock file (package-lock.json) does not pin, or has another hash
-// than its name, is an error.
+// NPMFiles lists the packages in a folder of npm's cache (content-v2), where a package is
+// named by its sha512. A file that the lock file (package-lock.json) does not pin is an error.
 func NPMFiles(dir, lockFile string) ([]NPMFile, error) {
 	pinned, err := integrities(lockFile)
 	if err != nil {
@@ -57,7 +56,7 @@ func describeNPM(file string, pinned map[string]string) (NPMFile, error) {
 	integrity := "sha512-" + base64.StdEncoding.EncodeToString(sum.Sum(nil))
 	title, ok := pinned[integrity]
 	if !ok {
-		return NPMFile{}, fmt.Errorf("npm fetched a file that its lock file does not pin: %s", integrity)
+		return NPMFile{}, fmt.Errorf("npm downloaded a file that its lock file does not pin: %s", integrity)
 	}
 	return NPMFile{file, ocispec.Descriptor{
 		MediaType: NPMType, Digest: blob.Digest(), Size: size,
@@ -65,8 +64,7 @@ func describeNPM(file string, pinned map[string]string) (NPMFile, error) {
 	}}, nil
 }
 
-// integrities are what a package-lock.json pins packages by, each with the name of a
-// file that it is of.
+// integrities maps the hashes in a package-lock.json to file names of the packages.
 func integrities(lockFile string) (map[string]string, error) {
 	data, err := os.ReadFile(lockFile)
 	if err != nil {
@@ -85,9 +83,9 @@ func integrities(lockFile string) (map[string]string, error) {
 	for folder, p := range lock.Packages {
 		_, name := cutLast(folder, "node_modules/")
 		title := strings.ReplaceAll(strings.TrimPrefix(name, "@"), "/", "-") + "-" + p.Version + ".tgz"
-		// There may be several hashes of one file.
+		// One file can have several hashes.
 		for word := range strings.FieldsSeq(p.Integrity) {
-			// A package may stand in several folders: the name must not depend on the map's order.
+			// A package can be in several folders. Its name must not depend on the map's order.
 			if had, ok := out[word]; !ok || title < had {
 				out[word] = title
 			}
@@ -103,7 +101,7 @@ func cutLast(s, sep string) (before, after string) {
 	return "", s
 }
 
-// SHA512 is the hash of an npm package in hex, by its integrity; empty where it has none.
+// SHA512 is the hash of an npm package in hex, from its integrity; empty if it has none.
 func SHA512(d ocispec.Descriptor) string {
 	sum, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(d.Annotations[AnnotationIntegrity], "sha512-"))
 	if err != nil || len(sum) != sha512.Size {

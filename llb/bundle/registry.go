@@ -21,10 +21,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Scheme begins the name of a store in a registry.
+// Scheme is the prefix of the name of a store in a registry.
 const Scheme = "oci://"
 
-// atOnce is how many blobs travel side by side.
+// atOnce is the number of blobs that are transferred concurrently.
 const atOnce = 4
 
 // Registry is a store in a container registry, under one tag: an index of artifacts.
@@ -33,8 +33,8 @@ type Registry struct {
 	options []remote.Option
 }
 
-// AtRegistry is the store that a name as oci://HOST/PATH[:TAG] means, with the login of
-// docker login. A nil transport is http.DefaultTransport.
+// AtRegistry is the store named oci://HOST/PATH[:TAG], with the credentials of docker
+// login. A nil transport is http.DefaultTransport.
 func AtRegistry(ref string, via http.RoundTripper) (Registry, error) {
 	tag, err := name.NewTag(strings.TrimPrefix(ref, Scheme))
 	if err != nil {
@@ -43,10 +43,10 @@ func AtRegistry(ref string, via http.RoundTripper) (Registry, error) {
 	return Registry{tag, Options(via)}, nil
 }
 
-// Options are those of every request to a registry.
+// Options are the options of every request to a registry.
 func Options(via http.RoundTripper) []remote.Option {
 	options := append(registry.Options(via), remote.WithJobs(atOnce))
-	// One login for all requests.
+	// Log in once for all requests.
 	if push, err := remote.NewPusher(options...); err == nil {
 		options = append(options, remote.Reuse(push))
 	}
@@ -62,7 +62,7 @@ func (r Registry) with(ctx context.Context) []remote.Option {
 	return append(slices.Clone(r.options), remote.WithContext(ctx))
 }
 
-// index is what the registry has; nothing where there is nothing under the tag.
+// index is the index under the tag; empty if the registry has none.
 func (r Registry) index(ctx context.Context) (ocispec.Index, error) {
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
 	got, err := remote.Get(r.tag, r.with(ctx)...)
@@ -73,13 +73,13 @@ func (r Registry) index(ctx context.Context) (ocispec.Index, error) {
 		return index, err
 	}
 	if !got.MediaType.IsIndex() {
-		return index, fmt.Errorf("%s is something else: %s", r, got.MediaType)
+		return index, fmt.Errorf("%s is not an index of bundles, but %s", r, got.MediaType)
 	}
 	return index, json.Unmarshal(got.Manifest, &index)
 }
 
-// Push puts an artifact of a store into the registry, beside those that are there for
-// other locks. done is told how many bytes are there.
+// Push adds an artifact of a store to the registry and keeps those of other locks. done
+// receives the number of bytes transferred.
 func (r Registry) Push(ctx context.Context, s *Store, a Artifact, done func(bytes int64)) error {
 	index, err := r.index(ctx)
 	if err != nil {
@@ -122,7 +122,7 @@ func (r Registry) Push(ctx context.Context, s *Store, a Artifact, done func(byte
 	return remote.Put(r.tag, registry.Manifest{Data: data, Type: types.OCIImageIndex}, r.with(ctx)...)
 }
 
-// reader gives small blobs and manifests: out of a store, else out of the registry.
+// reader reads small blobs and manifests from a store, or else from the registry.
 func (r Registry) reader(ctx context.Context, s *Store) func(digest.Digest) ([]byte, error) {
 	return func(d digest.Digest) ([]byte, error) {
 		if s.Has(d) {
@@ -146,8 +146,8 @@ func (r Registry) reader(ctx context.Context, s *Store) func(digest.Digest) ([]b
 	}
 }
 
-// Artifacts are what the registry has for locks that this program can read. Nothing
-// under the tag is ErrNotThere.
+// Artifacts lists the registry's artifacts whose locks this program can read. The error is
+// ErrNotThere if there is nothing under the tag.
 func (r Registry) Artifacts(ctx context.Context, s *Store) ([]Artifact, error) {
 	index, err := r.index(ctx)
 	if err != nil {
@@ -159,7 +159,7 @@ func (r Registry) Artifacts(ctx context.Context, s *Store) ([]Artifact, error) {
 	return artifacts(index, r.reader(ctx, s))
 }
 
-// Pull fetches blobs of the registry into a store that lacks them.
+// Pull downloads those of the blobs that the store lacks.
 func (r Registry) Pull(ctx context.Context, s *Store, blobs []ocispec.Descriptor, done func(bytes int64)) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
@@ -179,7 +179,7 @@ func (r Registry) Pull(ctx context.Context, s *Store, blobs []ocispec.Descriptor
 	return g.Wait()
 }
 
-// PullBlob fetches a blob of a registry into a store.
+// PullBlob downloads a blob from a registry into a store.
 func PullBlob(ctx context.Context, s *Store, at name.Digest, options []remote.Option) error {
 	l, err := remote.Layer(at, append(slices.Clone(options), remote.WithContext(ctx))...)
 	if err != nil {
@@ -194,8 +194,8 @@ func PullBlob(ctx context.Context, s *Store, at name.Digest, options []remote.Op
 	return err
 }
 
-// PullImage fetches an image for a platform into a store, by a reference with a digest,
-// and describes its manifest, or the index that has it.
+// PullImage downloads an image for a platform into a store, by a reference with a digest,
+// and describes its manifest, or the index that contains it.
 func PullImage(ctx context.Context, s *Store, at name.Digest, platform string, options []remote.Option, done func(bytes int64)) (ocispec.Descriptor, error) {
 	options = append(slices.Clone(options), remote.WithContext(ctx))
 	top := ocispec.Descriptor{Digest: digest.Digest(at.DigestStr())}

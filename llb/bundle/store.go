@@ -1,7 +1,6 @@
-// Package bundle keeps the bytes that a lock names: an OCI image layout of packages,
-// npm packages, base images, source, builder and model, each a blob that is named by
-// its digest. A folder of it is a store; an archive of one lock's part is a bundle; a
-// registry can have the same.
+// Package bundle stores the files that a lock lists: packages, npm packages, base images,
+// source, builder and model, as blobs of an OCI image layout. A folder with the layout is a
+// store, an archive for one lock is a bundle, and a registry can have the same content.
 package bundle
 
 import (
@@ -29,58 +28,58 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Store is a folder with an OCI image layout. Any number of processes may use one at
-// the same time. A blob appears under its name whole and verified, or not at all.
+// Store is a folder with an OCI image layout. Any number of processes may use it at the same
+// time. A blob appears under its name complete and verified, or not at all.
 type Store struct {
 	dir string
-	// content opens the folder, which it creates, once.
+	// content opens the folder once and creates it if needed.
 	content func() (content.Store, error)
 }
 
-// Open gives the store in dir, which need not exist: what is first kept creates it.
+// Open returns the store in dir. The folder need not exist: the first blob creates it.
 func Open(dir string) (*Store, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("the folder of a bundle: %w", err)
 	}
 	if _, err := os.Stat(filepath.Join(abs, ocispec.ImageIndexFile)); errors.Is(err, fs.ErrNotExist) {
-		// Blobs of ours would be lost among other files.
+		// Do not mix the store's blobs with other files.
 		if entries, err := os.ReadDir(abs); err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !ours[e.Name()] }) {
-			return nil, fmt.Errorf("%s is a folder with other files, and no OCI layout", dir)
+			return nil, fmt.Errorf("%s has other files and is not an OCI layout", dir)
 		}
 	}
 	return &Store{abs, sync.OnceValues(func() (content.Store, error) { return local.NewStore(abs) })}, nil
 }
 
-// ours are the files and folders of a store, also of one whose first use was broken off.
+// ours are the files and folders of a store, including those of an interrupted first use.
 var ours = map[string]bool{ocispec.ImageBlobsDir: true, ocispec.ImageIndexFile: true, ocispec.ImageLayoutFile: true, ingest: true, lockFile: true}
 
 const (
 	ingest   = "ingest"
 	lockFile = ".lock"
-	// abandoned is how old what a killed process has left must be to be removed.
+	// abandoned is the age at which leftovers of a killed process are removed.
 	abandoned = 24 * time.Hour
 )
 
-// Dir is the store's absolute folder.
+// Dir is the store's absolute path.
 func (s *Store) Dir() string { return s.dir }
 
-// Content is the store as a builder reads images from it.
+// Content is the store in the form from which a builder reads images.
 func (s *Store) Content() (content.Store, error) { return s.content() }
 
-// Path is where the file of a blob is, if the store has it.
+// Path is the path of a blob's file, whether or not the store has it.
 func (s *Store) Path(d digest.Digest) string {
 	return filepath.Join(s.dir, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
 
-// Has says whether the store has a blob.
+// Has reports whether the store has a blob. It does not verify it.
 func (s *Store) Has(d digest.Digest) bool {
 	info, err := os.Stat(s.Path(d))
 	return d.Validate() == nil && err == nil && info.Mode().IsRegular()
 }
 
-// Sound says whether the store has a blob with the bytes that its name says. One that
-// has others is removed, so that it can be kept anew.
+// Sound reports whether the store has a blob and its bytes match its digest. A damaged blob
+// is removed, so that it can be fetched again.
 func (s *Store) Sound(ctx context.Context, d digest.Digest) bool {
 	if !s.Has(d) {
 		return false
@@ -98,7 +97,7 @@ func (s *Store) Sound(ctx context.Context, d digest.Digest) bool {
 	return err == nil
 }
 
-// Read gives a small blob, verified.
+// Read returns a small blob, verified.
 func (s *Store) Read(d digest.Digest) ([]byte, error) {
 	if err := d.Validate(); err != nil {
 		return nil, err
@@ -113,22 +112,22 @@ func (s *Store) Read(d digest.Digest) ([]byte, error) {
 	return data, nil
 }
 
-// DamagedError is a blob whose bytes are not those that its name says.
+// DamagedError means that a blob's bytes do not match its digest.
 type DamagedError struct {
 	Blob digest.Digest
-	// Got is the digest of its bytes; empty where they end too early.
+	// Got is the digest of its bytes; empty if the blob is truncated.
 	Got digest.Digest
 }
 
 func (e *DamagedError) Error() string {
 	if e.Got == "" {
-		return fmt.Sprintf("the blob %s is cut off", e.Blob)
+		return fmt.Sprintf("blob %s is truncated", e.Blob)
 	}
-	return fmt.Sprintf("the blob %s has other bytes, of %s", e.Blob, e.Got)
+	return fmt.Sprintf("blob %s: digest mismatch: got %s", e.Blob, e.Got)
 }
 
-// Put keeps a blob, which is verified against want while it is read. Of a blob that is
-// there both are read and verified all the same, so that keeping it again repairs it.
+// Put stores a blob and verifies it against want while reading. If the store already has
+// the blob, both are still verified, so that storing it again repairs it.
 func (s *Store) Put(ctx context.Context, want digest.Digest, r io.Reader) (size int64, err error) {
 	if err := want.Validate(); err != nil {
 		return 0, err
@@ -140,7 +139,7 @@ func (s *Store) Put(ctx context.Context, want digest.Digest, r io.Reader) (size 
 	if err != nil {
 		return 0, err
 	}
-	// Two processes that write one blob must not write to one file.
+	// Two processes that write the same blob must not write to the same file.
 	w, err := content.OpenWriter(ctx, store, content.WithRef(want.Encoded()+"-"+identity.NewID()))
 	if err != nil {
 		return 0, err
@@ -171,7 +170,7 @@ func (s *Store) Put(ctx context.Context, want digest.Digest, r io.Reader) (size 
 	return size, nil
 }
 
-// PutFile keeps a file as a blob.
+// PutFile stores a file as a blob.
 func (s *Store) PutFile(ctx context.Context, want digest.Digest, file string) (int64, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -181,14 +180,14 @@ func (s *Store) PutFile(ctx context.Context, want digest.Digest, file string) (i
 	return s.Put(ctx, want, f)
 }
 
-// put keeps a small blob of a type, and describes it.
+// put stores a small blob of a type and describes it.
 func (s *Store) put(ctx context.Context, mediaType string, data []byte) (ocispec.Descriptor, error) {
 	d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
 	_, err := s.Put(ctx, d.Digest, bytes.NewReader(data))
 	return d, err
 }
 
-// Remove takes a blob out of the store.
+// Remove deletes a blob from the store.
 func (s *Store) Remove(d digest.Digest) error {
 	err := os.Remove(s.Path(d))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -226,7 +225,7 @@ func (c cancelled) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
-// Index is what the store has, by its index file; nothing where there is none.
+// Index is the store's index; empty if there is none.
 func (s *Store) Index() (ocispec.Index, error) {
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
 	data, err := os.ReadFile(filepath.Join(s.dir, ocispec.ImageIndexFile))
@@ -276,7 +275,7 @@ func (s *Store) update(ctx context.Context, change func(*ocispec.Index) error) e
 	return nil
 }
 
-// sweep removes what killed processes have left, once nobody can be at it.
+// sweep removes leftovers of killed processes that are too old to be in use.
 func (s *Store) sweep(ctx context.Context) {
 	store, err := s.Content()
 	if err != nil {

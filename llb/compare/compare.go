@@ -1,5 +1,5 @@
-// Package compare says how two images differ, file by file, where their digests are
-// not the same.
+// Package compare lists the differences between two images with different digests, file by
+// file.
 package compare
 
 import (
@@ -17,14 +17,14 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Kind says in which way something differs.
+// Kind is the kind of a difference.
 type Kind string
 
-// The kinds. A file that differs in several ways is a difference of each.
+// The kinds. A file that differs in several ways gives one difference for each.
 const (
 	// Content: the bytes of a file, or the target of a link.
 	Content Kind = "content"
-	// Time, Mode, Owner: what the file system says of a file.
+	// Time, Mode, Owner: a file's metadata.
 	Time  Kind = "time"
 	Mode  Kind = "mode"
 	Owner Kind = "owner"
@@ -32,20 +32,20 @@ const (
 	Missing Kind = "missing"
 	// Order: the same files in another order.
 	Order Kind = "order"
-	// Compression: the same files in the same order, packed otherwise.
+	// Compression: the same files in the same order, compressed differently.
 	Compression Kind = "compression"
 	// Config: a setting of the image.
 	Config Kind = "config"
 )
 
-// Difference is one way in which two images are not the same.
+// Difference is one difference between two images.
 type Difference struct {
 	// Layer is the layer's name in the image's history; empty for the config.
 	Layer string `json:"layer,omitempty"`
 	// File is a path in the layer, or of a setting in the config.
 	File string `json:"file,omitempty"`
 	Kind Kind   `json:"kind"`
-	// A and B are what the images have, as far as it can be said in a word.
+	// A and B describe briefly what each image has; empty if it has nothing.
 	A string `json:"a,omitempty"`
 	B string `json:"b,omitempty"`
 }
@@ -63,7 +63,7 @@ func (d Difference) String() string {
 	return s + " " + d.A + " and " + d.B
 }
 
-// Images compares two images. It is empty for those whose manifests are equal.
+// Images compares two images. The result is empty if their manifests are equal.
 func Images(a, b v1.Image) ([]Difference, error) {
 	da, db, err := digests(a, b)
 	if err != nil || da == db {
@@ -83,7 +83,7 @@ func Images(a, b v1.Image) ([]Difference, error) {
 	return out, nil
 }
 
-// digests are those of two images, or of two layers.
+// digests are the digests of two images or two layers.
 func digests(a, b interface{ Digest() (v1.Hash, error) }) (of, other v1.Hash, err error) {
 	if of, err = a.Digest(); err == nil {
 		other, err = b.Digest()
@@ -91,7 +91,7 @@ func digests(a, b interface{ Digest() (v1.Hash, error) }) (of, other v1.Hash, er
 	return of, other, err
 }
 
-// named are an image's layers, with the names that its history has for them.
+// named are an image's layers, and their names in its history.
 func named(img v1.Image) ([]v1.Layer, []string, error) {
 	all, err := img.Layers()
 	if err != nil {
@@ -169,7 +169,7 @@ func layer(name string, a, b v1.Layer) ([]Difference, error) {
 // file is an entry of a layer.
 type file struct {
 	name string
-	// facts are what it has of each kind.
+	// facts describe the file by kind of difference.
 	facts map[Kind]string
 }
 
@@ -233,8 +233,7 @@ func entries(layer string, a, b []file) []Difference {
 	return out
 }
 
-// configs compares what the images say of themselves, without what follows from their
-// layers.
+// configs compares the images' configs, without the layers' digests.
 func configs(a, b v1.Image) ([]Difference, error) {
 	fa, err := settings(a)
 	if err != nil {
@@ -259,7 +258,7 @@ func configs(a, b v1.Image) ([]Difference, error) {
 	return out, nil
 }
 
-// settings are an image's config by paths.
+// settings flattens an image's config to values by path.
 func settings(img v1.Image) (map[string]string, error) {
 	raw, err := img.RawConfigFile()
 	if err != nil {

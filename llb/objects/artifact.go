@@ -20,10 +20,10 @@ import (
 )
 
 const (
-	// ArtifactType is that of the manifest.
+	// ArtifactType is the artifact type of the manifest.
 	ArtifactType = "application/vnd.llorch.objects.v1"
-	// LayerType is that of a slot: a tar archive of entries of ccache, which are
-	// compressed already, in the layout of its file storage.
+	// LayerType is the media type of a slot: a tar archive of ccache entries in the layout
+	// of its file storage. The entries are already compressed.
 	LayerType = "application/vnd.llorch.objects.v1.tar"
 
 	slotKey      = "dev.llorch.objects.slot"
@@ -31,27 +31,27 @@ const (
 	contentKey   = "dev.llorch.objects.content"
 )
 
-// Ref is an artifact in a registry.
+// Ref names an artifact in a registry.
 type Ref struct {
-	// Name is the artifact's, with its tag.
+	// Name is the artifact's name, with its tag.
 	Name string
-	// Insecure lets the registry be spoken to without TLS.
+	// Insecure allows connections to the registry without TLS.
 	Insecure bool
 }
 
-// Beside is the artifact that belongs to a layer cache: its name with "-objects" after the
-// tag. A cache that is named by digest has none.
+// Beside names the artifact that belongs to a layer cache: the cache's name with "-objects"
+// after the tag. A cache that is named by digest has none.
 func Beside(cache string) (string, error) {
 	named, err := reference.ParseNormalizedNamed(cache)
 	if err != nil {
 		return "", err
 	}
 	if _, ok := named.(reference.Digested); ok {
-		return "", errors.New("it is named by digest")
+		return "", errors.New("the cache is named by digest")
 	}
 	tagged, ok := reference.TagNameOnly(named).(reference.Tagged)
 	if !ok {
-		return "", errors.New("it has no tag")
+		return "", errors.New("the cache has no tag")
 	}
 	beside, err := reference.WithTag(reference.TrimNamed(named), tagged.Tag()+"-objects")
 	if err != nil {
@@ -60,10 +60,10 @@ func Beside(cache string) (string, error) {
 	return reference.FamiliarString(beside), nil
 }
 
-// entry is a slot of an artifact.
+// entry is a slot in an artifact.
 type entry struct {
 	slot, toolchain string
-	// content identifies the names of what is inside, which are hashes themselves.
+	// content identifies the slot's files by their names, which are hashes.
 	content string
 	created time.Time
 	digest  digest.Digest
@@ -88,7 +88,7 @@ func (c *Carrier) asking(ctx context.Context) []remote.Option {
 	return append(registry.Options(c.cfg.Transport), remote.WithContext(ctx))
 }
 
-// readArtifact reads what an artifact has; nothing where there is none yet.
+// readArtifact lists the slots of an artifact; none if it does not exist yet.
 func (c *Carrier) readArtifact(ctx context.Context, r Ref) ([]entry, error) {
 	tag, err := r.parse()
 	if err != nil {
@@ -103,14 +103,14 @@ func (c *Carrier) readArtifact(ctx context.Context, r Ref) ([]entry, error) {
 	}
 	var m ocispec.Manifest
 	if err := json.Unmarshal(got.Manifest, &m); err != nil {
-		return nil, fmt.Errorf("its manifest: %w", err)
+		return nil, fmt.Errorf("invalid manifest: %w", err)
 	}
 	if m.ArtifactType != ArtifactType {
-		return nil, fmt.Errorf("it is something else: %s", m.ArtifactType)
+		return nil, fmt.Errorf("unexpected artifact type %q", m.ArtifactType)
 	}
 	var out []entry
 	for _, l := range m.Layers {
-		// One without a time is the first to go.
+		// A slot without a time counts as the oldest, and is evicted first.
 		created, _ := time.Parse(time.RFC3339, l.Annotations[ocispec.AnnotationCreated])
 		out = append(out, entry{
 			slot: l.Annotations[slotKey], toolchain: l.Annotations[toolchainKey], content: l.Annotations[contentKey],
@@ -120,7 +120,7 @@ func (c *Carrier) readArtifact(ctx context.Context, r Ref) ([]entry, error) {
 	return out, nil
 }
 
-// open reads a slot's archive, and fails at its end if it is not what it is said to be.
+// open reads a slot's archive. Reading fails at the end if the digest does not match.
 func (c *Carrier) open(ctx context.Context, r Ref, e entry) (io.ReadCloser, error) {
 	tag, err := r.parse()
 	if err != nil {
@@ -133,7 +133,7 @@ func (c *Carrier) open(ctx context.Context, r Ref, e entry) (io.ReadCloser, erro
 	return layer.Compressed()
 }
 
-// writeArtifact makes the artifact of slots that its repository has.
+// writeArtifact writes the manifest for slots that its repository already has.
 func (c *Carrier) writeArtifact(ctx context.Context, r Ref, entries []entry) error {
 	tag, err := r.parse()
 	if err != nil {
@@ -157,7 +157,7 @@ func (c *Carrier) writeArtifact(ctx context.Context, r Ref, entries []entry) err
 	return remote.Put(tag, registry.Manifest{Data: data, Type: types.OCIManifestSchema1}, c.asking(ctx)...)
 }
 
-// blob is a slot in a file here.
+// blob is a slot in a local file.
 type blob struct {
 	entry
 	path string

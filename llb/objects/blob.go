@@ -15,11 +15,11 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// entryName is that of an entry in ccache's file storage: a hash, its first two digits a
-// folder. It is in ccache's own kind of base 16 or, in a name of other bytes, of base 32.
+// entryName matches the path of an entry in ccache's file storage: a hash whose first two
+// digits are a folder. It is in ccache's variant of base 16, or of base 32.
 var entryName = regexp.MustCompile(`^[0-9a-v]{2}/[0-9a-v]{20,}$`)
 
-// newBlob keeps a slot's archive in a file of the folder, and reads what it has.
+// newBlob stores a slot's archive in a file of the folder, and lists its content.
 func newBlob(dir, slot, toolchain string, body io.Reader) (_ blob, err error) {
 	b := blob{entry: entry{slot: slot, toolchain: toolchain, created: time.Now().UTC()}}
 	f, err := os.CreateTemp(dir, "slot-")
@@ -37,7 +37,7 @@ func newBlob(dir, slot, toolchain string, body io.Reader) (_ blob, err error) {
 	if b.content, err = contentOf(all); err != nil {
 		return b, err
 	}
-	// A tar's end is followed by zeros.
+	// Zeros follow a tar's end.
 	if _, err := io.Copy(io.Discard, all); err != nil {
 		return b, err
 	}
@@ -52,7 +52,7 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// contentOf identifies the names in an archive, each of which says what is inside.
+// contentOf identifies the names in an archive. Each name is a hash of the entry's content.
 func contentOf(r io.Reader) (string, error) {
 	var names []string
 	for t := tar.NewReader(r); ; {
@@ -68,7 +68,7 @@ func contentOf(r io.Reader) (string, error) {
 			continue
 		}
 		if h.Typeflag != tar.TypeReg || !entryName.MatchString(name) {
-			return "", fmt.Errorf("%q is no object of the compiler cache", h.Name)
+			return "", fmt.Errorf("%q is not an entry of the compiler cache", h.Name)
 		}
 		names = append(names, name)
 	}

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// fit gives the entries that have room together, by slot, and those that have not. The
-// slots of the build come first, the smallest before the others: most compiles for the
-// bytes. Then come others, the newest before the others.
+// fit splits entries into those that fit into room bytes, sorted by slot, and the rest. The
+// build's own slots come first, smallest first, because that saves the most compiles per
+// byte. Then come other slots, newest first.
 func fit(entries []entry, slots []string, room int64) (kept, left []entry) {
 	mine := func(e entry) int {
 		if slices.Contains(slots, e.slot) {
@@ -38,8 +38,9 @@ func fit(entries []entry, slots []string, room int64) (kept, left []entry) {
 	return kept, left
 }
 
-// find is what an artifact has for a slot: its own, else the newest of the same part for
-// other flags, of whose objects some may be the same. Those of another compiler never are.
+// find selects an artifact's entry for a slot: the slot itself, else the newest slot of the
+// same part with other flags, some of whose objects may be the same. Objects of another
+// compiler never match.
 func find(entries []entry, slot, toolchain string) (entry, bool) {
 	var best entry
 	found := false

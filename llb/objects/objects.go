@@ -1,14 +1,14 @@
-// Package objects carries objects of the compiler cache between a registry and the compile
+// Package objects transfers objects of the compiler cache between a registry and the compile
 // steps of a build.
 //
-// A registry's layer cache has whole steps. A step that a commit touches runs again, and
-// on a builder with nothing in it compiles everything that it has. So what a step's
-// compiles gave is kept in the registry too, beside the layers: a blob for each slot, which
-// is a part of the plan for one platform, base and set of flags, in one artifact. A step
-// asks for its slot through a socket that the session lends it, and gives back what it
-// used. Nothing of that is in a key, and a step that is cached costs no transfer.
+// A registry's layer cache has whole steps. If a commit touches a step, the step runs again,
+// and on an empty builder it compiles all of its files. So the registry also gets the
+// results of single compiles, beside the layers: an artifact with a blob for each slot. A
+// slot is a part of the plan for one platform, base and set of flags. A step downloads its
+// slot through a socket that the session forwards, and uploads the objects that it used. None
+// of this is in a cache key, and a cached step transfers nothing.
 //
-// Whoever may write the artifact decides what is in an image, as with a layer cache.
+// As with a layer cache, whoever can write the artifact decides what images contain.
 package objects
 
 import (
@@ -24,26 +24,26 @@ import (
 	"github.com/docker/go-units"
 )
 
-// DefaultMax is how many bytes an artifact may have where nobody says otherwise. Those of
-// llama.cpp for every CPU are some tens of megabytes, those for many GPUs some hundreds.
+// DefaultMax is the default size limit of an artifact, in bytes. Objects of llama.cpp for
+// every CPU take some tens of megabytes, those for many GPUs some hundreds.
 const DefaultMax = 500_000_000
 
-// Config says where objects come from and go to.
+// Config says where objects are read and written.
 type Config struct {
-	// From are read, the first that has a slot counts.
+	// From are the artifacts to read. The first that has a slot is used.
 	From []Ref
-	// To is written; nil to write none.
+	// To is the artifact to write; nil for none.
 	To *Ref
-	// Max is how many bytes the artifact at To may have; 0 for DefaultMax.
+	// Max is the size limit of To in bytes; 0 means DefaultMax.
 	Max int64
-	// Transport carries the requests; nil for http.DefaultTransport.
+	// Transport sends the requests; nil means http.DefaultTransport.
 	Transport http.RoundTripper
 }
 
-// Empty says that there is nothing to carry.
+// Empty reports whether there is nothing to read or write.
 func (c Config) Empty() bool { return len(c.From) == 0 && c.To == nil }
 
-// Carrier serves the compile steps of one build. It is a session's attachable.
+// Carrier serves the compile steps of one build. It is attached to the build's session.
 type Carrier struct {
 	cfg    Config
 	dir    string
@@ -51,41 +51,41 @@ type Carrier struct {
 	conns  *listener
 
 	mu sync.Mutex
-	// read are what is to be had, a channel for each of cfg.From; each is read once.
+	// read has a channel for the content of each of cfg.From. Each is read once.
 	read   []chan source
 	given  map[string]blob
 	report Report
 }
 
-// Report is what a carrier has done.
+// Report is what a carrier transferred.
 type Report struct {
-	// From is the first artifact of which a step took something; empty where none did.
+	// From is the first artifact that a step downloaded from; empty if no step did.
 	From string `json:"from,omitempty"`
-	// Pulled is how many bytes the steps took.
+	// Pulled is the number of bytes that steps downloaded.
 	Pulled int64 `json:"pulled,omitempty"`
-	// To is the artifact that was written; empty where it is as it was.
+	// To is the artifact that was written; empty if it did not change.
 	To string `json:"to,omitempty"`
-	// Pushed is how many bytes were added to it.
+	// Pushed is the number of bytes that were added to it.
 	Pushed int64 `json:"pushed,omitempty"`
-	// Notices say what was not done, and why.
+	// Notices say what failed, and why.
 	Notices []string `json:"notices,omitempty"`
 }
 
-// source is an artifact as it was read.
+// source is the content of an artifact, or the error of reading it.
 type source struct {
 	ref     Ref
 	entries []entry
 	err     error
 }
 
-// readPatience is how long a registry may take to say what it has, and writePatience how
-// long it may take to keep what it is given.
+// readPatience is the time limit for reading an artifact, and writePatience the one for
+// writing it.
 const (
 	readPatience  = 30 * time.Second
 	writePatience = 10 * time.Minute
 )
 
-// New begins to read what is there, while the builder pulls layers. Close ends it.
+// New starts to read the artifacts, while the builder pulls layers. Close ends it.
 func New(ctx context.Context, cfg Config) (*Carrier, error) {
 	if cfg.Max == 0 {
 		cfg.Max = DefaultMax
@@ -111,19 +111,19 @@ func New(ctx context.Context, cfg Config) (*Carrier, error) {
 	return c, nil
 }
 
-// Close ends what is in progress and removes what was not pushed.
+// Close ends transfers and removes what was not pushed.
 func (c *Carrier) Close() error {
 	_ = c.server.Close()
 	return os.RemoveAll(c.dir)
 }
 
-// sources are the artifacts, as soon as each has been read.
+// sources waits until each artifact has been read, and returns them.
 func (c *Carrier) sources(ctx context.Context) ([]source, error) {
 	var out []source
 	for _, read := range c.read {
 		select {
 		case s := <-read:
-			read <- s // for the next who asks
+			read <- s // for the next caller
 			out = append(out, s)
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
@@ -132,9 +132,9 @@ func (c *Carrier) sources(ctx context.Context) ([]source, error) {
 	return out, nil
 }
 
-// Finish writes what the steps gave to the registry, beside what it has of other slots.
-// slots are the plan's: they are the last to go where there is too much. It fails
-// nothing: what went wrong is a notice.
+// Finish writes the objects that steps uploaded to the registry, and keeps the artifact's
+// other slots. slots are the plan's own: they are evicted last if the size limit is
+// reached. It never fails a build: errors become notices.
 func (c *Carrier) Finish(ctx context.Context, slots []string) Report {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -143,16 +143,16 @@ func (c *Carrier) Finish(ctx context.Context, slots []string) Report {
 		case s := <-read:
 			read <- s
 			if s.err != nil {
-				c.notice("%s was not read: %v", s.ref.Name, s.err)
+				c.notice("%s: cannot read it: %v", s.ref.Name, s.err)
 			}
-		default: // Nobody waited for it.
+		default: // No step waited for it.
 		}
 	}
 	if c.cfg.To != nil && len(c.given) > 0 {
 		ctx, cancel := context.WithTimeout(ctx, writePatience)
 		defer cancel()
 		if err := c.write(ctx, slots); err != nil {
-			c.notice("%s was not written: %v", c.cfg.To.Name, err)
+			c.notice("%s: cannot write it: %v", c.cfg.To.Name, err)
 		}
 	}
 	return c.report
@@ -162,7 +162,7 @@ func (c *Carrier) notice(format string, args ...any) {
 	c.report.Notices = append(c.report.Notices, "the compiler cache "+fmt.Sprintf(format, args...))
 }
 
-// write makes the artifact anew of what it has and what the steps gave.
+// write merges the artifact's slots with those that steps uploaded.
 func (c *Carrier) write(ctx context.Context, slots []string) error {
 	had, err := c.readArtifact(ctx, *c.cfg.To)
 	if err != nil {
@@ -172,14 +172,14 @@ func (c *Carrier) write(ctx context.Context, slots []string) error {
 	for slot, b := range c.given {
 		same := func(e entry) bool { return e.slot == slot }
 		if i := slices.IndexFunc(entries, same); i >= 0 && entries[i].toolchain == b.toolchain && entries[i].content == b.content {
-			continue // Other bytes at most: a header with a time.
+			continue // At most the times in headers differ.
 		}
 		entries = append(slices.DeleteFunc(entries, same), b.entry)
 	}
 	entries, left := fit(entries, slots, c.cfg.Max)
 	for _, e := range left {
 		if slices.Contains(slots, e.slot) {
-			c.notice("of %s takes %s, more than %s has room for: raise objects-max", e.slot, units.HumanSize(float64(e.size)), units.HumanSize(float64(c.cfg.Max)))
+			c.notice("is too small: %s needs %s, but objects-max is %s; raise objects-max", e.slot, units.HumanSize(float64(e.size)), units.HumanSize(float64(c.cfg.Max)))
 		}
 	}
 	if slices.EqualFunc(had, entries, func(x, y entry) bool { return x.digest == y.digest }) {
@@ -202,7 +202,7 @@ func (c *Carrier) write(ctx context.Context, slots []string) error {
 	return nil
 }
 
-// keep takes what a step gives of a slot into a file.
+// keep stores an upload for a slot in a file.
 func (c *Carrier) keep(slot, toolchain string, body io.Reader) error {
 	b, err := newBlob(c.dir, slot, toolchain, body)
 	if err != nil {

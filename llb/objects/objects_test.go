@@ -260,7 +260,7 @@ func TestRegistryThatFails(t *testing.T) {
 	ref := h.ref()
 	h.fails.Store(http.StatusForbidden)
 	found, r := build(t, Config{From: []Ref{ref}, To: &ref}, map[string][]int{slotA: {1}})
-	if found != 0 || r.To != "" || len(r.Notices) != 2 || !strings.Contains(r.Notices[0], "was not read") || !strings.Contains(r.Notices[1], "was not written") {
+	if found != 0 || r.To != "" || len(r.Notices) != 2 || !strings.Contains(r.Notices[0], "cannot read it") || !strings.Contains(r.Notices[1], "cannot write it") {
 		t.Errorf("%d, %+v", found, r)
 	}
 	h.fails.Store(0)

@@ -18,10 +18,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Register makes the carrier's socket one that the session lends.
+// Register makes the session forward the carrier's socket.
 func (c *Carrier) Register(s *grpc.Server) { sshforward.RegisterSSHServer(s, c) }
 
-// CheckAgent says whether there is a socket of that id.
+// CheckAgent reports whether the session has a socket with this id.
 func (c *Carrier) CheckAgent(_ context.Context, r *sshforward.CheckAgentRequest) (*sshforward.CheckAgentResponse, error) {
 	if r.ID != llb.ObjectsSocket {
 		return nil, status.Errorf(codes.NotFound, "no socket %s", r.ID)
@@ -29,7 +29,7 @@ func (c *Carrier) CheckAgent(_ context.Context, r *sshforward.CheckAgentRequest)
 	return &sshforward.CheckAgentResponse{}, nil
 }
 
-// ForwardAgent is one connection of a step.
+// ForwardAgent serves one connection of a step.
 func (c *Carrier) ForwardAgent(stream sshforward.SSH_ForwardAgentServer) error {
 	md, _ := metadata.FromIncomingContext(stream.Context())
 	if id := md.Get(sshforward.KeySSHID); len(id) != 1 || id[0] != llb.ObjectsSocket {
@@ -42,13 +42,13 @@ func (c *Carrier) ForwardAgent(stream sshforward.SSH_ForwardAgentServer) error {
 	return sshforward.Copy(stream.Context(), theirs, stream, nil)
 }
 
-// slotName is how a step may name a slot, and a compiler.
+// slotName and toolchainName match valid names of slots and compilers.
 var (
 	slotName      = regexp.MustCompile(`^[a-z0-9._-]+/[A-Za-z0-9._-]+/[0-9a-f]{12}$`)
 	toolchainName = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
-// routes are what a step may ask.
+// routes are the requests of a step.
 func (c *Carrier) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /slots/{slot...}", named(c.get))
@@ -61,7 +61,7 @@ func (c *Carrier) routes() http.Handler {
 	return mux
 }
 
-// named passes on requests that name a slot and a compiler.
+// named passes on requests with valid names of a slot and a compiler.
 func named(next func(w http.ResponseWriter, r *http.Request, slot, toolchain string)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		slot, toolchain := r.PathValue("slot"), r.URL.Query().Get("toolchain")
@@ -90,19 +90,19 @@ func (c *Carrier) get(w http.ResponseWriter, r *http.Request, slot, toolchain st
 	http.NotFound(w, r)
 }
 
-// send streams a slot from its registry; false where nothing was sent.
+// send streams a slot from its registry; false if nothing was sent.
 func (c *Carrier) send(w http.ResponseWriter, r *http.Request, ref Ref, e entry) bool {
 	body, err := c.open(r.Context(), ref, e)
 	if err != nil {
-		c.fails("%s was not read: %v", ref.Name, err)
+		c.fails("%s: cannot read it: %v", ref.Name, err)
 		return false
 	}
 	defer body.Close()
 	w.Header().Set("Content-Length", strconv.FormatInt(e.size, 10))
 	n, err := io.Copy(w, body)
 	if err != nil {
-		c.fails("%s was not read: %v", ref.Name, err)
-		// The step has too little, and so knows that it is nothing.
+		c.fails("%s: cannot read it: %v", ref.Name, err)
+		// The step receives too few bytes, and so discards the slot.
 		panic(http.ErrAbortHandler)
 	}
 	c.mu.Lock()
@@ -125,11 +125,11 @@ func (c *Carrier) put(w http.ResponseWriter, r *http.Request, slot, toolchain st
 	}
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
-		c.fails("of %s is larger than objects-max allows", slot)
+		c.fails("is too small: %s is larger than objects-max", slot)
 	} else {
-		c.fails("of %s was not taken: %v", slot, err)
+		c.fails("does not store %s: %v", slot, err)
 	}
-	http.Error(w, "not taken", http.StatusBadRequest)
+	http.Error(w, "not stored", http.StatusBadRequest)
 }
 
 func (c *Carrier) fails(format string, args ...any) {
@@ -138,7 +138,7 @@ func (c *Carrier) fails(format string, args ...any) {
 	c.notice(format, args...)
 }
 
-// listener accepts the connections that a session brings.
+// listener accepts the connections that a session forwards.
 type listener struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -176,7 +176,7 @@ func (l *listener) Close() error {
 	return nil
 }
 
-// Addr is that of a pipe.
+// Addr is the address of a pipe.
 func (l *listener) Addr() net.Addr { return pipe{} }
 
 type pipe struct{}

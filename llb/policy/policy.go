@@ -1,5 +1,5 @@
-// Package policy holds a build to the sources that a file allows: BuildKit's own source
-// policies, in the JSON that buildx and other clients read.
+// Package policy applies a file of BuildKit's source policies to a build, in the JSON that
+// buildx and other clients read.
 package policy
 
 import (
@@ -20,18 +20,18 @@ import (
 	"github.com/moby/buildkit/util/gitutil"
 )
 
-// Policy is the rules of a file. A nil Policy allows everything.
+// Policy has the rules of a file. A nil Policy allows everything.
 type Policy struct {
-	// Rules are what a builder is given.
+	// Rules are passed to the builder.
 	Rules *spb.Policy
 	file  string
 }
 
-// version is that of the format.
+// version is the version of the format.
 const version = 1
 
-// Read reads a policy. One that cannot be understood is a fault.Usage: what a builder
-// does not understand of a rule, it would not hold to.
+// Read reads a policy. An invalid policy is a fault.Usage, because a builder ignores parts
+// of a rule that it does not know.
 func Read(file string) (*Policy, error) {
 	if file == "" {
 		return nil, nil
@@ -47,31 +47,31 @@ func Read(file string) (*Policy, error) {
 		err = p.check()
 	}
 	if err != nil {
-		return nil, fault.New(fault.Usage, "the source policy "+file+" cannot be used", err,
-			`write BuildKit's JSON, as {"version":1,"rules":[{"action":"DENY","selector":{"identifier":"*"}}]}`)
+		return nil, fault.New(fault.Usage, "invalid source policy "+file, err,
+			`write BuildKit's JSON, such as {"version":1,"rules":[{"action":"DENY","selector":{"identifier":"*"}}]}`)
 	}
 	return p, nil
 }
 
-// check is what is wrong with the rules, all of it.
+// check lists everything that is wrong with the rules.
 func (p *Policy) check() error {
 	var wrong []error
-	// Clients that are older than the field write none.
+	// Clients older than the field do not write it.
 	if v := p.Rules.Version; v != 0 && v != version {
-		wrong = append(wrong, fmt.Errorf("its version is %d, not %d", v, version))
+		wrong = append(wrong, fmt.Errorf("version must be %d, got %d", version, v))
 	}
 	if len(p.Rules.Rules) == 0 {
 		wrong = append(wrong, errors.New("it has no rules"))
 	}
 	for i, r := range p.Rules.Rules {
 		if r == nil || r.Selector == nil || r.Selector.Identifier == "" {
-			wrong = append(wrong, fmt.Errorf("rule %d selects nothing", i+1))
+			wrong = append(wrong, fmt.Errorf("rule %d has no selector", i+1))
 			continue
 		}
 		if r.Action == spb.PolicyAction_CONVERT && r.Updates == nil {
-			wrong = append(wrong, fmt.Errorf("rule %d converts to nothing", i+1))
+			wrong = append(wrong, fmt.Errorf("rule %d, CONVERT, has no updates", i+1))
 		}
-		// A pattern that cannot be one is found by trying it.
+		// Evaluating a pattern is the way to validate it.
 		if _, err := p.evaluate([]*spb.Rule{{Action: spb.PolicyAction_ALLOW, Selector: r.Selector}}, "x", nil); err != nil {
 			wrong = append(wrong, fmt.Errorf("rule %d: %w", i+1, err))
 		}
@@ -85,9 +85,9 @@ func (p *Policy) evaluate(rules []*spb.Rule, identifier string, attrs map[string
 	return op, err
 }
 
-// Git holds this program's own look-up of a ref to the policy, as the builder does with
-// the commit that it fetches. A source that is not allowed, or that a rule converts, is a
-// fault.Usage that names the rule.
+// Git applies the policy to this program's own look-up of a ref, as the builder applies it to
+// the fetched commit. A source that is denied, or that a rule converts, is a fault.Usage
+// that names the rule.
 func (p *Policy) Git(location, ref string) error {
 	if p == nil {
 		return nil
@@ -107,16 +107,16 @@ func (p *Policy) Git(location, ref string) error {
 	case err != nil:
 		return err
 	case op.Identifier != identifier:
-		return fault.New(fault.Usage, "the source policy "+p.file+" converts the source", fmt.Errorf("%s becomes %s", identifier, op.Identifier), "name that one with --source")
+		return fault.New(fault.Usage, "the source policy "+p.file+" converts the source", fmt.Errorf("%s becomes %s", identifier, op.Identifier), "name the converted source with `source`")
 	}
 	return nil
 }
 
-// refused is how a builder says that it did.
+// refused matches a builder's refusal.
 var refused = regexp.MustCompile(`source "([^"]+)" denied by policy`)
 
-// Explain turns a builder's refusal into a fault that names the rule; nil for any other
-// error.
+// Explain turns a builder's refusal into a fault that names the rule. It returns nil for
+// any other error.
 func (p *Policy) Explain(err error) error {
 	if p == nil || err == nil {
 		return nil
@@ -127,11 +127,11 @@ func (p *Policy) Explain(err error) error {
 	return nil
 }
 
-// denied is the fault of a source that the policy refuses.
+// denied is the fault for a source that the policy denies.
 func (p *Policy) denied(identifier string) error {
 	why := fmt.Errorf("%s is denied", identifier)
-	// The last rule that matches counts. What its conditions are about, only a builder
-	// knows.
+	// The last matching rule applies. Only a builder can evaluate a rule's constraints, so
+	// they are ignored here.
 	for i, r := range p.Rules.Rules {
 		if r.Action != spb.PolicyAction_DENY {
 			continue
@@ -141,5 +141,5 @@ func (p *Policy) denied(identifier string) error {
 			why = fmt.Errorf("%s is denied by rule %d, DENY %s", identifier, i+1, r.Selector.Identifier)
 		}
 	}
-	return fault.New(fault.Usage, "the source policy "+p.file+" refuses a source", why, "name a source that it allows, or add a rule after that one: ALLOW "+strings.SplitN(identifier, "@", 2)[0])
+	return fault.New(fault.Usage, "the source policy "+p.file+" denies a source", why, "use a source that it allows, or add a rule after that one: ALLOW "+strings.SplitN(identifier, "@", 2)[0])
 }

@@ -41,7 +41,7 @@ func TestGit(t *testing.T) {
 		"allowed over ssh":       {"git@git.example.com:llama.cpp.git", "", nil},
 		"denied by the first":    {"https://example.org/llama.cpp", "main", []string{"git://example.org/llama.cpp#main is denied by rule 1, DENY *"}},
 		"denied by a later rule": {"https://git.example.com/secret/llama.cpp", "", []string{"is denied by rule 3, DENY ^git://"}},
-		"converted":              {"https://github.com/ggml-org/llama.cpp", "", []string{"converts the source", "--source"}},
+		"converted":              {"https://github.com/ggml-org/llama.cpp", "", []string{"converts the source", "`source`"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -96,10 +96,10 @@ func TestRead(t *testing.T) {
 		"an unknown field": {`{"rules":[{"action":"DENY","selector":{"identifier":"*"},"except":"x"}]}`, `"except"`},
 		"an unknown act":   {`{"rules":[{"action":"REFUSE","selector":{"identifier":"*"}}]}`, "REFUSE"},
 		"no rules":         {`{"version":1}`, "it has no rules"},
-		"another version":  {`{"version":2,"rules":[{"action":"DENY","selector":{"identifier":"*"}}]}`, "its version is 2"},
-		"no selector":      {`{"rules":[{"action":"DENY"}]}`, "rule 1 selects nothing"},
+		"another version":  {`{"version":2,"rules":[{"action":"DENY","selector":{"identifier":"*"}}]}`, "version must be 1, got 2"},
+		"no selector":      {`{"rules":[{"action":"DENY"}]}`, "rule 1 has no selector"},
 		"a bad pattern":    {`{"rules":[{"action":"DENY","selector":{"identifier":"*"}},{"action":"DENY","selector":{"identifier":"(","match_type":"REGEX"}}]}`, "rule 2: "},
-		"no conversion":    {`{"rules":[{"action":"CONVERT","selector":{"identifier":"*"}}]}`, "converts to nothing"},
+		"no conversion":    {`{"rules":[{"action":"CONVERT","selector":{"identifier":"*"}}]}`, "CONVERT, has no updates"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

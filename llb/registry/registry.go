@@ -1,5 +1,5 @@
-// Package registry is how the rooms of llb speak to container registries: with the login
-// of docker login, and about artifacts of their own.
+// Package registry has the common settings of requests to container registries, with the
+// credentials of docker login, and types for artifacts.
 package registry
 
 import (
@@ -16,7 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Options are those of every request. A nil transport is http.DefaultTransport.
+// Options are the options of every request. A nil transport is http.DefaultTransport.
 func Options(via http.RoundTripper) []remote.Option {
 	if via == nil {
 		via = http.DefaultTransport
@@ -24,13 +24,13 @@ func Options(via http.RoundTripper) []remote.Option {
 	return []remote.Option{remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithTransport(via)}
 }
 
-// IsMissing says whether a registry answered that it does not have what was asked for.
+// IsMissing reports whether a registry answered that it does not have the requested object.
 func IsMissing(err error) bool {
 	var answer *transport.Error
 	return errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound
 }
 
-// Manifest is a manifest or an index, as remote.Put takes it.
+// Manifest is a manifest or an index for remote.Put.
 type Manifest struct {
 	Data []byte
 	Type types.MediaType
@@ -44,7 +44,7 @@ func (m Manifest) RawManifest() ([]byte, error) { return m.Data, nil }
 // MediaType implements remote.Taggable.
 func (m Manifest) MediaType() (types.MediaType, error) { return m.Type, nil }
 
-// File is a blob in a file, as remote.WriteLayer takes it. It is pushed as it is.
+// File is a blob in a file for remote.WriteLayer. It is pushed unchanged.
 type File struct {
 	Path string
 	ocispec.Descriptor

@@ -15,8 +15,8 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature"
 )
 
-// keypair is a key of the user's own, in the form that sigstore-go signs with. sigstore-go
-// has keypairs of one signature only.
+// keypair is a user's own key in the form in which sigstore-go signs. sigstore-go itself has
+// only keypairs for one signature.
 type keypair struct {
 	signer  crypto.Signer
 	details signature.AlgorithmDetails
@@ -25,7 +25,7 @@ type keypair struct {
 }
 
 // loadKey reads a private key in PEM: PKCS #8, PKCS #1, SEC 1, or one that cosign
-// encrypted. password is asked where the key needs one.
+// encrypted. password is called if the key needs one.
 func loadKey(pem []byte, password func() ([]byte, error)) (*keypair, error) {
 	private, err := cryptoutils.UnmarshalPEMToPrivateKey(pem, func(bool) ([]byte, error) { return password() })
 	if err != nil {
@@ -33,7 +33,7 @@ func loadKey(pem []byte, password func() ([]byte, error)) (*keypair, error) {
 	}
 	signer, ok := private.(crypto.Signer)
 	if !ok {
-		return nil, fmt.Errorf("a key of type %T does not sign", private)
+		return nil, fmt.Errorf("a key of type %T cannot sign", private)
 	}
 	return newKeypair(signer)
 }
@@ -54,7 +54,7 @@ func newKeypair(signer crypto.Signer) (*keypair, error) {
 	return &keypair{signer, details, hint, string(public)}, nil
 }
 
-// keyHint names a public key in a bundle, as cosign and sigstore-go do.
+// keyHint identifies a public key in a bundle, as cosign and sigstore-go do.
 func keyHint(public crypto.PublicKey) ([]byte, error) {
 	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
@@ -86,12 +86,12 @@ func (k *keypair) GetKeyAlgorithm() string {
 	return ""
 }
 
-// SignData gives a signature and what was signed: a digest, but for Ed25519.
+// SignData returns a signature and what was signed: a digest, except for Ed25519.
 func (k *keypair) SignData(_ context.Context, data []byte) (sig, signed []byte, err error) {
 	hash := k.details.GetHashType()
 	if hash != 0 {
 		if !hash.Available() {
-			return nil, nil, errors.New("this program has no " + hash.String())
+			return nil, nil, errors.New("unsupported hash " + hash.String())
 		}
 		h := hash.New()
 		h.Write(data)

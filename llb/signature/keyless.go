@@ -6,24 +6,24 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/sign"
 )
 
-// Addresses of sigstore's public services.
+// URLs of sigstore's public services.
 const (
 	PublicFulcio = "https://fulcio.sigstore.dev"
 	PublicRekor  = "https://rekor.sigstore.dev"
 )
 
-// Keyless is how to sign with no key of one's own: a key that is thrown away, a
-// certificate for it from Fulcio to whom a token of OpenID Connect names, and an entry in
-// Rekor's log, which says when.
+// Keyless is the configuration for signing without a user's own key: a one-time key, a
+// certificate from Fulcio for the identity in an OpenID Connect token, and an entry in
+// Rekor's log, which proves the time.
 type Keyless struct {
-	// Fulcio and Rekor are addresses of services that speak Fulcio's API v2 and Rekor's v1.
+	// Fulcio and Rekor are URLs of services with Fulcio's API v2 and Rekor's API v1.
 	Fulcio, Rekor string
-	// Token gets the token for a signature. They live for minutes, so that it is asked
-	// when there is something to sign.
+	// Token gets the token for a signature. Tokens are valid for minutes, so it is called
+	// only when there is something to sign.
 	Token func(context.Context) (string, error)
 }
 
-// NewKeylessSigner signs without a key of one's own.
+// NewKeylessSigner signs without a user's own key.
 func NewKeylessSigner(k Keyless) *Signer {
 	return &Signer{
 		pair: func() (sign.Keypair, error) { return sign.NewEphemeralKeypair(nil) },

@@ -19,29 +19,28 @@ import (
 )
 
 const (
-	// bundleType is the media type of sigstore's bundles, as this program writes them.
+	// bundleType is the media type of sigstore bundles that this program writes.
 	bundleType = "application/vnd.dev.sigstore.bundle.v0.3+json"
-	// bundleTypes begins those of all versions.
+	// bundleTypes is the prefix of the media types of all versions.
 	bundleTypes = "application/vnd.dev.sigstore.bundle"
 	emptyType   = "application/vnd.oci.empty.v1+json"
 )
 
-// maxBundle is the largest bundle and manifest that is read, in bytes.
+// maxBundle is the maximum size of a bundle or manifest, in bytes.
 const maxBundle = 8 << 20
 
-// Bundle is a signed statement as a registry has it.
+// Bundle is a signed statement in a registry.
 type Bundle struct {
-	// Digest is that of the artifact which refers to the image.
+	// Digest is the digest of the artifact that refers to the image.
 	Digest v1.Hash
 	Data   []byte
-	// Err says why there is no Data, where it cannot be read: what one artifact is like
-	// says nothing of the others.
+	// Err says why Data is missing. One unreadable artifact does not affect the others.
 	Err error
 }
 
-// Push puts a bundle beside an image, as cosign does: an artifact whose subject is the
-// image. A registry that does not know referrers is given the tag that stands in for them
-// (sha256-…). It returns the artifact's digest.
+// Push stores a bundle beside an image, as cosign does: an artifact whose subject is the
+// image. In a registry without referrers it updates the fallback tag (sha256-…). It returns
+// the artifact's digest.
 func Push(ctx context.Context, image name.Digest, kind string, data []byte, options ...remote.Option) (v1.Hash, error) {
 	options = append(options, remote.WithContext(ctx))
 	subject, err := remote.Head(image, options...)
@@ -86,8 +85,8 @@ func Push(ctx context.Context, image name.Digest, kind string, data []byte, opti
 	return digest, remote.Put(image.Context().Digest(digest.String()), registry.Manifest{Data: raw, Type: types.OCIManifestSchema1}, options...)
 }
 
-// Find gives the bundles that refer to an image, in the registry's order. What else
-// refers to it is not looked at.
+// Find returns the bundles that refer to an image, in the registry's order. It ignores other
+// artifacts that refer to it.
 func Find(ctx context.Context, image name.Digest, options ...remote.Option) ([]Bundle, error) {
 	options = append(options, remote.WithContext(ctx))
 	index, err := remote.Referrers(image, options...)
@@ -112,8 +111,8 @@ func Find(ctx context.Context, image name.Digest, options ...remote.Option) ([]B
 	return out, nil
 }
 
-// read gives the bundles in an artifact; none where it is of another kind, or refers to
-// something else whatever the registry says.
+// read returns the bundles in an artifact. There are none if it is of another kind, or if
+// its own subject is not the image.
 func read(image name.Digest, digest v1.Hash, options []remote.Option) ([]Bundle, error) {
 	img, err := remote.Image(image.Context().Digest(digest.String()), options...)
 	if err != nil {
@@ -132,7 +131,7 @@ func read(image name.Digest, digest v1.Hash, options []remote.Option) ([]Bundle,
 			continue
 		}
 		if desc.Size > maxBundle {
-			return nil, fmt.Errorf("a bundle of %d bytes", desc.Size)
+			return nil, fmt.Errorf("the bundle is too large: got %d bytes, want at most %d", desc.Size, maxBundle)
 		}
 		data, err := content(img, desc)
 		if err != nil {

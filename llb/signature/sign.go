@@ -1,6 +1,6 @@
-// Package signature signs statements about images, keeps them beside the images in
-// registries, and checks those that it finds there. Its formats are sigstore's: a bundle
-// with a signed in-toto statement, as an artifact that refers to the image.
+// Package signature signs statements about images, stores them beside the images in
+// registries, and verifies those that it finds there. The formats are sigstore's: a bundle
+// with a signed in-toto statement, in an artifact that refers to the image.
 package signature
 
 import (
@@ -14,31 +14,30 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
-// Predicate types of what is signed.
+// Predicate types of signed statements.
 const (
-	// PredicateSign is cosign's for a bare signature: it states nothing but its subject.
+	// PredicateSign is cosign's type for a plain signature. It states only its subject.
 	PredicateSign = "https://sigstore.dev/cosign/sign/v1"
-	// PredicateRebuilt is ours for Rebuilt.
+	// PredicateRebuilt is this project's type for Rebuilt.
 	PredicateRebuilt = "https://github.com/llorch/llorch-bk/predicates/rebuilt/v1"
 )
 
-// payloadType is that of an in-toto statement in a signed envelope.
+// payloadType is the type of an in-toto statement in a signed envelope.
 const payloadType = "application/vnd.in-toto+json"
 
-// Rebuilt is what somebody states who built an image once more from its lock, and got the
-// same manifest.
+// Rebuilt states that somebody rebuilt an image from its lock and got the same manifest.
 type Rebuilt struct {
-	// Manifest is the digest that both builds gave, LockSHA256 the lock's.
+	// Manifest is the digest from both builds, LockSHA256 the lock's.
 	Manifest   string `json:"manifest"`
 	LockSHA256 string `json:"lock_sha256"`
 	Platform   string `json:"platform"`
-	// Tool is what built it, as llorch-bk and its version.
+	// Tool is the program that rebuilt it: llorch-bk and its version.
 	Tool string `json:"tool"`
-	// At is when.
+	// At is the time of the rebuild.
 	At time.Time `json:"at"`
 }
 
-// Statement is a statement about the artifact with this sha256, in hex. predicate is
+// Statement makes a statement about the artifact with this sha256, in hex. predicate is
 // encoded as JSON.
 func Statement(kind, sha256 string, predicate any) (attest.Statement, error) {
 	data, err := json.Marshal(predicate)
@@ -50,13 +49,13 @@ func Statement(kind, sha256 string, predicate any) (attest.Statement, error) {
 
 // Signer signs statements.
 type Signer struct {
-	// pair makes the key: a keyless one is new for every signature.
+	// pair returns the key. A keyless signer makes a new one for every signature.
 	pair func() (sign.Keypair, error)
 	with func(context.Context) (sign.BundleOptions, error)
 }
 
 // NewKeySigner signs with a private key in PEM: PKCS #8, PKCS #1, SEC 1, or one that
-// cosign encrypted. password is called where the key needs one.
+// cosign encrypted. password is called if the key needs one.
 func NewKeySigner(pem []byte, password func() ([]byte, error)) (*Signer, error) {
 	pair, err := loadKey(pem, password)
 	if err != nil {
@@ -68,7 +67,7 @@ func NewKeySigner(pem []byte, password func() ([]byte, error)) (*Signer, error) 
 	}, nil
 }
 
-// Sign signs a statement, and gives sigstore's bundle as JSON.
+// Sign signs a statement and returns sigstore's bundle as JSON.
 func (s *Signer) Sign(ctx context.Context, st attest.Statement) ([]byte, error) {
 	data, err := json.Marshal(st)
 	if err != nil {

@@ -14,23 +14,23 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature"
 )
 
-// Verifier checks what somebody signed.
+// Verifier verifies signatures of one key or identity.
 type Verifier struct {
 	verifier *verify.Verifier
 	policy   verify.PolicyOption
-	// who is whose signatures it takes, for a person.
+	// who describes the key or identity for a person.
 	who string
 }
 
-// Signed is a statement whose signature holds.
+// Signed is a statement whose signature is valid.
 type Signed struct {
 	attest.Statement
-	// By says who signed it: a key by its hint, or an identity and who vouches for it.
+	// By says who signed it: a key by its hint, or an identity and its issuer.
 	By string
 }
 
-// TrustKey takes signatures of a public key in PEM. Nobody says when they were made, so
-// that a key counts for ever.
+// TrustKey accepts signatures of a public key in PEM. A signature has no proven time, so
+// the key never expires.
 func TrustKey(pem []byte) (*Verifier, error) {
 	public, err := cryptoutils.UnmarshalPEMToPublicKey(pem)
 	if err != nil {
@@ -44,7 +44,7 @@ func TrustKey(pem []byte) (*Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Whatever a bundle calls its key, it is checked with this one.
+	// Use this key, whatever hint a bundle has.
 	trusted := root.NewTrustedPublicKeyMaterial(func(string) (root.TimeConstrainedVerifier, error) {
 		return root.NewExpiringKey(key, time.Time{}, time.Time{}), nil
 	})
@@ -52,10 +52,10 @@ func TrustKey(pem []byte) (*Verifier, error) {
 	return &Verifier{v, verify.WithKey(), "key " + string(hint)}, err
 }
 
-// TrustIdentity takes signatures of an identity that an issuer of OpenID Connect vouched
-// for: certificates of the authorities in a trusted root (sigstore's JSON), whose
-// signature is in one of its transparency logs. Where the root names certificate logs,
-// the certificate has to be in one too.
+// TrustIdentity accepts signatures of an identity that an issuer of OpenID Connect confirmed.
+// The certificate must come from an authority in a trusted root (sigstore's JSON), and the
+// signature must be in one of the root's transparency logs. If the root has certificate logs,
+// the certificate must be in one of them.
 func TrustIdentity(trustedRoot []byte, identity, issuer string) (*Verifier, error) {
 	trusted, err := root.NewTrustedRootFromJSON(trustedRoot)
 	if err != nil {
@@ -75,12 +75,12 @@ func TrustIdentity(trustedRoot []byte, identity, issuer string) (*Verifier, erro
 
 func (v *Verifier) String() string { return v.who }
 
-// Verify checks a bundle: the signature, and that it is about the artifact with this
-// sha256, in hex, and nothing else.
+// Verify verifies a bundle: its signature, and that its only subject is the artifact with
+// this sha256, in hex.
 func (v *Verifier) Verify(data []byte, sha256 string) (Signed, error) {
 	var b bundle.Bundle
 	if err := b.UnmarshalJSON(data); err != nil {
-		return Signed{}, fmt.Errorf("it is not a bundle of sigstore's: %w", err)
+		return Signed{}, fmt.Errorf("it is not a sigstore bundle: %w", err)
 	}
 	digest, err := hex.DecodeString(sha256)
 	if err != nil {
@@ -96,7 +96,7 @@ func (v *Verifier) Verify(data []byte, sha256 string) (Signed, error) {
 	return Signed{st, v.who}, st.About(sha256)
 }
 
-// statementOf is the statement in a bundle, whether its signature holds or not.
+// statementOf parses the statement in a bundle. It does not verify the signature.
 func statementOf(b *bundle.Bundle) (attest.Statement, error) {
 	content, err := b.SignatureContent()
 	if err != nil {
@@ -104,10 +104,10 @@ func statementOf(b *bundle.Bundle) (attest.Statement, error) {
 	}
 	envelope := content.EnvelopeContent()
 	if envelope == nil {
-		return attest.Statement{}, errors.New("it signs bytes, and no statement")
+		return attest.Statement{}, errors.New("it signs bytes instead of a statement")
 	}
 	if kind := envelope.RawEnvelope().PayloadType; kind != payloadType {
-		return attest.Statement{}, fmt.Errorf("it signs %s, and no statement", kind)
+		return attest.Statement{}, fmt.Errorf("it signs %s instead of a statement", kind)
 	}
 	payload, err := envelope.RawEnvelope().DecodeB64Payload()
 	if err != nil {

@@ -16,17 +16,17 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// factsFile lies beside a checked-out tree: what was known of its commit then.
+// factsFile is beside a checked-out tree, with the facts of its commit at that time.
 const factsFile = "facts.json"
 
-// keptFacts is what factsFile holds.
+// keptFacts is the content of factsFile.
 type keptFacts struct {
 	images.SourceFacts
-	// Files is the digest of the tree's content as it was checked out.
+	// Files is the digest of the tree's content when it was checked out.
 	Files string `json:"files"`
 }
 
-// home is where the tree of a commit is kept, or of a folder in it.
+// home is the folder for the tree of a commit, or of a folder in the commit.
 func (r Resolver) home(commit, prefix string) string {
 	if prefix != "" {
 		commit += "-" + digest.FromString(prefix).Encoded()[:16]
@@ -34,8 +34,8 @@ func (r Resolver) home(commit, prefix string) string {
 	return filepath.Join(r.Dir, commit)
 }
 
-// kept returns the tree of a commit that was checked out before, if it still holds
-// what it held then.
+// kept returns the tree of a commit that was checked out before, if its content has not
+// changed since.
 func (r Resolver) kept(ctx context.Context, commit, prefix string) (Checkout, bool) {
 	home := r.home(commit, prefix)
 	data, err := os.ReadFile(filepath.Join(home, factsFile))
@@ -52,15 +52,15 @@ func (r Resolver) kept(ctx context.Context, commit, prefix string) (Checkout, bo
 		return Checkout{}, false
 	}
 	c.Content = &content
-	// The program that checked it out may have known less of what to look for.
+	// Another version of this program, which looked for less, may have written the facts.
 	if c.Facts.Tree, err = readTree(c.Dir); err != nil {
 		return Checkout{}, false
 	}
 	return c, true
 }
 
-// checkout puts the tree of one commit into the cache folder, or a folder of it. It
-// appears there whole or not at all.
+// checkout writes the tree of a commit, or of a folder in it, into the cache folder. It
+// appears there complete or not at all.
 func (r Resolver) checkout(ctx context.Context, gitDir, location, ref, prefix string) (Checkout, error) {
 	facts, err := r.describe(ctx, gitDir, ref, prefix)
 	if err != nil {
@@ -68,24 +68,24 @@ func (r Resolver) checkout(ctx context.Context, gitDir, location, ref, prefix st
 	}
 	facts.Kind = images.SourceCommit
 	if c, ok := r.kept(ctx, facts.Commit, prefix); ok {
-		// The tree is the commit's for ever; its tag and depth are today's.
+		// The tree of a commit never changes, but its tag and depth can.
 		facts.Tree, facts.Content = c.Facts.Tree, c.Facts.Content
 		return Checkout{Location: location, Ref: ref, Facts: facts, Dir: c.Dir, Content: c.Content}, nil
 	}
 	r.sweep()
 	if err := os.MkdirAll(r.Dir, 0o755); err != nil {
-		return Checkout{}, fault.New(fault.Machine, "the cache folder cannot be made", err, "name another with LLORCH_CACHE_DIR")
+		return Checkout{}, fault.New(fault.Machine, "cannot create the cache folder", err, "set LLORCH_CACHE_DIR to another folder")
 	}
 	tmp, err := os.MkdirTemp(r.Dir, ".checkout-")
 	if err != nil {
-		return Checkout{}, fault.New(fault.Machine, "the cache folder cannot be written", err, "name another with LLORCH_CACHE_DIR")
+		return Checkout{}, fault.New(fault.Machine, "cannot write to the cache folder", err, "set LLORCH_CACHE_DIR to another folder")
 	}
 	defer os.RemoveAll(tmp)
 	tree := filepath.Join(tmp, "tree")
 	if err := os.Mkdir(tree, 0o755); err != nil {
 		return Checkout{}, err
 	}
-	// An index of its own: the repository's must not be touched.
+	// Use an own index: the repository's must not change.
 	index := Resolver{Env: r.Env, extra: []string{"GIT_INDEX_FILE=" + filepath.Join(tmp, "index")}}
 	args := []string{"-c", "core.autocrlf=false", "--git-dir", gitDir, "--work-tree", tree}
 	if _, err := index.git(ctx, tree, append(args, "read-tree", facts.Commit+":"+strings.TrimSuffix(prefix, "/"))...); err != nil {
@@ -113,13 +113,13 @@ func (r Resolver) checkout(ctx context.Context, gitDir, location, ref, prefix st
 	}
 	home := r.home(facts.Commit, prefix)
 	if err := os.Rename(tmp, home); err != nil {
-		if c, ok := r.kept(ctx, facts.Commit, prefix); ok { // Somebody else was faster.
+		if c, ok := r.kept(ctx, facts.Commit, prefix); ok { // Another process was faster.
 			c.Location, c.Ref = location, ref
 			return c, nil
 		}
-		// What lies there is no tree of ours any more.
+		// The folder exists, but its content is not the commit's tree any more.
 		if err := errors.Join(os.RemoveAll(home), os.Rename(tmp, home)); err != nil {
-			return Checkout{}, fmt.Errorf("keeping the tree: %w", err)
+			return Checkout{}, fmt.Errorf("store the tree: %w", err)
 		}
 	}
 	if err := os.Chmod(home, 0o755); err != nil {
@@ -129,26 +129,26 @@ func (r Resolver) checkout(ctx context.Context, gitDir, location, ref, prefix st
 	return Checkout{Location: location, Ref: ref, Facts: facts, Dir: content.Dir, Content: &content}, nil
 }
 
-// unwritten says why a commit's tree could not be written: the disk, or a
-// repository that does not have all of the commit.
+// unwritten explains why a commit's tree could not be written: the disk, or a repository
+// that does not have the whole commit.
 func (r Resolver) unwritten(ctx context.Context, gitDir, commit string, err error) error {
 	var f *fault.Fault
 	if errors.As(err, &f) || ctx.Err() != nil {
 		return err
 	}
-	what := "the tree of commit " + commit + " cannot be written"
+	what := "cannot write the tree of commit " + commit
 	var g *gitError
 	if errors.As(err, &g) && strings.Contains(g.all, "No space left on device") {
 		return fault.New(fault.Machine, what, err, "free disk space in "+r.Dir)
 	}
 	if out, e := r.git(ctx, gitDir, "config", "--get-regexp", `^remote\..*\.(promisor|partialclonefilter)$`); e == nil && out != "" {
-		return fault.New(fault.Machine, what, fmt.Errorf("%s is a partial clone, and what it lacks cannot be fetched: %w", gitDir, err),
-			"let it reach its remote, or complete it where it can: git fetch --refetch --no-filter")
+		return fault.New(fault.Machine, what, fmt.Errorf("%s is a partial clone, and its missing objects cannot be fetched: %w", gitDir, err),
+			"give it access to its remote, or complete it there: git fetch --refetch --no-filter")
 	}
-	return fault.New(fault.Machine, what, err, "check the repository: git fsck; and that "+r.Dir+" can be written to")
+	return fault.New(fault.Machine, what, err, "check the repository (git fsck), and that "+r.Dir+" is writable")
 }
 
-// sweep removes what killed checkouts have left, once nobody can be at it.
+// sweep removes leftovers of killed checkouts that are too old to be in use.
 func (r Resolver) sweep() {
 	left, _ := filepath.Glob(filepath.Join(r.Dir, ".checkout-*"))
 	for _, dir := range left {
@@ -158,8 +158,8 @@ func (r Resolver) sweep() {
 	}
 }
 
-// describe finds commit, tag, time and depth of a ref in a repository at dir. Where
-// the tree is a folder of the repository, the latter's tags and depth say nothing of it.
+// describe finds commit, tag, time and depth of a ref in the repository at dir. If the tree
+// is only a folder of the repository, tag and depth do not apply to it and stay empty.
 func (r Resolver) describe(ctx context.Context, dir, ref, prefix string) (images.SourceFacts, error) {
 	var f images.SourceFacts
 	out, err := r.git(ctx, dir, "log", "-1", "--no-show-signature", "--format=%H %ct %T", "--end-of-options", ref, "--")
@@ -168,11 +168,11 @@ func (r Resolver) describe(ctx context.Context, dir, ref, prefix string) (images
 		if known := localFault(dir, err); errors.As(err, &missing) || strings.Contains(err.Error(), "dubious ownership") {
 			return f, known
 		}
-		return f, fault.New(fault.Usage, fmt.Sprintf("there is no ref %q in %s", ref, dir), err, "list what is there: git tag, git branch --all")
+		return f, fault.New(fault.Usage, fmt.Sprintf("no ref %q in %s", ref, dir), err, "list the refs: git tag; git branch --all")
 	}
 	id, rest, _ := strings.Cut(strings.TrimSpace(out), " ")
 	if !fullCommit.MatchString(id) {
-		return f, fmt.Errorf("git names the commit of %q as %q", ref, id)
+		return f, fmt.Errorf("git returned %[2]q as the commit of %[1]q", ref, id)
 	}
 	f.Commit = id
 	seconds, tree, _ := strings.Cut(rest, " ")
@@ -183,7 +183,7 @@ func (r Resolver) describe(ctx context.Context, dir, ref, prefix string) (images
 		return f, nil
 	}
 	f.TreeID = tree
-	// A commit can have several tags; a version says more than a build tag.
+	// A commit can have several tags. A version tag is preferred to a build tag.
 	if out, err := r.git(ctx, dir, "tag", "--points-at", id); err == nil {
 		for _, tag := range strings.Fields(out) {
 			if f.Tag == "" || strings.HasPrefix(tag, "v") {
@@ -199,7 +199,7 @@ func (r Resolver) describe(ctx context.Context, dir, ref, prefix string) (images
 	return f, nil
 }
 
-// readTree recognises llama.cpp in a folder.
+// readTree reads a llama.cpp tree from a folder.
 func readTree(dir string) (*images.Tree, error) {
 	files := map[string][]byte{}
 	for _, name := range images.TreeFiles {

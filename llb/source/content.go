@@ -21,36 +21,35 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Entry is a file, folder or symbolic link of a tree, as a builder is sent it.
+// Entry is a file, folder or symbolic link of a tree, in the form that a builder receives.
 type Entry struct {
 	// Path is relative to the tree's top, with slashes.
 	Path string
-	// Mode is the type and, of the permissions, what git keeps: whether a file
-	// can be executed.
+	// Mode is the type and, of the permissions, only what git records: whether a file
+	// is executable.
 	Mode fs.FileMode
-	// Size is the file's, in bytes.
+	// Size is the file's size in bytes.
 	Size int64
-	// Link is where a symbolic link points.
+	// Link is the target of a symbolic link.
 	Link string
 	// SHA256 is the digest of the file's content, or of the link's target.
 	SHA256 [sha256.Size]byte
-	// blob is git's name for the same content.
+	// blob is git's id of the same content.
 	blob string
 }
 
-// Content is everything that a tree consists of. It is taken once, and nothing
-// else is sent: a tree is called by what is in it, never by what git's status or
-// a file's time says of it.
+// Content is everything in a tree. It is read once, and exactly this is sent: content
+// identifies a tree, and not git's status or a file's time.
 type Content struct {
 	// Dir is the tree's top on this machine.
 	Dir string
-	// Entries are in the order in which they are sent: a folder before what is in it,
-	// neighbours by name.
+	// Entries are in the order in which they are sent: a folder before its content, entries
+	// of one folder by name.
 	Entries []Entry
 }
 
-// Digest identifies the content: equal trees have equal digests, wherever they
-// are and whatever their files' times and owners.
+// Digest identifies the content. Equal trees have equal digests, wherever they are and
+// whatever their files' times and owners.
 func (c Content) Digest() string {
 	h := sha256.New()
 	for _, e := range c.Entries {
@@ -62,7 +61,7 @@ func (c Content) Digest() string {
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
-// gitMode is a mode as git writes it.
+// gitMode is git's notation of a mode.
 func gitMode(m fs.FileMode) string {
 	switch {
 	case m&fs.ModeSymlink != 0:
@@ -73,8 +72,8 @@ func gitMode(m fs.FileMode) string {
 	return "100644"
 }
 
-// Read takes in a tree but for the paths, relative to its top, that are left out. A
-// file that cannot be read is a fault.Usage.
+// Read reads a tree except for the paths in leftOut, relative to its top. A file that
+// cannot be read is a fault.Usage.
 func Read(ctx context.Context, dir string, leftOut []string) (Content, error) {
 	skip := make(map[string]bool, len(leftOut))
 	for _, p := range leftOut {
@@ -95,7 +94,7 @@ func Read(ctx context.Context, dir string, leftOut []string) (Content, error) {
 			return err
 		}
 		rel = filepath.ToSlash(rel)
-		// A worktree and a submodule have a file of that name, a repository a folder.
+		// A worktree and a submodule have a file with this name, a repository a folder.
 		if skip[rel] || d.Name() == ".git" {
 			if d.IsDir() {
 				return filepath.SkipDir
@@ -122,7 +121,7 @@ func Read(ctx context.Context, dir string, leftOut []string) (Content, error) {
 				e.Mode = 0o755
 			}
 		default:
-			return nil // A socket or a pipe is no source.
+			return nil // Sockets and pipes are not sources.
 		}
 		c.Entries = append(c.Entries, e)
 		return nil
@@ -130,7 +129,7 @@ func Read(ctx context.Context, dir string, leftOut []string) (Content, error) {
 	if err != nil {
 		return Content{}, unreadable(ctx, dir, err)
 	}
-	// Git knows no empty folders, and a tree is not another one for them.
+	// Git does not record empty folders, so they do not make a tree different.
 	full := map[string]bool{}
 	for _, e := range c.Entries {
 		for p := path.Dir(e.Path); !e.Mode.IsDir() && p != "." && !full[p]; p = path.Dir(p) {
@@ -138,8 +137,8 @@ func Read(ctx context.Context, dir string, leftOut []string) (Content, error) {
 		}
 	}
 	c.Entries = slices.DeleteFunc(c.Entries, func(e Entry) bool { return e.Mode.IsDir() && !full[e.Path] })
-	// BuildKit wants a folder's content before the folder's next neighbour, which is
-	// not the order of whole paths: "a/b" comes before "a.b".
+	// BuildKit requires a folder's content before the folder's next neighbour. Sorting whole
+	// paths would give another order: "a.b" before "a/b".
 	slices.SortFunc(c.Entries, func(x, y Entry) int {
 		return slices.Compare(strings.Split(x.Path, "/"), strings.Split(y.Path, "/"))
 	})
@@ -160,10 +159,10 @@ func unreadable(ctx context.Context, dir string, err error) error {
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
 		return err
 	}
-	return fault.New(fault.Usage, "the source "+dir+" cannot be read", err, "check who may read it, and that nothing writes to it now")
+	return fault.New(fault.Usage, "cannot read the source "+dir, err, "check its permissions, and that nothing is writing to it")
 }
 
-// read fills in what a file holds.
+// read reads a file's size and digests.
 func (e *Entry) read(ctx context.Context, dir string) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -190,7 +189,7 @@ func (e *Entry) read(ctx context.Context, dir string) error {
 	return nil
 }
 
-// gitBlob is the hash that names a file of this size in git.
+// gitBlob is the hash by which git identifies a file of this size.
 func gitBlob(size int64) hash.Hash {
 	h := sha1.New() //nolint:gosec // See above.
 	fmt.Fprintf(h, "blob %d\x00", size)
@@ -203,13 +202,13 @@ func blobOf(data []byte) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// matches says whether a tree is a commit's, file by file. top is the tree's
-// place in the repository: empty, or a folder with a slash at its end.
+// matches compares a tree with a commit, file by file. top is the tree's path in the
+// repository: empty, or a folder with a slash at its end.
 //
-// git status is not asked: it believes times and sizes, and does not look at files
-// that it was told to pass over (assume-unchanged, skip-worktree) or not to list
-// (status.showUntrackedFiles). The files of a submodule are no part of the commit's
-// own tree, which is all that a builder fetches: a tree that has them is another.
+// git status would not do. It relies on times and sizes, and ignores files that it was told
+// to skip (assume-unchanged, skip-worktree) or not to list (status.showUntrackedFiles). Files
+// of a submodule are not part of the commit's own tree, which is all that a builder fetches:
+// a tree with such files does not match.
 func (r Resolver) matches(ctx context.Context, c Content, commit, top string) (bool, error) {
 	out, err := r.git(ctx, c.Dir, "ls-tree", "-r", "-z", "--full-tree", commit+":"+strings.TrimSuffix(top, "/"))
 	if err != nil {
@@ -241,8 +240,8 @@ func (r Resolver) matches(ctx context.Context, c Content, commit, top string) (b
 	if files != len(want) {
 		return false, nil
 	}
-	// A checkout writes some files in another form than git keeps them: with other
-	// line ends, say, as .gitattributes has it.
+	// A checkout converts some files, for example their line endings, as .gitattributes
+	// says.
 	for _, e := range changed {
 		written, err := r.git(ctx, c.Dir, "-c", "core.autocrlf=false", "cat-file", "--filters", commit+":"+top+e.Path)
 		if err != nil {
@@ -255,8 +254,8 @@ func (r Resolver) matches(ctx context.Context, c Content, commit, top string) (b
 	return true, nil
 }
 
-// Open reads a file of the tree, which fails at its end if the file is not what it
-// was when the tree was read: what is sent is what the tree is called by.
+// Open reads a file of the tree. Reading fails at the end if the file has changed since the
+// tree was read, so that the builder receives what the digest identifies.
 func (c Content) Open(name string) (io.ReadCloser, error) {
 	i := slices.IndexFunc(c.Entries, func(e Entry) bool { return e.Path == filepath.ToSlash(name) })
 	if i < 0 {
@@ -269,11 +268,11 @@ func (c Content) Open(name string) (io.ReadCloser, error) {
 	return Checked(f, c.Entries[i].SHA256, func([sha256.Size]byte) error { return fmt.Errorf("%w: %s", ErrChanged, c.Entries[i].Path) }), nil
 }
 
-// ErrChanged says that a tree changed while it was sent.
+// ErrChanged means that a tree changed while it was sent.
 var ErrChanged = errors.New("the source changed while it was sent")
 
-// Checked is a reader that fails at its end if what was read has another SHA-256. otherwise
-// makes the error, of the one that it has.
+// Checked returns a reader that fails at its end if the SHA-256 is not want. otherwise makes
+// the error from the digest that was read.
 func Checked(in io.ReadCloser, want [sha256.Size]byte, otherwise func(got [sha256.Size]byte) error) io.ReadCloser {
 	return &checked{in, sha256.New(), want, otherwise}
 }

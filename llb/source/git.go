@@ -14,14 +14,14 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// gitTimeout bounds ls-remote: a server that has not listed a few refs by then
-// is not going to. The rest takes as long as the disk and the line need.
+// gitTimeout limits ls-remote, which lists only a few refs. Other commands take as long as
+// disk and network need.
 const gitTimeout = 2 * time.Minute
 
-// gitError is git's own word on a failure.
+// gitError is a failure of git.
 type gitError struct {
 	verb string
-	// said is the line that matters, and all is everything that git printed.
+	// said is the relevant line, all is everything that git printed.
 	said, all string
 	err       error
 }
@@ -35,8 +35,8 @@ func (e *gitError) Error() string {
 
 func (e *gitError) Unwrap() error { return e.err }
 
-// env is git's environment: the user's own, who may have a GIT_SSH_COMMAND or a
-// proxy in it, but without what would send git to another repository.
+// env is git's environment: the user's, which may contain GIT_SSH_COMMAND or proxies,
+// without variables that select another repository.
 func (r Resolver) env() []string {
 	env := r.Env
 	if env == nil {
@@ -47,7 +47,7 @@ func (r Resolver) env() []string {
 	})
 }
 
-// git runs git in dir and returns what it printed. It never asks anybody anything.
+// git runs git in dir and returns its output. It never prompts.
 func (r Resolver) git(ctx context.Context, dir string, args ...string) (string, error) {
 	if len(args) > 0 && args[0] == "ls-remote" {
 		var cancel context.CancelFunc
@@ -59,7 +59,7 @@ func (r Resolver) git(ctx context.Context, dir string, args ...string) (string, 
 	cmd.Env = append([]string{"GIT_SSH_COMMAND=ssh -o BatchMode=yes"}, r.env()...)
 	cmd.Env = append(cmd.Env, "GIT_TERMINAL_PROMPT=0", "LC_ALL=C", "GIT_NO_REPLACE_OBJECTS=1")
 	cmd.Env = append(cmd.Env, r.extra...)
-	// git-remote-https can outlive git and hold the pipe open.
+	// git-remote-https can outlive git and keep the pipe open.
 	cmd.WaitDelay = 2 * time.Second
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
@@ -68,14 +68,14 @@ func (r Resolver) git(ctx context.Context, dir string, args ...string) (string, 
 	case err == nil:
 		return out.String(), nil
 	case errors.Is(err, exec.ErrNotFound):
-		return "", fault.New(fault.Machine, "git is not installed", nil, "install git, for instance with: apt-get install git")
+		return "", fault.New(fault.Machine, "git is not installed", nil, "install git, for example: apt-get install git")
 	case ctx.Err() != nil:
 		return "", context.Cause(ctx)
 	}
 	return "", &gitError{verb: verb(args), said: lastLine(said.String()), all: said.String(), err: err}
 }
 
-// verb is git's subcommand, the first word that is no option or option's value.
+// verb is git's subcommand: the first word that is not an option or an option's value.
 func verb(args []string) string {
 	for i := 0; i < len(args); i++ {
 		switch {
@@ -88,7 +88,7 @@ func verb(args []string) string {
 	return ""
 }
 
-// lastLine is the last line that says something: git ends with it.
+// lastLine is the last line with an error message, which git prints last.
 func lastLine(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	for i := len(lines) - 1; i >= 0; i-- {

@@ -72,9 +72,9 @@ func TestKnownRefuses(t *testing.T) {
 		class fault.Class
 		says  []string
 	}{
-		"a commit that is not there":     {url, fault.Usage, []string{"there is no commit " + missing + " at " + url}},
+		"a commit that is not there":     {url, fault.Usage, []string{"no commit " + missing + " at " + url}},
 		"a repository that is not there": {strings.Replace(url, "llama.cpp", "other", 1), fault.Usage, []string{"other"}},
-		"a network that is not there":    {"http://127.0.0.1:1/llama.cpp", fault.Machine, []string{"http://127.0.0.1:1/llama.cpp cannot be reached"}},
+		"a network that is not there":    {"http://127.0.0.1:1/llama.cpp", fault.Machine, []string{"cannot reach the repository http://127.0.0.1:1/llama.cpp"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -12,16 +12,16 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// packedRef is the one ref of a git bundle that Pack writes.
+// packedRef is the only ref in a git bundle that Pack writes.
 const packedRef = "refs/heads/locked"
 
-// Pack writes one commit of a source into a git bundle, without its history. A
-// repository that is told beforehand that the commit's parents are missing (a file
-// "shallow" with its id) can fetch it with git.
+// Pack writes one commit of a source, without its history, into a git bundle. git can fetch
+// it into a repository whose file "shallow" lists the commit, so that git does not expect the
+// commit's parents.
 func (r Resolver) Pack(ctx context.Context, location, commit, file string) error {
 	dir, err := os.MkdirTemp("", "llorch-pack-")
 	if err != nil {
-		return fault.New(fault.Machine, "there is no room for a commit", err, "")
+		return fault.New(fault.Machine, "cannot create a temporary folder for the commit", err, "free disk space, or set TMPDIR to another folder")
 	}
 	defer os.RemoveAll(dir)
 	if _, err := r.git(ctx, dir, "init", "--quiet", "--bare"); err != nil {
@@ -30,22 +30,22 @@ func (r Resolver) Pack(ctx context.Context, location, commit, file string) error
 	if err := r.fetchInto(ctx, dir, location, commit); err != nil {
 		return err
 	}
-	// What was fetched may be more than one commit; what is packed is not.
+	// The fetch may have brought more commits. Only this one is packed.
 	if err := cut(dir, commit); err != nil {
 		return err
 	}
 	if _, err := r.git(ctx, dir, "update-ref", packedRef, commit); err != nil {
 		return gone(commit, location, err)
 	}
-	// Threads would make another file of the same commit each time.
+	// With threads, the bundle of the same commit would differ each time.
 	if _, err := r.git(ctx, dir, "-c", "pack.threads=1", "bundle", "create", "--quiet", file, packedRef); err != nil {
-		return fault.New(fault.Machine, "commit "+commit+" cannot be packed", err, "check that there is room for it")
+		return fault.New(fault.Machine, "cannot pack commit "+commit, err, "check that the disk has enough free space")
 	}
 	return nil
 }
 
 func gone(commit, location string, err error) error {
-	return fault.New(fault.Usage, fmt.Sprintf("there is no commit %s at %s", commit, location), err, "check the lock's source; a commit that no branch leads to may be gone for good")
+	return fault.New(fault.Usage, fmt.Sprintf("no commit %s at %s", commit, location), err, "check the lock's source; the server may have deleted a commit that is on no branch")
 }
 
 // fetchInto fetches a commit into a bare repository.
@@ -67,22 +67,22 @@ func (r Resolver) fetchInto(ctx context.Context, dir, location, commit string) e
 		return nil
 	}
 	if _, err := r.git(ctx, dir, "bundle", "unbundle", location); err != nil {
-		return fault.New(fault.Usage, "the git bundle "+location+" cannot be unpacked", err, "check it: git bundle verify FILE")
+		return fault.New(fault.Usage, "cannot unpack the git bundle "+location, err, "check it: git bundle verify FILE")
 	}
 	return nil
 }
 
-// cut tells a bare repository that it has a commit without its parents.
+// cut marks a commit in a bare repository as one without parents.
 func cut(dir, commit string) error {
 	return os.WriteFile(filepath.Join(dir, "shallow"), []byte(commit+"\n"), 0o600)
 }
 
-// Packed is the commit of a git bundle that Pack wrote, as what it is a commit of: the
-// repository at location.
+// Packed checks out the commit in a git bundle that Pack wrote. Its location is that of the
+// original repository.
 func (r Resolver) Packed(ctx context.Context, file, location, commit string) (Checkout, error) {
 	as := func(c Checkout) Checkout {
 		c.Location, c.Ref = location, commit
-		// What an image says of its source does not depend on how the source came.
+		// The image's labels must not depend on how the source was transferred.
 		if overHTTP.MatchString(location) {
 			c.Facts.Kind = images.SourceGit
 		}
@@ -93,7 +93,7 @@ func (r Resolver) Packed(ctx context.Context, file, location, commit string) (Ch
 	}
 	dir, err := os.MkdirTemp("", "llorch-packed-")
 	if err != nil {
-		return Checkout{}, fault.New(fault.Machine, "there is no room for a commit", err, "")
+		return Checkout{}, fault.New(fault.Machine, "cannot create a temporary folder for the commit", err, "free disk space, or set TMPDIR to another folder")
 	}
 	defer os.RemoveAll(dir)
 	if _, err := r.git(ctx, dir, "init", "--quiet", "--bare"); err != nil {
@@ -103,7 +103,7 @@ func (r Resolver) Packed(ctx context.Context, file, location, commit string) (Ch
 		return Checkout{}, err
 	}
 	if _, err := r.git(ctx, dir, "fetch", "--quiet", "--no-tags", "--", file, packedRef); err != nil {
-		return Checkout{}, fault.New(fault.Usage, "the git bundle "+file+" cannot be unpacked", err, "make the bundle again: llorch-bk bundle create")
+		return Checkout{}, fault.New(fault.Usage, "cannot unpack the git bundle "+file, err, "make the bundle again: llorch-bk bundle create")
 	}
 	c, err := r.checkout(ctx, dir, location, commit, "")
 	return as(c), err

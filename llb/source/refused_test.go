@@ -65,10 +65,10 @@ func TestRefused(t *testing.T) {
 		"a ref that is an option":       {url, "--upload-pack=touch x", fault.Usage, "is not a ref", "--ref"},
 		"a local ref that is an option": {r.dir, "-x", fault.Usage, "is not a ref", "--ref"},
 		"no such file":                  {filepath.Join(dir, "nope"), "", fault.Usage, "does not exist", "--source takes"},
-		"a file that is no bundle":      {text, "", fault.Usage, "is a file, but no git bundle", "git bundle create"},
-		"half a bundle":                 {broken, "", fault.Usage, "cannot be unpacked", "git bundle verify"},
-		"a folder without git":          {dir, "", fault.Usage, "is no git repository", "git init"},
-		"a folder without git, ref":     {dir, "main", fault.Usage, "is no git repository", "git init"},
+		"a file that is no bundle":      {text, "", fault.Usage, "is a file, but not a git bundle", "git bundle create"},
+		"half a bundle":                 {broken, "", fault.Usage, "cannot unpack", "git bundle verify"},
+		"a folder without git":          {dir, "", fault.Usage, "is not a readable git repository", "git init"},
+		"a folder without git, ref":     {dir, "main", fault.Usage, "is not a readable git repository", "git init"},
 		"a repository without commits":  {bare, "", fault.Usage, `no ref "HEAD"`, ""},
 		"another project":               {other.dir, "", fault.Usage, "not a llama.cpp tree", "`source`"},
 		"another project's commit":      {other.dir, "main", fault.Usage, "not a llama.cpp tree", "`source`"},
@@ -80,8 +80,8 @@ func TestRefused(t *testing.T) {
 		"a tag and a branch":            {url, "both", fault.Usage, "both a tag and a branch", "--ref refs/tags/both or --ref refs/heads/both"},
 		"unknown repository":            {url + "/nope", "main", fault.Usage, "no readable repository", "credentials"},
 		"a private repository":          {forbidden.URL, "main", fault.Usage, "no readable repository", "credentials"},
-		"a server that is not there":    {closedServer(t), "main", fault.Machine, "cannot be reached", "--source DIR"},
-		"a host that is not there":      {"https://no-such-host.invalid/x", "main", fault.Machine, "cannot be reached", "network"},
+		"a server that is not there":    {closedServer(t), "main", fault.Machine, "cannot reach the repository", "--source DIR"},
+		"a host that is not there":      {"https://no-such-host.invalid/x", "main", fault.Machine, "cannot reach the repository", "network"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -93,7 +93,7 @@ func TestKilled(t *testing.T) {
 		timer := time.AfterFunc(moment, func() { _ = cmd.Process.Kill() })
 		_ = cmd.Wait()
 		timer.Stop()
-		r.hub.Mend()
+		r.hub.ClearBreaks()
 		out, err := r.child(t, aRef).CombinedOutput()
 		if err != nil {
 			t.Fatalf("kill %d after %v: %v\n%s", n, moment, err, out)

@@ -75,7 +75,7 @@ func badBundle(file string, err error) error {
 	case errors.As(err, &damaged), errors.Is(err, bundle.ErrNotThere):
 		return fault.New(fault.Usage, "the bundle "+file+" is damaged", err, "copy it again, or make it again: llorch-bk bundle create")
 	case errors.Is(err, bundle.ErrNoBundle):
-		return fault.New(fault.Usage, file+" is no bundle", err, "name a file that llorch-bk bundle create wrote")
+		return fault.New(fault.Usage, "cannot load "+file, err, "name a file that llorch-bk bundle create wrote")
 	case errors.As(err, &known):
 		return fault.New(fault.Usage, "the bundle "+file+" cannot be used", err, known.Do)
 	case errors.As(err, &disk):

@@ -311,7 +311,7 @@ func fromLock(opt BuildOptions) (BuildOptions, *images.Facts, []byte, error) {
 // keepTo completes facts by those of a lock, and refuses what the lock has otherwise.
 func keepTo(f *images.Facts, locked images.Facts) error {
 	differs := func(part, has, want string) error {
-		return fault.New(fault.Usage, "the lock cannot be kept to: "+part, fmt.Errorf("it says %s, and there is %s", want, has), "see what moved: llorch-bk lock --check")
+		return fault.New(fault.Usage, "cannot build from the lock: "+part, fmt.Errorf("the lock has %s, the source %s", want, has), "see what moved: llorch-bk lock --check")
 	}
 	has, want := f.Source, locked.Source
 	switch {

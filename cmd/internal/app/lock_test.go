@@ -209,7 +209,7 @@ func TestKeepTo(t *testing.T) {
 			err := keepTo(&got, l)
 			if c.part != "" {
 				var f *fault.Fault
-				if fault.ClassOf(err) != fault.Usage || !errors.As(err, &f) || !strings.Contains(err.Error(), "the lock cannot be kept to: "+c.part) || f.Do == "" {
+				if fault.ClassOf(err) != fault.Usage || !errors.As(err, &f) || !strings.Contains(err.Error(), "cannot build from the lock: "+c.part) || f.Do == "" {
 					t.Errorf("%v: want a usage fault that names %q", err, c.part)
 				}
 				// A refusal leaves nothing half done.

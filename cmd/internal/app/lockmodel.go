@@ -87,7 +87,7 @@ func (a *App) keepToModel(ctx context.Context, d *Display, locked images.LockMod
 		return fault.New(fault.Model, "the model cannot be read", err, "")
 	}
 	differs := func(part string, has, want any) error {
-		return fault.New(fault.Model, "the lock cannot be kept to: model."+part, fmt.Errorf("it says %v, and there is %v", want, has), "take what there is now with llorch-bk lock --update model")
+		return fault.New(fault.Model, "cannot use the lock: model."+part, fmt.Errorf("the lock has %v, the repository %v", want, has), "lock the current model with llorch-bk lock --update model")
 	}
 	if len(id.Files) != len(locked.Files) {
 		return differs("files", len(id.Files), len(locked.Files))

@@ -167,7 +167,7 @@ func TestVerifyRefuses(t *testing.T) {
 	arm := checkOnly(pushImage(t, published.Good(t)).tag)
 	arm.Request.Platform = "linux/arm64"
 	_, err = quiet(nil).Verify(t.Context(), arm)
-	wantFault(t, err, fault.Usage, "not one image for the platform linux/arm64", "--platform")
+	wantFault(t, err, fault.Usage, "exactly one image for the platform linux/arm64", "--platform")
 }
 
 func wantFault(t *testing.T, err error, class fault.Class, want ...string) {
