@@ -130,7 +130,7 @@ FUZZTIME ?= 2m
 soak: ## Kill 200 downloads at random moments; race runs in every order; fuzz whatever comes from outside, FUZZTIME each
 	LLORCH_RACES=all $(GO) test -count=1 -v -timeout 30m -run '^TestRace$$' ./cmd/internal/app
 	LLORCH_KILLS=200 $(GO) test -count=1 -v -timeout 30m -run '^Test(Killed|SixteenProcesses)$$' ./runtime/model
-	set -e; for f in ref:Parse gguf:Pick gguf:Describe gguf:Need transfer:ContentRange hub:NextPage; do \
+	set -e; for f in ref:Parse gguf:Pick gguf:Describe gguf:Need gguf:Check transfer:ContentRange hub:NextPage; do \
 	  $(GO) test -run '^$$' -fuzz "^Fuzz$${f#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "./runtime/model/$${f%:*}"; \
 	done
 

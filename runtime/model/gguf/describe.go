@@ -1,7 +1,6 @@
 package gguf
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"os"
@@ -52,20 +51,21 @@ func Describe(path string) (Info, error) {
 }
 
 func describe(in io.Reader) (Info, error) {
-	r := &metadata{in: bufio.NewReaderSize(in, 1<<16)}
+	r := newReader(in, -1)
 	_, pairs, err := r.begin()
 	if err != nil {
 		return Info{}, err
 	}
 	var info Info
 	contexts := map[string]uint64{}
-	for range pairs {
-		key, kind := r.str(maxKey), uint32(r.uint(4)) //nolint:gosec // four bytes
+	for i := range pairs {
+		r.part = numbered("key", i)
+		key, kind := r.str(maxKey), r.kind()
 		switch {
 		case key == "general.architecture" && kind == typeString:
-			info.Architecture = fault.Printable(r.str(maxString))
+			info.Architecture = fault.Printable(r.str(maxText))
 		case key == "general.name" && kind == typeString:
-			info.Name = fault.Printable(r.str(maxString))
+			info.Name = fault.Printable(r.str(maxText))
 		case key == "general.file_type" && kind == typeUint32:
 			info.Quant = quant(r.uint(4))
 		case strings.HasSuffix(key, ".context_length") && (kind == typeUint32 || kind == typeUint64):
@@ -74,17 +74,14 @@ func describe(in io.Reader) (Info, error) {
 			r.value(kind)
 		}
 		if r.err != nil {
-			return Info{}, fmt.Errorf("%w: %w", errHeader, r.err)
+			return Info{}, r.err
 		}
 		info.ContextLength = contexts[info.Architecture+".context_length"]
 		if info.Architecture != "" && info.Name != "" && info.Quant != "" && info.ContextLength != 0 {
 			break
 		}
 	}
-	if r.err != nil {
-		return Info{}, fmt.Errorf("%w: %w", errHeader, r.err)
-	}
-	return info, nil
+	return info, r.err
 }
 
 // quant names a general.file_type as llama.cpp does. The library spells a few of them

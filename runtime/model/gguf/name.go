@@ -3,8 +3,8 @@ package gguf
 import (
 	"fmt"
 	"path"
+	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -17,15 +17,18 @@ const MaxShards = 1000
 // llama.h).
 var shardName = regexp.MustCompile(`^(.+)-(\d{5})-of-(\d{5})\.gguf$`)
 
-// companions are parts of the names of GGUF files that are not models of their own, as
-// llama.cpp knows them: projectors, importance matrices, draft heads.
-var companions = []string{"mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-"}
+// quantWord is a quantisation as file names have it. Unsloth's dynamic quantisations begin
+// with UD-.
+const quantWord = `((?:UD-)?(?:I?Q[1-8]_(?:K_XL|K_[SML]|K|[01]|XXS|XS|NL|S|M)|TQ[12]_0|MXFP4(?:_MOE)?|NVFP4|BF16|F16|F32))`
 
-// quantName finds a quantisation in a file name: at its end, or before a shard's number.
-// Unsloth's dynamic quantisations begin with UD-.
-var quantName = regexp.MustCompile(`(?i)(?:^|[-._/])((?:UD-)?(?:I?Q[1-8]_(?:K_XL|K_[SML]|K|[01]|XXS|XS|NL|S|M)|TQ[12]_0|MXFP4(?:_MOE)?|NVFP4|BF16|F16|F32))(?:[-.]|$)`)
+var (
+	// quantName finds a quantisation in a file name: at its end, or before a shard's number.
+	quantName = regexp.MustCompile(`(?i)(?:^|[-._])` + quantWord + `(?:[-.]|$)`)
+	// quantFolder finds one at the end of a folder's name.
+	quantFolder = regexp.MustCompile(`(?i)(?:^|[-._])` + quantWord + `$`)
+)
 
-// Shard is the place of one file in a split model.
+// Shard is the place of one file in a split model, by its name.
 type Shard struct {
 	// Index counts from 1 to Count.
 	Index, Count int
@@ -48,8 +51,8 @@ func ShardOf(file string) (Shard, bool) {
 	return Shard{index, count, m[1]}, true
 }
 
-// Shards are all files of the model that a file belongs to, in order. For a model in one
-// file it is the file itself.
+// Shards are all files of the model that a file belongs to, in order, by its name. For a
+// model in one file it is the file itself. Parts looks at the header too.
 func Shards(file string) []string {
 	s, ok := ShardOf(file)
 	if !ok {
@@ -68,22 +71,39 @@ func ShardNames(prefix string, count int) []string {
 	return out
 }
 
-// QuantOf is the quantisation in a file name, in capitals; empty where there is none.
-func QuantOf(file string) string {
-	all := quantName.FindAllStringSubmatch(file, -1)
-	if len(all) == 0 {
-		return ""
+// Parts are the names of all files of the model that a file on this host belongs to, in
+// order. The name of a file is a hint: a file whose header says that it is a whole model
+// is one, though it is named as a part. A header that cannot be read leaves the name.
+func Parts(file string) []string {
+	name := filepath.Base(file)
+	names := Shards(name)
+	if len(names) < 2 {
+		return names
 	}
-	return strings.ToUpper(all[len(all)-1][1])
+	if f, err := ExamineFile(file); err == nil && f.Split.Count < 2 {
+		return []string{name}
+	}
+	return names
 }
 
-// IsModel reports whether a file of a repository is a model of its own. Of a split model
-// it is true for the first file only.
-func IsModel(file string) bool {
-	base := path.Base(file)
-	if !strings.HasSuffix(strings.ToLower(base), ".gguf") || slices.ContainsFunc(companions, func(c string) bool { return strings.Contains(base, c) }) {
-		return false
+// QuantOf is the quantisation in a file's name, else in the name of the folder that it is
+// in, in capitals; empty where there is none.
+func QuantOf(file string) string {
+	found, rest := "", path.Base(file)
+	for {
+		m := quantName.FindStringSubmatchIndex(rest)
+		if m == nil {
+			break
+		}
+		found, rest = rest[m[2]:m[3]], rest[m[3]:]
 	}
-	s, ok := ShardOf(file)
-	return !ok || s.Index == 1
+	if found != "" {
+		return strings.ToUpper(found)
+	}
+	for dir := path.Dir(file); dir != "." && dir != "/"; dir = path.Dir(dir) {
+		if m := quantFolder.FindStringSubmatch(path.Base(dir)); m != nil {
+			return strings.ToUpper(m[1])
+		}
+	}
+	return ""
 }

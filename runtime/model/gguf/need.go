@@ -70,7 +70,7 @@ func (h Header) Need(tokens int, onGPU bool) (n Need, err error) {
 func (h Header) check() error {
 	files := []string{filepath.Base(h.Path)}
 	if !h.Alone {
-		files = Shards(files[0])
+		files = Parts(h.Path)
 	}
 	for _, file := range files {
 		if err := checkFile(filepath.Join(filepath.Dir(h.Path), file)); err != nil {

@@ -31,42 +31,56 @@ func (e *PickError) Advice() string {
 	return "name one of these, nearest first: " + strings.Join(e.has, ", ")
 }
 
+// Look reads a file's header, of which only as much is fetched as there is of it.
+type Look func(file string) (Facts, error)
+
 // Pick chooses the file of a repository that a quantisation means, in any case of
-// letters. Without a quantisation it takes what llama.cpp would, and why says how it
-// chose. The error is a *PickError.
+// letters, by the files' names alone. Without a quantisation it takes what llama.cpp
+// would, and why says how it chose. The error is a *PickError.
 func Pick(files []string, quant string) (file, why string, err error) {
-	var models []string
-	for _, f := range files {
-		if IsModel(f) {
-			models = append(models, f)
-		}
-	}
-	if quant == "" {
-		return pickUsual(models)
-	}
-	found := filter(models, func(f string) bool { return strings.EqualFold(QuantOf(f), quant) })
-	if len(found) == 0 {
-		// llama.cpp looks for Q4_K_XL inside the name UD-Q4_K_XL.
-		found = filter(models, func(f string) bool { return contains(f, quant) })
-	}
-	switch len(found) {
-	case 1:
-		return found[0], "", nil
-	case 0:
-		return "", "", &PickError{fmt.Sprintf("the repository has no model quantised as %s", quant), nearestQuants(models, quant)}
-	}
-	return "", "", &PickError{fmt.Sprintf("%d models of the repository are quantised as %s", len(found), quant), found}
+	return PickBy(files, quant, nil)
 }
 
-// pickUsual chooses where no quantisation is named.
-func pickUsual(models []string) (file, why string, err error) {
-	for _, q := range usualQuants {
-		if i := slices.IndexFunc(models, func(f string) bool { return contains(f, q) }); i >= 0 {
-			return models[i], "no quantisation given: using " + q, nil
+// PickBy is Pick, and reads headers where names leave a doubt: whether a file is a model or
+// belongs to one, and how a file is quantised whose name does not say it.
+func PickBy(files []string, quant string, look Look) (file, why string, err error) {
+	p := newPicker(files, look)
+	if quant == "" {
+		return p.usual()
+	}
+	for _, group := range p.groups() {
+		found := filter(group, func(f string) bool { return strings.EqualFold(QuantOf(f), quant) })
+		if len(found) == 0 {
+			// llama.cpp looks for Q4_K_XL inside the name UD-Q4_K_XL.
+			found = filter(group, func(f string) bool { return contains(f, quant) })
+		}
+		switch found = p.models(found); len(found) {
+		case 0:
+		case 1:
+			return found[0], "", nil
+		default:
+			return "", "", &PickError{fmt.Sprintf("%d models of the repository are quantised as %s", len(found), quant), found}
 		}
 	}
-	if len(models) > 0 {
-		return models[0], "no quantisation given: using the first model", nil
+	if found := p.quantised(quant); len(found) == 1 {
+		return found[0], "its header says " + quant, nil
+	}
+	return "", "", &PickError{fmt.Sprintf("the repository has no model quantised as %s", quant), nearestQuants(p.all(), quant)}
+}
+
+// usual chooses where no quantisation is named.
+func (p *picker) usual() (file, why string, err error) {
+	for _, q := range usualQuants {
+		for _, group := range p.groups() {
+			if f := p.first(filter(group, func(f string) bool { return contains(f, q) || QuantOf(f) == q })); f != "" {
+				return f, "no quantisation given: using " + q, nil
+			}
+		}
+	}
+	for _, group := range p.groups() {
+		if f := p.first(group); f != "" {
+			return f, "no quantisation given: using the first model", nil
+		}
 	}
 	return "", "", &PickError{what: "the repository has no .gguf model"}
 }
