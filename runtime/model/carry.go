@@ -24,9 +24,9 @@ func (f *Fetcher) Carry(ctx context.Context, l Local) ([]store.Carried, error) {
 		revision = webRevision
 	case ref.Hub, ref.Registry:
 	}
-	dir, file := path.Split(l.Rel)
+	dir := path.Dir(l.Rel)
 	var out []store.Carried
-	for _, name := range gguf.Shards(file) {
+	for _, name := range gguf.Parts(l.Path) {
 		c := store.Carried{
 			Path: filepath.Join(l.Dir, filepath.FromSlash(dir), name), File: path.Join(filepath.Base(l.Dir), dir, name),
 			Revision: revision, Ref: l.Ref.Raw,

@@ -41,7 +41,7 @@ func (f *Fetcher) fromFile(ctx context.Context, r Ref) (Local, error) {
 		return Local{}, err
 	}
 	l := Local{Ref: r, Path: p, Size: info.Size(), Shards: 1}
-	if shards := gguf.Shards(filepath.Base(p)); len(shards) > 1 {
+	if shards := gguf.Parts(p); len(shards) > 1 {
 		return fileShards(r, l, shards)
 	}
 	if r.SHA256 != "" {

@@ -22,24 +22,36 @@ func (f *Fetcher) fromHub(ctx context.Context, r Ref) (Local, error) {
 			return Local{}, err
 		}
 	}
-	shards := gguf.Shards(r.File)
-	if len(shards) > 1 && r.SHA256 != "" {
-		return Local{}, errShardHash
+	shards := partsOf(r, d)
+	found, err := f.locateAll(ctx, r, d, shards)
+	if err != nil && ctx.Err() == nil && isAlone(r, shards, found) && f.isMerged(ctx, r, d) {
+		found, err = f.locateAll(ctx, r, d, []string{r.File})
 	}
-	// All files are looked up before one is fetched. A model that lacks one, or that the
-	// disk has no room for, is refused before gigabytes were spent on it.
-	found := make([]located, len(shards))
-	for i, shard := range shards {
-		one := r
-		one.File = shard
-		var err error
-		if found[i], err = f.locate(ctx, one, d); err != nil && len(shards) > 1 {
-			return Local{}, fmt.Errorf("the model is in %d files, of which %s cannot be had: %w", len(shards), shard, err)
-		} else if err != nil {
-			return Local{}, err
-		}
+	if err != nil {
+		return Local{}, err
 	}
 	return f.obtainAll(ctx, r, d, found)
+}
+
+// locateAll looks up all files of a model before one is fetched. A model that lacks one,
+// or that the disk has no room for, is refused before gigabytes were spent on it. With an
+// error it returns those before the one that cannot be had.
+func (f *Fetcher) locateAll(ctx context.Context, r Ref, d store.Folder, files []string) ([]located, error) {
+	if len(files) > 1 && r.SHA256 != "" {
+		return nil, errShardHash
+	}
+	found := make([]located, len(files))
+	for i, file := range files {
+		one := r
+		one.File = file
+		var err error
+		if found[i], err = f.locate(ctx, one, d); err != nil && len(files) > 1 {
+			return found[:i], fmt.Errorf("the model is in %d files, of which %s cannot be had: %w", len(files), file, err)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
 }
 
 // locate finds one file, in the store or on the Hub.
@@ -78,7 +90,7 @@ func (f *Fetcher) locate(ctx context.Context, r Ref, d store.Folder) (located, e
 // Hub cannot be asked, it chooses from what the store has.
 func (f *Fetcher) choose(ctx context.Context, r Ref, d store.Folder) (string, error) {
 	commit := d.CommitOf(r.Revision)
-	stored, _, storedErr := gguf.Pick(d.Files(commit), r.Quant)
+	stored, _, storedErr := pickStored(d, commit, r.Quant)
 	// Without a quantisation, a file other than the first choice may be here only because
 	// somebody asked for it.
 	sure := r.Quant != "" || gguf.QuantOf(stored) == gguf.FirstChoice()
@@ -98,7 +110,7 @@ func (f *Fetcher) choose(ctx context.Context, r Ref, d store.Folder) (string, er
 	if err != nil {
 		return "", err
 	}
-	file, why, err := gguf.Pick(l.Names(), r.Quant)
+	file, why, err := f.pick(ctx, r, l.Names())
 	if err == nil && why != "" {
 		task := f.begin("choose a file of "+r.Repo, 0)
 		task.Note(why + ": " + file)

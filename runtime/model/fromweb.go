@@ -36,12 +36,21 @@ func (f *Fetcher) probe(ctx context.Context, r Ref, retries uint64, task Task) (
 // other files are at similar addresses.
 var errSharded = errors.New("it is one of the files of a model in several")
 
+// refuseShard refuses a file whose name says that it is one of several, unless its header
+// says that it is a whole model.
+func (f *Fetcher) refuseShard(ctx context.Context, name string, src source) error {
+	if s, ok := gguf.ShardOf(name); !ok || s.Count < 2 {
+		return nil
+	}
+	if facts, err := f.factsOf(ctx, src.Source); err == nil && facts.Split.Count < 2 {
+		return nil
+	}
+	return errSharded
+}
+
 // fromWeb gets a model that a plain URL has.
 func (f *Fetcher) fromWeb(ctx context.Context, r Ref) (Local, error) {
 	name := r.BaseName()
-	if s, ok := gguf.ShardOf(name); ok && s.Count > 1 {
-		return Local{}, errSharded
-	}
 	d := f.Store.Folder(r)
 	commit := r.SHA256
 	if commit == "" {
@@ -56,7 +65,9 @@ func (f *Fetcher) fromWeb(ctx context.Context, r Ref) (Local, error) {
 	}
 	var src source
 	useEarlier, err := f.lookUp(ctx, r.Raw, earlier{have, "the copy in the store"}, func(retries uint64, task Task) (err error) {
-		src, err = f.probe(ctx, r, retries, task)
+		if src, err = f.probe(ctx, r, retries, task); err == nil {
+			err = f.refuseShard(ctx, name, src)
+		}
 		if err == nil && src.Want.None() {
 			task.Note("the ref has no #sha256: the file is not verified against anything")
 		}

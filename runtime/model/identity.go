@@ -47,7 +47,7 @@ func (f *Fetcher) listed(ctx context.Context, r Ref) (Identity, bool, error) {
 	}
 	file := r.File
 	if file == "" {
-		if file, _, err = gguf.Pick(l.Names(), r.Quant); err != nil {
+		if file, _, err = f.pick(ctx, r, l.Names()); err != nil {
 			return Identity{}, false, err
 		}
 	}
@@ -70,13 +70,12 @@ func (f *Fetcher) listed(ctx context.Context, r Ref) (Identity, bool, error) {
 func (f *Fetcher) IdentityOf(ctx context.Context, l Local) (Identity, error) {
 	id := Identity{Commit: l.Commit}
 	dir := filepath.Dir(l.Path)
-	name := filepath.Base(l.Path)
 	// inRepo is the folder in the Hub's repository.
 	var inRepo string
 	if l.Ref.Kind == ref.Hub {
 		inRepo = path.Dir(l.Ref.File)
 	}
-	for _, shard := range gguf.Shards(name) {
+	for _, shard := range gguf.Parts(l.Path) {
 		p := filepath.Join(dir, shard)
 		sum, size, err := f.sum(ctx, p, l.Dir != "")
 		if err != nil {
