@@ -17,6 +17,9 @@ type Model struct {
 	// SHA256 is the hash of HostFile in hex, where it is known: a model with
 	// other content then is another run.
 	SHA256 string `json:"sha256,omitempty"`
+	// Shards is how many files the model is in; 0 for what HostFile's name says. A file can
+	// be called a part of a model and be a whole one.
+	Shards int `json:"-"`
 }
 
 // Rel is HostFile's path below HostDir, with slashes, or its name alone.

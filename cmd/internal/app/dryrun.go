@@ -76,7 +76,10 @@ func (a *App) hasModel(ctx context.Context, req request) (l model.Local, fetch s
 	}
 	f.Environment.Roots, f.Environment.Offline = req.roots, true
 	l, err = f.Fetch(ctx, req.ref)
-	if err == nil || req.ref.Kind == ref.File || ctx.Err() != nil {
+	if err == nil {
+		return l, "", l.Examine()
+	}
+	if req.ref.Kind == ref.File || ctx.Err() != nil {
 		return l, "", err
 	}
 	return model.Local{Path: "/not/fetched/yet.gguf"}, "it is not on this machine", nil

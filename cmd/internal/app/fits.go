@@ -31,7 +31,11 @@ func (w *runner) fetch(ctx context.Context) (model.Local, error) {
 	}
 	f.Environment.Roots, f.By, f.Early = w.r.roots, w.r.HandoffDir, w.fits
 	f.Environment.Offline = f.Environment.Offline || w.offline
-	return f.Fetch(ctx, w.r.ref)
+	l, err := f.Fetch(ctx, w.r.ref)
+	if err != nil {
+		return l, err
+	}
+	return l, l.Examine()
 }
 
 // fits warns of a model that takes more memory than the server will have. It is no

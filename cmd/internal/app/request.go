@@ -116,7 +116,7 @@ func (r request) spec(img imageOf, m model.Local, flags []string) engine.Spec {
 		Handoff: filepath.Join(r.HandoffDir, handoff.FileName(r.Pool, r.Replica)),
 		Image:   img.ID, ImageRef: img.Ref,
 		Flags: flags,
-		Model: engine.Model{HostFile: m.Path, HostDir: m.Dir, SHA256: m.SHA256},
+		Model: engine.Model{HostFile: m.Path, HostDir: m.Dir, SHA256: m.SHA256, Shards: m.Shards},
 		Files: r.attached.files, Volumes: r.attached.volumes,
 		Listen: r.Listen, Port: r.Port,
 		User: serverUser(m),

@@ -58,7 +58,7 @@ func filesOf(m engine.Model) ([]modelFile, error) {
 		return nil, err
 	}
 	names := []string{filepath.Base(m.HostFile)}
-	if s := shard.FindStringSubmatch(names[0]); s != nil {
+	if s := shard.FindStringSubmatch(names[0]); s != nil && m.Shards != 1 {
 		count, err := strconv.Atoi(s[2])
 		if err != nil || count < 1 {
 			return nil, fmt.Errorf("%s is no shard's name", names[0])
