@@ -62,8 +62,8 @@ func (f *Fetcher) fromRegistry(ctx context.Context, r Ref) (Local, error) {
 
 // inSnapshot returns the files of a manifest's model, and whether the store has them all.
 func (f *Fetcher) inSnapshot(r Ref, d store.Folder, commit string) ([]located, bool) {
-	first, _, err := gguf.Pick(d.Files(commit), "")
-	if err != nil {
+	first := firstOf(r, d, commit)
+	if first == "" {
 		return nil, false
 	}
 	var found []located
@@ -76,6 +76,25 @@ func (f *Fetcher) inSnapshot(r Ref, d store.Folder, commit string) ([]located, b
 		found = append(found, located{ref: one, have: true})
 	}
 	return found, true
+}
+
+// firstOf is the first file of the model that a ref means among those of a manifest that
+// are here; empty where there is none.
+func firstOf(r Ref, d store.Folder, commit string) string {
+	files := d.Files(commit)
+	for _, file := range files {
+		if blob, _, ok := d.Stored(commit, file); ok && r.SHA256 != "" && blob == r.SHA256 {
+			return file
+		}
+	}
+	first, _, err := gguf.Pick(files, registry.QuantOf(r.Revision))
+	if err != nil {
+		first, _, err = gguf.Pick(files, "")
+	}
+	if err != nil {
+		return ""
+	}
+	return first
 }
 
 // lookInRegistry asks the registry for the files of a model.

@@ -1,6 +1,7 @@
 // Package registry answers one question: what model does a container registry have under
-// a name? It reads the manifest of an artifact that Docker Model Runner or CNCF's ModelPack
-// made. It downloads nothing.
+// a name? It reads the manifest of an artifact, as Docker Model Runner, CNCF's ModelPack,
+// Ollama, oras or podman makes one, and the headers of its files where the manifest leaves
+// a doubt.
 package registry
 
 import (
@@ -8,6 +9,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -48,13 +51,13 @@ type File struct {
 // is a *transfer.StatusError.
 func (c *Client) Look(ctx context.Context, r ref.Ref, retries uint64, note func(string)) (m Model, err error) {
 	err = c.Transfer.Retry(ctx, retries, note, func() (bool, error) {
-		m, err = c.look(ctx, r)
+		m, err = c.look(ctx, r, note)
 		return false, err
 	})
 	return m, err
 }
 
-func (c *Client) look(ctx context.Context, r ref.Ref) (Model, error) {
+func (c *Client) look(ctx context.Context, r ref.Ref, note func(string)) (Model, error) {
 	at, err := parse(r)
 	if err != nil {
 		return Model{}, err
@@ -77,19 +80,74 @@ func (c *Client) look(ctx context.Context, r ref.Ref) (Model, error) {
 	if err := json.Unmarshal(got.Manifest, &manifest); err != nil {
 		return Model{}, fmt.Errorf("its manifest cannot be read: %w", err)
 	}
-	layers, err := modelLayers(manifest, r)
+	found, err := weightLayers(manifest)
 	if err != nil {
 		return Model{}, err
+	}
+	source := func(l v1.Descriptor) transfer.Source {
+		return transfer.Source{
+			Address: host.Scheme() + "://" + host.RegistryStr() + "/v2/" + at.Context().RepositoryStr() + "/blobs/" + l.Digest.String(),
+			Size:    l.Size, Want: digest.Want{SHA256: l.Digest.Hex}, Resumable: true, Transport: over,
+		}
+	}
+	layers, why, err := c.model(ctx, r, found, source)
+	if err != nil {
+		return Model{}, err
+	}
+	if why != "" {
+		note(why)
 	}
 	m := Model{Digest: got.Digest.Hex}
 	names := fileNames(r.BaseName(), layers)
 	for i, l := range layers {
-		m.Files = append(m.Files, File{Name: names[i], Source: transfer.Source{
-			Address: host.Scheme() + "://" + host.RegistryStr() + "/v2/" + at.Context().RepositoryStr() + "/blobs/" + l.Digest.String(),
-			Size:    l.Size, Want: digest.Want{SHA256: l.Digest.Hex}, Resumable: true, Transport: over,
-		}})
+		m.Files = append(m.Files, File{Name: names[i], Source: source(l)})
 	}
 	return m, nil
+}
+
+// mostHeaders bounds how many headers are read to tell the files of an artifact apart.
+const mostHeaders = 64
+
+// model chooses the layers of the model that a ref means.
+func (c *Client) model(ctx context.Context, r ref.Ref, found []v1.Descriptor, source func(v1.Descriptor) transfer.Source) ([]v1.Descriptor, string, error) {
+	// A hash names one of an artifact's models.
+	if i := slices.IndexFunc(found, func(l v1.Descriptor) bool { return l.Digest.Hex == r.SHA256 }); i >= 0 {
+		return found[i : i+1], "", nil
+	}
+	all := make([]candidate, len(found))
+	names := make([]string, len(found))
+	for i, l := range found {
+		all[i] = candidate{Descriptor: l, name: saidName(l)}
+		names[i] = all[i].name
+	}
+	if len(all) > 1 && !isRow(names) {
+		for i := range all[:min(len(all), mostHeaders)] {
+			facts, err := c.facts(ctx, source(found[i]))
+			if ctx.Err() != nil {
+				return nil, "", context.Cause(ctx)
+			}
+			all[i].facts, all[i].known = facts, err == nil
+		}
+	}
+	chosen, why, err := choose(all, r.BaseName(), QuantOf(r.Revision))
+	if err != nil {
+		return nil, "", err
+	}
+	var layers []v1.Descriptor
+	for _, l := range chosen {
+		layers = append(layers, l.Descriptor)
+	}
+	if r.SHA256 != "" && len(layers) == 1 && r.SHA256 != layers[0].Digest.Hex {
+		return nil, "", &digest.MismatchError{Kind: "SHA-256 in the registry", Want: r.SHA256, Got: layers[0].Digest.Hex}
+	}
+	return layers, why, nil
+}
+
+// facts are what the header of a layer says. No more of the layer is fetched.
+func (c *Client) facts(ctx context.Context, src transfer.Source) (gguf.Facts, error) {
+	in := c.Transfer.Beginning(ctx, src, gguf.MaxHeader)
+	defer in.Close()
+	return gguf.Examine(in, src.Size)
 }
 
 // parse makes a reference of the registry library's of a ref.
@@ -100,26 +158,29 @@ func parse(r ref.Ref) (name.Reference, error) {
 	return name.ParseReference(r.Repo + ":" + r.Revision)
 }
 
-// modelLayers are the layers of a manifest that are GGUF files.
-func modelLayers(manifest v1.Manifest, r ref.Ref) ([]v1.Descriptor, error) {
+// weightLayers are the layers of a manifest that can be GGUF files of a model.
+func weightLayers(manifest v1.Manifest) ([]v1.Descriptor, error) {
 	var layers []v1.Descriptor
+	packed := ""
 	for _, l := range manifest.Layers {
-		if ggufLayers[string(l.MediaType)] {
+		switch kind := string(l.MediaType); {
+		case isWeights(l):
 			layers = append(layers, l)
+		case isArchive(kind) && strings.Contains(kind, "model"):
+			packed = kind
 		}
 	}
-	if len(layers) == 0 {
+	switch {
+	case len(layers) == 0 && packed != "":
+		return nil, fmt.Errorf("%w, but an archive of type %s, which is not unpacked", ErrNoLayer, fault.Printable(packed))
+	case len(layers) == 0:
 		return nil, fmt.Errorf("%w, but one of type %s", ErrNoLayer, fault.Printable(string(manifest.Config.MediaType)))
-	}
-	if len(layers) > gguf.MaxShards {
+	case len(layers) > gguf.MaxShards:
 		return nil, fmt.Errorf("it has %d layers with GGUF files", len(layers))
 	}
 	for _, l := range layers {
 		if l.Digest.Algorithm != "sha256" || !digest.IsSHA256(l.Digest.Hex) || l.Size < gguf.HeadSize {
 			return nil, fmt.Errorf("its layer %s has %d bytes: %w", fault.Printable(l.Digest.String()), l.Size, gguf.ErrNotModel)
-		}
-		if r.SHA256 != "" && len(layers) == 1 && r.SHA256 != l.Digest.Hex {
-			return nil, &digest.MismatchError{Kind: "SHA-256 in the registry", Want: r.SHA256, Got: l.Digest.Hex}
 		}
 	}
 	return layers, nil

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"time"
@@ -65,7 +66,7 @@ func (d Folder) models() []Stored {
 	var out []Stored
 	for _, c := range commits {
 		for _, file := range d.Files(c.Name()) {
-			if shard, ok := gguf.ShardOf(file); ok && shard.Index > 1 {
+			if parts := d.parts(c.Name(), file); parts[0] != file {
 				continue
 			}
 			if m, whole := d.model(c.Name(), file, uses); whole {
@@ -76,9 +77,19 @@ func (d Folder) models() []Stored {
 	return out
 }
 
+// parts are the files of the model that a file belongs to, by its header where it can be
+// read.
+func (d Folder) parts(commit, file string) []string {
+	names := gguf.Parts(d.File(commit, file))
+	for i, name := range names {
+		names[i] = path.Join(path.Dir(file), name)
+	}
+	return names
+}
+
 // model is the one that begins with a file; false where one of its files is missing.
 func (d Folder) model(commit, first string, uses map[string]use) (Stored, bool) {
-	m := Stored{folder: d, commit: commit, names: gguf.Shards(first), Path: d.File(commit, first)}
+	m := Stored{folder: d, commit: commit, names: d.parts(commit, first), Path: d.File(commit, first)}
 	for _, name := range m.names {
 		_, size, ok := d.Stored(commit, name)
 		if !ok {
@@ -115,7 +126,11 @@ func (d Folder) refOf(m Stored) string {
 		return "hf:" + repo + "@" + m.commit + "/" + m.names[0]
 	}
 	if r, err := ref.Parse(m.Ref); err == nil && r.Kind == ref.Registry {
-		return r.WithDigest(m.commit)
+		said := r.WithDigest(m.commit)
+		if blob, _, ok := d.Stored(m.commit, m.names[0]); ok && len(m.names) == 1 && len(d.Files(m.commit)) > 1 {
+			said += "#sha256=" + blob // an artifact can have several models
+		}
+		return said
 	}
 	return cmp.Or(m.Ref, d.name)
 }
