@@ -108,7 +108,7 @@ func Choose(r Request, f Facts) (Choice, error) {
 			return Choice{Variant: v}, nil
 		}
 		if base := acceleratorBase(r, v); slices.Contains(f.Unreachable, base) {
-			whys = append(whys, fmt.Errorf("%s: cannot pull %s", v.Name, familiar(base)))
+			whys = append(whys, fmt.Errorf("%s: cannot pull %s", v.Name, shortRef(base)))
 			machine = true
 			continue
 		}
@@ -144,11 +144,11 @@ func Choose(r Request, f Facts) (Choice, error) {
 			}
 		}
 	}
-	return Choice{}, fault.New(class, "no CUDA toolkit fits the request", errors.Join(whys...), way(do))
+	return Choice{}, fault.New(class, "no CUDA toolkit fits the request", errors.Join(whys...), joinAdvice(do))
 }
 
-// way joins the different pieces of advice.
-func way(do []string) string {
+// joinAdvice joins the different pieces of advice.
+func joinAdvice(do []string) string {
 	var out []string
 	for _, d := range do {
 		if d != "" && !slices.Contains(out, d) {

@@ -48,8 +48,8 @@ const (
 // (scripts, order of layers) as another recipe.
 const recipeVersion = 1
 
-// seal computes the plan's digests.
-func (p *Plan) seal(r Request) error {
+// setDigests computes the plan's digests.
+func (p *Plan) setDigests(r Request) error {
 	var err error
 	// Two dirty trees of one commit can differ: only the digest of their content identifies them.
 	unknown := p.Source.Dirty && p.Source.Content == ""

@@ -14,7 +14,7 @@ func (p Plan) WriteDot(w io.Writer) error {
 	node := func(id, label string) { fmt.Fprintf(&b, "  %q [label=%q];\n", id, label) }
 	edge := func(from, to string) { fmt.Fprintf(&b, "  %q -> %q;\n", from, to) }
 	b.WriteString("digraph plan {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n")
-	node("source", known(p.Source.Short))
+	node("source", orPending(p.Source.Short))
 	node("build base", p.Build.pinned())
 	node("toolchain", "toolchain")
 	node("files", "files by step")
@@ -27,7 +27,7 @@ func (p Plan) WriteDot(w io.Writer) error {
 	} else {
 		node(root, p.Runtime.Base.pinned())
 	}
-	node("image", strings.Join(familiars(p.Image.Tags), "\n"))
+	node("image", strings.Join(shortRefs(p.Image.Tags), "\n"))
 	edge("build base", "toolchain")
 	if a := p.Accelerator; a != nil {
 		base := "build base"
@@ -71,10 +71,10 @@ func (p Plan) WriteDot(w io.Writer) error {
 	return err
 }
 
-func familiars(refs []string) []string {
+func shortRefs(refs []string) []string {
 	out := make([]string, len(refs))
 	for i, r := range refs {
-		out[i] = familiar(r)
+		out[i] = shortRef(r)
 	}
 	return out
 }

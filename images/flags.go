@@ -54,9 +54,9 @@ var needs = map[string]string{
 	"LLAMA_SANITIZE_THREAD": "a sanitizer's library in the image",
 }
 
-// untrue returns why a definition is refused: it would make the plan and the image's
+// whyRefused returns why a definition is refused: it would make the plan and the image's
 // labels untrue, or no build could honour it. It is empty for an allowed definition.
-func untrue(name, value string) string {
+func whyRefused(name, value string) string {
 	if use, ok := ownSettings[name]; ok {
 		return fmt.Sprintf("-D%s would contradict the plan and the image's labels: use %s", name, use)
 	}

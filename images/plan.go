@@ -293,7 +293,7 @@ func MakePlan(r Request, f Facts) (Plan, error) {
 	if len(p.Image.Tags) == 0 && p.Source.Short != "" && p.CPU.Level != "" {
 		p.Image.Tags = []string{defaultTag(p)}
 	}
-	if err := p.seal(r); err != nil {
+	if err := p.setDigests(r); err != nil {
 		return Plan{}, err
 	}
 	p.Image.Labels = labels(p, v)

@@ -188,7 +188,7 @@ func normaliseFlags(flags []string) ([]string, error) {
 		if name == "LLAMA_CUBLAS" || name == "LLAMA_CUDA" {
 			name = "GGML_CUDA"
 		}
-		if why := untrue(name, m[2]); why != "" {
+		if why := whyRefused(name, m[2]); why != "" {
 			wrong = append(wrong, errors.New(why))
 			continue
 		}

@@ -21,7 +21,7 @@ func (p Plan) WriteText(w io.Writer) error {
 	if p.Source.Ref != "" {
 		row("ref", "%s", p.Source.Ref)
 	}
-	row("commit", "%s", known(p.Source.Commit))
+	row("commit", "%s", orPending(p.Source.Commit))
 	if p.Source.Dirty {
 		row("", "with uncommitted changes")
 	}
@@ -33,7 +33,7 @@ func (p Plan) WriteText(w io.Writer) error {
 	if p.Cross != nil {
 		row("", "cross-compiled on %s", p.Cross.Builder)
 	}
-	row("cpu", "%s", known(p.CPU.Level))
+	row("cpu", "%s", orPending(p.CPU.Level))
 	if p.CPU.RunsOn != "" {
 		row("", "%s", p.CPU.RunsOn)
 	}
@@ -94,10 +94,10 @@ func (p Plan) WriteText(w io.Writer) error {
 	}
 	for i, t := range p.Image.Tags {
 		if i == 0 {
-			row("image", "%s", familiar(t))
+			row("image", "%s", shortRef(t))
 			continue
 		}
-		row("", "%s", familiar(t))
+		row("", "%s", shortRef(t))
 	}
 	if last := p.Parts; len(last) > 0 && len(last[len(last)-1].Programs) > 1 {
 		row("programs", "%s", strings.Join(last[len(last)-1].Programs, " "))
@@ -132,7 +132,7 @@ func names(all []Package) string {
 	return strings.Join(out, " ")
 }
 
-func known(s string) string {
+func orPending(s string) string {
 	if s == "" {
 		return "(to be looked up)"
 	}
@@ -143,16 +143,16 @@ func (b BaseFacts) pinned() string {
 	switch {
 	case b.Digest != "":
 		// A base that the user named by digest already has the digest in its name.
-		name, _, _ := strings.Cut(familiar(b.Ref), "@")
+		name, _, _ := strings.Cut(shortRef(b.Ref), "@")
 		return name + "@" + b.Digest
 	case b.Ref != "":
-		return familiar(b.Ref)
+		return shortRef(b.Ref)
 	}
-	return known("")
+	return orPending("")
 }
 
-// familiar shortens a normalised reference to the form that people type.
-func familiar(ref string) string {
+// shortRef shortens a normalised reference to the form that people type.
+func shortRef(ref string) string {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
 		return ref

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Puts llorch-bk on the PATH of a job's later steps: the release that INPUT_VERSION
-# names, or that of the tag by which a workflow uses the action. Where that tag has no
-# release, the same commit is compiled.
+# Puts llorch-bk on the PATH of a job's later steps: the release in INPUT_VERSION, or the
+# release of the tag by which a workflow uses the action. If that tag has no release, it
+# compiles the action's own commit.
 set -euo pipefail
 
 fail() {
@@ -14,16 +14,16 @@ bin=${RUNNER_TEMP:-${TMPDIR:-/tmp}}/llorch-bk/bin
 mkdir -p "$bin"
 
 repository=llorch/llorch-bk version=${INPUT_VERSION:-}
-# GitHub unpacks an action into _actions/OWNER/NAME/REF. Its contexts name the wrong ref
-# where another composite action uses this one (actions/runner issue 2473).
+# GitHub unpacks an action into _actions/OWNER/NAME/REF. Its contexts have the wrong ref if
+# another composite action uses this one (actions/runner issue 2473).
 if [[ $root =~ /_actions/([^/]+/[^/]+)/([^/]+)$ ]]; then
   repository=${BASH_REMATCH[1]} ref=${BASH_REMATCH[2]}
   [[ -n $version || ! $ref =~ ^v[0-9]+\.[0-9]+\.[0-9] ]] || version=$ref
 fi
-[[ $version =~ ^(v[0-9A-Za-z.+-]+)?$ ]] || fail "\"$version\" is no version of llorch-bk" "name a release, as v1.2.3" 2
+[[ $version =~ ^(v[0-9A-Za-z.+-]+)?$ ]] || fail "version must be a release of llorch-bk, got \"$version\"" "name a release such as v1.2.3" 2
 
-# download gets the release's program. Its checksum comes from the same place: it finds
-# what was cut off or mixed up, and proves no more than the connection does.
+# download downloads the release's program. The checksum comes from the same server: it
+# detects a truncated or wrong file, and proves no more than the connection does.
 download() {
   local arch file url
   case $(uname -m) in
@@ -37,19 +37,19 @@ download() {
   trap 'rm -rf "$tmp"' EXIT
   curl -fsSL --retry 3 -o "$tmp/$file" "$url/$file" && curl -fsSL --retry 3 -o "$tmp/SHA256SUMS" "$url/SHA256SUMS" || return 1
   (cd "$tmp" && grep " $file\$" SHA256SUMS | sha256sum -c - >&2) ||
-    fail "llorch-bk $version is not what its release says" "run the job again"
+    fail "llorch-bk $version does not match its release's checksum" "run the job again"
   install -m 755 "$tmp/$file" "$bin/llorch-bk"
 }
 
 if [[ -n $version ]] && download; then
   :
 elif [[ -n ${INPUT_VERSION:-} ]]; then
-  fail "llorch-bk $version cannot be downloaded" "name a release that there is, or leave the version out"
+  fail "cannot download llorch-bk $version" "name an existing release, or omit the version"
 elif command -v go >/dev/null; then
   echo "compile llorch-bk" >&2
   (cd "$root" && CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$version" -o "$bin/llorch-bk" ./cmd/llorch-bk)
 else
-  fail "there is no release of llorch-bk for this runner, and no Go to compile it" "name a release, or run actions/setup-go before"
+  fail "no release of llorch-bk for this runner, and no Go to compile it" "name a release, or run actions/setup-go first"
 fi
 
 "$bin/llorch-bk" version >&2

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds an image as the action does. The parameters are in the environment, as
-# INPUT_VARIANT for the input variant, and each is one argument whatever it holds. Which
-# of them go together, the program says.
+# Builds an image as the action does. The inputs are in the environment (INPUT_VARIANT for
+# the input variant), and each becomes one argument, whatever it contains. The program
+# checks their combination.
 set -euo pipefail
 
 args=()
@@ -20,16 +20,16 @@ if [[ $push != true && $push != false ]]; then
   printf 'error: push must be true or false, got "%s"\nwhat to do: check the input push\n' "$push" >&2
   exit 2
 fi
-# Who sends a pull request from a fork decides what is built: it is not pushed, and not
-# left in a cache that others read, whatever the job's token may do. An event that cannot
-# be read ends the job.
+# The author of a pull request from a fork decides what is built. So the result is not pushed,
+# and not stored in a cache that others read, whatever the job's token permits. An unreadable
+# event ends the job.
 if [[ -n ${GITHUB_EVENT_PATH:-} ]]; then
   fork=$(jq -r '.repository.full_name as $here | .pull_request != null and .pull_request.head.repo.full_name != $here' "$GITHUB_EVENT_PATH")
   if [[ $fork = true ]]; then
     echo "::notice title=llorch-bk::Nothing is pushed and no cache is written: the pull request is from a fork"
     push=false
     unset LLORCH_PUSH LLORCH_CACHE_TO
-    # Only with this event may the token write, and a fork's llorch.yaml could ask for it.
+    # With this event the token can write, and a fork's llorch.yaml could use that.
     [[ ${GITHUB_EVENT_NAME:-} != pull_request_target ]] || args+=(--file=/dev/null)
   fi
 fi
@@ -46,8 +46,8 @@ first=${#args[@]}
 each --platform= "${INPUT_PLATFORMS:-}"
 platforms=$((${#args[@]} - first))
 each --tag= "${INPUT_TAGS:-}"
-# The engine's own BuildKit often cannot push or keep a layer cache, and one builder for
-# all jobs means the same steps for all of them.
+# The engine's own BuildKit often cannot push or export a layer cache. With the same builder,
+# all jobs have the same steps.
 add --builder= "${INPUT_BUILDER:-${LLORCH_BUILDER:-${BUILDKIT_HOST:-managed}}}"
 first=${#args[@]}
 each --cache-from= "${INPUT_CACHE:-}"
@@ -56,11 +56,11 @@ if [[ $push = true ]]; then
   args+=(--push)
   add --sign= "${INPUT_SIGN:-}"
 else
-  # Only what is pushed can be signed.
+  # Only a pushed image can be signed.
   unset LLORCH_SIGN
 fi
 metadata=$(mktemp -d "${RUNNER_TEMP:-${TMPDIR:-/tmp}}/llorch-bk-XXXXXX")/build.json
-# No engine takes an index: one that is not pushed is a file.
+# No engine loads an index: without a push it becomes a file.
 if [[ $push != true ]] && ((platforms > 1)); then args+=(--output="${metadata%/*}/image.tar"); fi
 each "" "${INPUT_EXTRA_FLAGS:-}"
 

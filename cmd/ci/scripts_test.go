@@ -322,10 +322,10 @@ func TestInstall(t *testing.T) {
 		"a branch":                   {ref: "main", sums: sums, says: "compiled version=\n"},
 		"a moving tag":               {ref: "v1", sums: sums, says: "compiled version=\n"},
 		"a named release":            {ref: "main", version: "v1.2.3", sums: sums, says: "released\n"},
-		"named, and not there":       {ref: "v1.2.3", version: "v9.9.9", sums: sums, code: 3, says: "v9.9.9 cannot be downloaded"},
-		"no version":                 {ref: "v1.2.3", version: "../v1", sums: sums, code: 2, says: `"../v1" is no version`},
-		"another program":            {ref: "v1.2.3", sums: strings.Repeat("0", 64) + "  " + file + "\n", code: 3, says: "not what its release says"},
-		"a program without checksum": {ref: "v1.2.3", sums: "\n", code: 3, says: "not what its release says"},
+		"named, and not there":       {ref: "v1.2.3", version: "v9.9.9", sums: sums, code: 3, says: "cannot download llorch-bk v9.9.9"},
+		"no version":                 {ref: "v1.2.3", version: "../v1", sums: sums, code: 2, says: `must be a release of llorch-bk, got "../v1"`},
+		"another program":            {ref: "v1.2.3", sums: strings.Repeat("0", 64) + "  " + file + "\n", code: 3, says: "does not match its release's checksum"},
+		"a program without checksum": {ref: "v1.2.3", sums: "\n", code: 3, says: "does not match its release's checksum"},
 		"no release and no Go":       {ref: "main", sums: sums, noGo: true, code: 3, says: "no Go to compile it"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes what llorch-bk build --metadata-file says of a build as Markdown. Notes and
-# names can come from a source that nobody has looked at, so all of them are in code.
+# Prints the metadata of llorch-bk build --metadata-file as Markdown. Notes and names can come
+# from an untrusted source, so all of them are code spans.
 set -euo pipefail
 
 exec jq -r '

@@ -17,7 +17,7 @@ import (
 	"github.com/llorch/llorch-bk/llb/objects"
 )
 
-// aCase is one row, or a few, of the table.
+// aCase measures one or several rows of the table.
 type aCase struct {
 	name, what string
 	run        func(ctx context.Context, b *bench) error
@@ -36,17 +36,17 @@ var cases = []aCase{
 	{"warm", "ours, on the same machine: nothing changed, then one line in each part", warm},
 	{"runner", "ours on an empty builder with a registry: from the release before, then one line in each part", runner},
 	{"locked", "ours, from a lock with everything there", locked},
-	// Last, since its image runs nowhere here.
+	// Last, because this machine cannot run its image.
 	{"cross", "ours, cold, every CPU backend of the architecture that this machine is not", func(ctx context.Context, b *bench) error {
 		other := map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH]
 		return b.cold(ctx, crossCold, "portable", []string{"--platform", "linux/" + other})
 	}},
 }
 
-// crossCold is the row of an image that is compiled for another architecture.
+// crossCold is the row of a cross-compiled image.
 const crossCold = "cold, all CPU variants, cross-compiled"
 
-// parts are the files in which a line is changed, by what they belong to.
+// parts are the files in which a line is changed, with the part that they belong to.
 var parts = []struct{ name, file string }{
 	{"tools/server", "tools/server/server.cpp"},
 	{"common/", "common/log.cpp"},
@@ -58,7 +58,7 @@ func officialCold(ctx context.Context, b *bench) error {
 	if err := errors.Join(b.restore(ctx), b.empty(ctx)); err != nil {
 		return err
 	}
-	// The server alone first, so that what is written down last is all of it.
+	// The server alone comes first, so that the full build is stored last.
 	server, packages, err := b.official(ctx, true)
 	if err != nil {
 		return err
@@ -68,20 +68,20 @@ func officialCold(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	// The packages were there by now; they count as they did.
+	// The packages are cached now, so add the time that they took before.
 	b.table.set("official, cold", all+packages)
 	b.table.set("official, again after any change", all)
 	return nil
 }
 
-// ours runs llorch-bk on the bench's builder and returns how long it took and
-// which steps compiled.
+// ours runs llorch-bk on the bench's builder and returns the time and the steps that
+// compiled.
 func (b *bench) ours(ctx context.Context, cpu string, extra ...string) (time.Duration, []string, error) {
 	// Without a network, llama.cpp's own steps leave the web UI out.
 	return b.build(ctx, append([]string{"--no-ui", "--source", b.repo, "--ref", "HEAD", "--cpu", cpu}, extra...)...)
 }
 
-// build is ours of whatever the flags say.
+// build runs llorch-bk build with these flags.
 func (b *bench) build(ctx context.Context, flags ...string) (time.Duration, []string, error) {
 	metadata := filepath.Join(b.dir, "metadata.json")
 	args := append([]string{"build", "--metadata-file", metadata, "--builder", b.builder.Addr, "--tag", "llorch-bench:ours", "--progress", "plain"}, flags...)
@@ -139,7 +139,7 @@ func (b *bench) cold(ctx context.Context, row, cpu string, extra []string) error
 	return nil
 }
 
-// warm follows portable, whose builder has everything.
+// warm follows portable, whose builder has everything cached.
 func warm(ctx context.Context, b *bench) error {
 	var times []time.Duration
 	for range 3 {

@@ -1,7 +1,6 @@
-// Command bench builds llama.cpp side by side: with llorch-bk, and with the
-// steps of llama.cpp's own Dockerfile on the same base, commit, builder and cores.
-// It writes a table of the times and their ratios. It needs root, Linux and runc,
-// and takes about half an hour on two cores.
+// Command bench compares builds of llama.cpp: with llorch-bk, and with the steps of
+// llama.cpp's own Dockerfile on the same base, commit, builder and cores. It writes a table of
+// times and ratios. It needs root, Linux and runc, and takes about half an hour on two cores.
 package main
 
 import (
@@ -84,7 +83,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	return err
 }
 
-// empty starts the builder anew with nothing in it, as on an ephemeral runner.
+// empty restarts the builder without data, as on an ephemeral runner.
 func (b *bench) empty(ctx context.Context) error {
 	b.builder.Remove()
 	var err error
@@ -101,8 +100,7 @@ func (b *bench) close() {
 	}
 }
 
-// edit changes one line of code in a file and commits it; the line is another
-// one each time.
+// edit changes one line of code in a file and commits it. The line differs each time.
 func (b *bench) edit(ctx context.Context, file string, n int) error {
 	path := filepath.Join(b.repo, filepath.FromSlash(file))
 	data, err := os.ReadFile(path)
@@ -119,7 +117,7 @@ func (b *bench) edit(ctx context.Context, file string, n int) error {
 	return command(ctx, b.repo, "git", "-c", "user.name=bench", "-c", "user.email=bench@example.com", "commit", "--quiet", "-am", "change "+file)
 }
 
-// restore goes back to the release.
+// restore returns to the release.
 func (b *bench) restore(ctx context.Context) error {
 	return command(ctx, b.repo, "git", "reset", "--quiet", "--hard", llamasrc.Pinned.Commit)
 }

@@ -28,10 +28,9 @@ func bundleOf(ctx context.Context, release llamasrc.Source) (string, error) {
 	return release.Bundle(ctx, filepath.Join(cache, "llorch-bk", "demo"))
 }
 
-// The commands of llama.cpp's .devops/cpu.Dockerfile, on Debian in place of
-// Ubuntu, as this bench's base is Debian. Left out is its stage for the web UI,
-// which neither side builds here. Its ffmpeg is weighed, but not in the times, to
-// which it would add.
+// The commands of llama.cpp's .devops/cpu.Dockerfile, on Debian instead of Ubuntu, because
+// this bench's base is Debian. The stage for the web UI is left out: neither side builds it
+// here. ffmpeg counts for the image's size, but not for the times, which it would increase.
 const (
 	officialPackages = "apt-get update && apt-get install -y gcc-14 g++-14 build-essential git cmake libssl-dev"
 	officialConfig   = "cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=OFF -DLLAMA_BUILD_TESTS=OFF -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON -DLLAMA_USE_PREBUILT_UI=OFF"
@@ -42,7 +41,7 @@ const (
 
 const officialWhole = "apt-get update && apt-get install -y libgomp1 curl ffmpeg && apt-get autoremove -y && apt-get clean -y && rm -rf /tmp/* /var/tmp/* /var/lib/apt/lists/*"
 
-// runtimeWeight is what the base with some packages weighs, gzipped.
+// runtimeWeight is the gzipped size of the base with some packages.
 func (b *bench) runtimeWeight(ctx context.Context, packages string) (int64, error) {
 	debian, store, err := debianBase()
 	if err != nil {
@@ -76,7 +75,7 @@ func (b *bench) runtimeWeight(ctx context.Context, packages string) (int64, erro
 	return layersGzipped(archive)
 }
 
-// debianBase is the base that both sides build on, and the store that it is in.
+// debianBase is the base of both sides, and its content store.
 func debianBase() (llb.State, content.Store, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -91,8 +90,8 @@ func debianBase() (llb.State, content.Store, error) {
 	return llb.OCILayout(ref, llb.OCIStore("", "base")).AddEnv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").AddEnv("DEBIAN_FRONTEND", "noninteractive"), store, err
 }
 
-// official builds with llama.cpp's own steps and returns how long that took, and
-// how much of it the toolchain's packages were.
+// official builds with llama.cpp's own steps. It returns the time, and the part of it for the
+// toolchain's packages.
 func (b *bench) official(ctx context.Context, serverOnly bool) (all, packages time.Duration, err error) {
 	debian, store, err := debianBase()
 	if err != nil {
@@ -135,7 +134,7 @@ func (b *bench) official(ctx context.Context, serverOnly bool) (all, packages ti
 			}
 		}
 	})
-	// Written down, as ours is written into an engine; speed loads it.
+	// Stored, as our image is loaded into an engine; the case speed loads it.
 	out, err := os.Create(filepath.Join(b.dir, "official.tar"))
 	if err != nil {
 		return 0, 0, err
@@ -153,7 +152,7 @@ func (b *bench) official(ctx context.Context, serverOnly bool) (all, packages ti
 	return time.Since(began), packages, err
 }
 
-// counter counts what it is given.
+// counter counts the bytes that are written to it.
 type counter struct{ n int64 }
 
 func (c *counter) Write(p []byte) (int, error) {

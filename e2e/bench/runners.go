@@ -11,9 +11,9 @@ import (
 	"github.com/llorch/llorch-bk/fixtures/llamasrc"
 )
 
-// runner builds on builders with nothing in them, as ephemeral runners are: the release
-// before the pinned one, which fills a registry's cache; the pinned one, which takes what
-// fits and leaves its own, as a push does; and that with one line changed in each part.
+// runner builds on empty builders, like ephemeral runners: first the release before the
+// pinned one, which fills a registry's cache; then the pinned one, which reads and writes the
+// cache, as a push does; then the pinned one with one line changed in each part.
 func runner(ctx context.Context, b *bench) error {
 	cache := b.registry.cache()
 	before := llamasrc.Releases[len(llamasrc.Releases)-2]
@@ -43,7 +43,7 @@ func runner(ctx context.Context, b *bench) error {
 	return b.restore(ctx)
 }
 
-// onRunner builds on a builder with nothing in it, for a row of the table.
+// onRunner builds on an empty builder, for a row of the table.
 func (b *bench) onRunner(ctx context.Context, what string, caches ...string) error {
 	if err := b.empty(ctx); err != nil {
 		return err
@@ -58,7 +58,7 @@ func (b *bench) onRunner(ctx context.Context, what string, caches ...string) err
 	return nil
 }
 
-// locked builds from a lock where nothing is left to do: the middle of three.
+// locked builds from a lock with everything cached. It takes the median of three.
 func locked(ctx context.Context, b *bench) error {
 	if err := b.restore(ctx); err != nil {
 		return err

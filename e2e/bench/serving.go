@@ -16,18 +16,17 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// servingRounds is how often each side does each job, in turns. What is compared is
-// the middle one of the ratios of each round: a machine that slows down does so for
-// both sides of a round.
+// servingRounds is how often each side does each job, alternating. The result is the median
+// of the rounds' ratios, because a machine that slows down affects both sides of a round.
 const servingRounds = 18
 
-// job is something that a server does beside matrix products.
+// job is work of a server other than matrix products.
 type job struct {
 	name string
 	run  func(ctx context.Context, url string) error
 }
 
-// jobs are what clients make a server do, each long enough to be timed.
+// jobs are requests of typical clients, each long enough to be timed.
 func jobs() []job {
 	post := func(ctx context.Context, url string, body any) error {
 		data, err := json.Marshal(body)
@@ -92,8 +91,8 @@ func jobs() []job {
 	}
 }
 
-// serving compares what a server does beside matrix products, ours beside llama.cpp's
-// own build, with a model so small that little else is left.
+// serving compares the server's work other than matrix products, ours with llama.cpp's own
+// build, with a model so small that it dominates.
 func serving(ctx context.Context, b *bench) error {
 	api, err := b.engine(ctx)
 	if err != nil {
@@ -114,7 +113,7 @@ func serving(ctx context.Context, b *bench) error {
 	err = inTurns(servingRounds, func(tag string) error {
 		return serve(ctx, api, tag, model, args, func(url string) error {
 			for _, j := range all {
-				// The first time is warmer or colder than the others for either side.
+				// Warm up: the first run is not comparable.
 				if err := j.run(ctx, url); err != nil {
 					return fmt.Errorf("%s: %w", j.name, err)
 				}

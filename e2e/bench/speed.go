@@ -22,14 +22,14 @@ import (
 	"github.com/llorch/llorch-bk/fixtures/gguf"
 )
 
-// The images that are compared when both are in the engine.
+// The images that are compared, once both are in the engine.
 const (
 	officialTag = "bench/official:latest"
 	oursTag     = "llorch-bench:ours"
 )
 
-// speed compares what was built: the weight of the images, and how many tokens a
-// second the servers give, in turn, so that a machine that slows down does so for both.
+// speed compares the images' sizes and the servers' tokens per second. The servers run
+// alternately, because a machine that slows down then affects both.
 func speed(ctx context.Context, b *bench) error {
 	api, err := b.engine(ctx)
 	if err != nil {
@@ -63,7 +63,7 @@ func speed(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// engine is the engine with the images of both sides in it.
+// engine is the engine, with the images of both sides.
 func (b *bench) engine(ctx context.Context) (*client.Client, error) {
 	api, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	if err != nil {
@@ -76,7 +76,7 @@ func (b *bench) engine(ctx context.Context) (*client.Client, error) {
 	return api, nil
 }
 
-// inTurns asks both sides, in turns that begin with another one each time.
+// inTurns asks both sides alternately; the side that begins changes each time.
 func inTurns(rounds int, ask func(tag string) error) error {
 	for round := range rounds {
 		order := []string{officialTag, oursTag}
@@ -92,10 +92,9 @@ func inTurns(rounds int, ask func(tag string) error) error {
 	return nil
 }
 
-// speedRounds is how often each side is asked, in turns that begin with another one
-// each time. Answers of one build differ by a tenth on a shared machine, and its
-// processes by a few hundredths, as memory is given to them: of so many the mean is
-// good to less than a hundredth, which neither the best nor the middle one is.
+// speedRounds is how often each side is asked, alternately. On a shared machine, answers of one
+// build differ by a tenth, and its processes by a few hundredths because of their memory
+// layout. The mean of so many is accurate to less than a hundredth; best and median are not.
 const speedRounds = 24
 
 func mean(v []float64) float64 {
@@ -106,8 +105,8 @@ func mean(v []float64) float64 {
 	return sum / float64(len(v))
 }
 
-// loadOfficial puts what this run built with llama.cpp's own steps into the engine;
-// without that, what an earlier run put there does.
+// loadOfficial loads the image that this run built with llama.cpp's own steps into the engine.
+// Without one, the image of an earlier run is used.
 func loadOfficial(ctx context.Context, api *client.Client, file string) error {
 	archive, err := os.Open(file)
 	if errors.Is(err, os.ErrNotExist) {
@@ -129,7 +128,7 @@ func loadOfficial(ctx context.Context, api *client.Client, file string) error {
 	return err
 }
 
-// weigh compares the images as a registry would have them.
+// weigh compares the images' sizes in a registry.
 func (b *bench) weigh(ctx context.Context, api *client.Client) error {
 	ours, err := gzipped(ctx, api, oursTag)
 	if err != nil {
@@ -140,7 +139,7 @@ func (b *bench) weigh(ctx context.Context, api *client.Client) error {
 		return err
 	}
 	b.table.size("image, gzipped, llama.cpp's without ffmpeg", ours, without)
-	// The compiled part is the same with what llama.cpp's own image has besides.
+	// The same compiled part, with the other content of llama.cpp's own image.
 	var parts []int64
 	for _, packages := range []string{officialRuntime, officialWhole} {
 		size, err := b.runtimeWeight(ctx, packages)
@@ -153,7 +152,7 @@ func (b *bench) weigh(ctx context.Context, api *client.Client) error {
 	return nil
 }
 
-// gzipped is the sum of an image's layers as a registry would have them.
+// gzipped is the sum of an image's layers as a registry stores them.
 func gzipped(ctx context.Context, api *client.Client, tag string) (int64, error) {
 	saved, err := api.ImageSave(ctx, []string{tag})
 	if err != nil {
@@ -163,7 +162,7 @@ func gzipped(ctx context.Context, api *client.Client, tag string) (int64, error)
 	return layersGzipped(saved)
 }
 
-// layersGzipped is the same of an image's archive.
+// layersGzipped is the same sum for an image archive.
 func layersGzipped(archive io.Reader) (int64, error) {
 	sum := &counter{}
 	for r := tar.NewReader(archive); ; {
@@ -187,15 +186,15 @@ func layersGzipped(archive io.Reader) (int64, error) {
 	}
 }
 
-// serve starts an image's server with a model, lets somebody use it, and removes it.
+// serve starts an image's server with a model, calls a function with its URL, and removes it.
 func serve(ctx context.Context, api *client.Client, tag, model string, args []string, use func(url string) error) error {
 	made, err := api.ContainerCreate(ctx, &container.Config{
 		Image: tag, User: "0", ExposedPorts: nat.PortSet{"8080/tcp": {}},
-		// Whatever the image names as its entry point; each side's own server.
+		// Start each side's own server, whatever the entry point.
 		Cmd:        append([]string{"--model", "/model.gguf", "--host", "0.0.0.0", "--port", "8080"}, args...),
 		Entrypoint: []string{"/app/llama-server"},
-		// llama.cpp's own finds its libraries by being there: CMake leaves an empty
-		// entry in the rpath of what it has built.
+		// llama.cpp's own server finds its libraries only in its working folder, because CMake
+		// leaves an empty entry in its rpath.
 		WorkingDir: "/app",
 	}, &container.HostConfig{
 		Binds:        []string{model + ":/model.gguf:ro"},
@@ -232,7 +231,7 @@ func serve(ctx context.Context, api *client.Client, tag, model string, args []st
 	}
 }
 
-// tokens asks an image's server once how many it reads and writes in a second.
+// tokens asks an image's server once for its tokens per second, read and generated.
 func tokens(ctx context.Context, api *client.Client, tag, model string) (prompt, generated float64, err error) {
 	body, err := json.Marshal(map[string]any{
 		"prompt": strings.Repeat("Once upon a time, one tiny model learned to speak. ", 30), "n_predict": 384, "temperature": 0, "ignore_eos": true, "cache_prompt": false,
@@ -252,7 +251,7 @@ func tokens(ctx context.Context, api *client.Client, tag, model string) (prompt,
 	return answer.Timings.Prompt, answer.Timings.Generated, err
 }
 
-// ask sends a request and decodes the answer, which has to be a 200.
+// ask sends a request and decodes the answer, which must be 200.
 func ask(ctx context.Context, method, url string, body []byte, answer any) error {
 	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {

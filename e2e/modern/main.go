@@ -1,5 +1,5 @@
-// Command modern starts a Docker engine of today beside the machine's own, runs a
-// command with DOCKER_HOST naming it, and takes it away again.
+// Command modern starts a current Docker engine beside the machine's own, runs a command
+// with DOCKER_HOST set to it, and removes the engine.
 //
 //	go run ./e2e/modern make e2e-real-docker
 package main
@@ -40,7 +40,7 @@ func run(ctx context.Context, command []string) error {
 	if err != nil {
 		return err
 	}
-	// Short: a socket's path has at most 107 bytes.
+	// The path must be short, because a socket's path has at most 107 bytes.
 	dir, err := os.MkdirTemp("", "dockerd-")
 	if err != nil {
 		return err

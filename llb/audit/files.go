@@ -22,8 +22,8 @@ const maxFile = 64 << 20
 // path. It is an attest.Tree.
 type files map[string][]byte
 
-// wanted reports whether a file is one of them, and whether its content is needed.
-func wanted(name string) (is, content bool) {
+// relevant reports whether a file is one of them, and whether its content is needed.
+func relevant(name string) (is, content bool) {
 	switch {
 	case path.Dir(name) == attest.StatusDir, name == attest.StatusFile, name == attest.ReleaseFile, name == llb.LockPath:
 		return true, true
@@ -47,7 +47,7 @@ func (f files) layer() (each func(*tar.Header, io.Reader) error, done func()) {
 			removed = append(removed, path.Join(dir, hidden), path.Join(dir, hidden)+"/")
 			return nil
 		}
-		is, content := wanted(name)
+		is, content := relevant(name)
 		if !is || h.Typeflag == tar.TypeDir {
 			return nil
 		}

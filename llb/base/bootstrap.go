@@ -181,18 +181,17 @@ func (o Options) attempt(ctx context.Context, from sources, work, layout string)
 	return layout, lines, w.finish(ctx, o.Epoch)
 }
 
-// replace moves a finished layout into its place. A damaged one that is there
-// is first moved aside, since a folder cannot be renamed over another.
-func replace(made, place, aside string) error {
-	if err := os.Rename(place, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// replace moves a finished layout to its final path. A damaged one at that path
+// is first moved to backup, because a folder cannot be renamed over another.
+func replace(made, place, backup string) error {
+	if err := os.Rename(place, backup); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return os.Rename(made, place)
 }
 
-// remove deletes a scratch folder. Should a bootstrapper have died so hard that
-// something of this machine is still mounted inside, it is left alone: deleting
-// would go through the mount.
+// remove deletes a scratch folder. If a killed bootstrapper has left something of this machine
+// mounted inside, the folder stays: deleting it would delete through the mount.
 func remove(dir string) error {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err == nil {

@@ -66,20 +66,20 @@ func ParseCaches(from, to []string) (Caches, error) {
 func objectsBeside(caches []client.CacheOptionsEntry) (refs []objects.Ref, limit int64, err error) {
 	const switchKey, limitKey, insecureKey = "objects", "objects-max", "registry.insecure"
 	for _, e := range caches {
-		wanted, said := e.Attrs[switchKey]
+		value, set := e.Attrs[switchKey]
 		size, limited := e.Attrs[limitKey]
 		delete(e.Attrs, switchKey)
 		delete(e.Attrs, limitKey)
 		if e.Type != "registry" {
-			if said || limited {
+			if set || limited {
 				return nil, 0, fmt.Errorf("type=%s does not store objects of the compiler cache", e.Type)
 			}
 			continue
 		}
 		on := true
-		if said {
-			if on, err = strconv.ParseBool(wanted); err != nil {
-				return nil, 0, fmt.Errorf("%s must be true or false, got %q", switchKey, wanted)
+		if set {
+			if on, err = strconv.ParseBool(value); err != nil {
+				return nil, 0, fmt.Errorf("%s must be true or false, got %q", switchKey, value)
 			}
 		}
 		if limited {

@@ -32,7 +32,7 @@ type tail struct {
 	rest   map[digest.Digest]string
 	steps  map[digest.Digest]Step
 	killed map[digest.Digest]bool
-	hungry map[digest.Digest]bool
+	noMem  map[digest.Digest]bool
 	full   map[digest.Digest]bool
 	// open is the first line of a step's log that reports something missing.
 	open map[digest.Digest]string
@@ -46,7 +46,7 @@ type tail struct {
 func newTail(next func(*client.SolveStatus)) *tail {
 	return &tail{
 		next: next, names: map[digest.Digest]string{}, lines: map[digest.Digest][]string{}, rest: map[digest.Digest]string{}, steps: map[digest.Digest]Step{},
-		killed: map[digest.Digest]bool{}, hungry: map[digest.Digest]bool{}, full: map[digest.Digest]bool{}, open: map[digest.Digest]string{}, objects: map[digest.Digest]Objects{}, what: map[digest.Digest]llb.Step{},
+		killed: map[digest.Digest]bool{}, noMem: map[digest.Digest]bool{}, full: map[digest.Digest]bool{}, open: map[digest.Digest]string{}, objects: map[digest.Digest]Objects{}, what: map[digest.Digest]llb.Step{},
 	}
 }
 
@@ -70,7 +70,7 @@ func (t *tail) update(s *client.SolveStatus) {
 			}
 		}
 		t.killed[l.Vertex] = t.killed[l.Vertex] || slices.ContainsFunc(parts, killedCompiler)
-		t.hungry[l.Vertex] = t.hungry[l.Vertex] || slices.ContainsFunc(parts, noMemory.MatchString)
+		t.noMem[l.Vertex] = t.noMem[l.Vertex] || slices.ContainsFunc(parts, noMemory.MatchString)
 		t.full[l.Vertex] = t.full[l.Vertex] || slices.ContainsFunc(parts, fullDisk)
 		if i := slices.IndexFunc(parts, missing.MatchString); i >= 0 && t.open[l.Vertex] == "" {
 			t.open[l.Vertex] = strings.TrimSpace(parts[i])
@@ -145,7 +145,7 @@ func (t *tail) outOfMemory() string {
 	switch {
 	case t.killed[t.failed]:
 		return "was killed, most likely by the kernel for lack of memory"
-	case t.hungry[t.failed]:
+	case t.noMem[t.failed]:
 		return "could not allocate memory"
 	}
 	return ""

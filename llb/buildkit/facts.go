@@ -178,7 +178,7 @@ func (b *Builder) accelerator(ctx context.Context, gw gateway.Client, q Query, f
 		if nextErr != nil {
 			return errors.Join(err, nextErr)
 		}
-		q.Notice(fmt.Sprintf("cannot pull %s (%s); building %s instead of %s", familiar(ref), cause(err), next.Variant.Name, choice.Variant.Name))
+		q.Notice(fmt.Sprintf("cannot pull %s (%s); building %s instead of %s", shortRef(ref), cause(err), next.Variant.Name, choice.Variant.Name))
 		choice = next
 	}
 }
@@ -321,13 +321,13 @@ func (b *Builder) base(ctx context.Context, gw gateway.Client, caps llb.Capabili
 	if b.Embedded && (local || users || away != nil) {
 		if f, err := resolve(ctx, gw, ref, platform, "local"); err == nil {
 			if remoteErr != nil {
-				q.Notice(fmt.Sprintf("cannot pull %s (%s); using the engine's copy", familiar(ref), reason(remoteErr)))
+				q.Notice(fmt.Sprintf("cannot pull %s (%s); using the engine's copy", shortRef(ref), reason(remoteErr)))
 			}
 			return f, nil
 		}
 	}
 	if q.Local != nil && q.Request.Base == "" && away != nil && strings.HasPrefix(ref, "docker.io/library/debian:") {
-		q.Notice(fmt.Sprintf("cannot reach the registry of %s (%s); using the base that setup bootstrapped: %s", familiar(ref), reason(remoteErr), q.Local.Ref))
+		q.Notice(fmt.Sprintf("cannot reach the registry of %s (%s); using the base that setup bootstrapped: %s", shortRef(ref), reason(remoteErr), q.Local.Ref))
 		return b.localBase(ctx, gw, caps, *q.Local)
 	}
 	do := "log in (docker login) or retry later if the registry refuses; otherwise check the name, or name another image with --base"
@@ -338,7 +338,7 @@ func (b *Builder) base(ctx context.Context, gw gateway.Client, caps llb.Capabili
 		remoteErr = errors.New("no registry has this name, and this machine does not have the image")
 		do = "llorch-bk setup bootstraps " + LocalDomain + " bases"
 	}
-	return images.BaseFacts{}, fault.New(fault.Machine, "cannot pull the base image "+familiar(ref), errors.New(reason(remoteErr)), do)
+	return images.BaseFacts{}, fault.New(fault.Machine, "cannot pull the base image "+shortRef(ref), errors.New(reason(remoteErr)), do)
 }
 
 // localBase offers this machine's own base to the builder in a form that it accepts.
@@ -366,7 +366,7 @@ func (b *Builder) localBase(ctx context.Context, gw gateway.Client, caps llb.Cap
 func resolve(ctx context.Context, gw gateway.Client, ref string, platform *ocispec.Platform, mode string) (images.BaseFacts, error) {
 	f := images.BaseFacts{Ref: ref}
 	_, dgst, config, err := gw.ResolveImageConfig(ctx, ref, sourceresolver.Opt{
-		LogName:  resolveStep + familiar(ref),
+		LogName:  resolveStep + shortRef(ref),
 		ImageOpt: &sourceresolver.ResolveImageOpt{Platform: platform, ResolveMode: mode},
 	})
 	if err != nil {
@@ -396,7 +396,7 @@ func readConfig(f *images.BaseFacts, config []byte, platform *ocispec.Platform) 
 	return checkPlatform(img.Platform, platform)
 }
 
-func familiar(ref string) string {
+func shortRef(ref string) string {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
 		return ref

@@ -38,7 +38,7 @@ func (b *Builder) lockedBases(ctx context.Context, gw gateway.Client, q Query, f
 			return err
 		}
 		if err != nil {
-			return fault.New(fault.Machine, fmt.Sprintf("cannot pull the lock's %s %s@%s", base.part, familiar(base.locked.Ref), base.locked.Digest), errors.New(reason(err)),
+			return fault.New(fault.Machine, fmt.Sprintf("cannot pull the lock's %s %s@%s", base.part, shortRef(base.locked.Ref), base.locked.Digest), errors.New(reason(err)),
 				"lock the current base with llorch-bk lock --update base, or use a mirror that still has this one")
 		}
 		*base.to = got

@@ -209,7 +209,7 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 	for _, note := range result.Objects.Notices {
 		d.notice(note)
 	}
-	built := Built{Tags: familiarAll(plan.Image.Tags), Digest: result.Digest, Steps: result.Steps, Notes: result.Notes, Plan: plan}
+	built := Built{Tags: shortRefs(plan.Image.Tags), Digest: result.Digest, Steps: result.Steps, Notes: result.Notes, Plan: plan}
 	if len(job.Others) > 0 {
 		built.Plans = append([]images.Plan{plan}, job.Others...)
 	}

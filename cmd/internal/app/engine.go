@@ -145,7 +145,7 @@ func (e *dockerEngine) runsHere(img imageOf, arch string) error {
 		errors.New("it was built for "+level+", and this machine is "+machine), "build one that does: llorch-bk build --cpu native, or --cpu portable")
 }
 
-func familiarAll(refs []string) []string {
+func shortRefs(refs []string) []string {
 	out := make([]string, len(refs))
 	for i, r := range refs {
 		out[i] = r

@@ -206,7 +206,7 @@ func TestEngineArch(t *testing.T) {
 
 func TestFamiliarNames(t *testing.T) {
 	t.Parallel()
-	got := familiarAll([]string{"docker.io/library/llorch-bk:a", "ghcr.io/o/r:b", "Not A Name"})
+	got := shortRefs([]string{"docker.io/library/llorch-bk:a", "ghcr.io/o/r:b", "Not A Name"})
 	if d := cmp.Diff([]string{"llorch-bk:a", "ghcr.io/o/r:b", "Not A Name"}, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
