@@ -19,8 +19,8 @@ import (
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 )
 
-// TestFixtureAttested holds that what a build states about an image is true, that a client
-// which is not ours finds it, and that verify refuses an image of which any of it is not.
+// TestFixtureAttested checks that a build's attestations are true, that another client finds
+// them, and that verify refuses an image with a false one.
 func TestFixtureAttested(t *testing.T) {
 	gate(t, "LLORCH_E2E_FIXTURE", "fixture")
 	p := newProject(t)
@@ -104,8 +104,7 @@ func (p *project) lock() images.Lock {
 	return lock
 }
 
-// wantPackages compares the Debian packages of an image's SBOM with what dpkg says that
-// the image has.
+// wantPackages compares the Debian packages in an image's SBOM with dpkg's list.
 func wantPackages(t *testing.T, image pulled) {
 	t.Helper()
 	var sbom struct {
@@ -189,7 +188,7 @@ func wantInputs(t *testing.T, image pulled, lock images.Lock, commit string) {
 	}
 }
 
-// onABase holds the same of an image on a base with dpkg's own list.
+// onABase checks the same for an image on a base with dpkg's own list.
 func onABase(t *testing.T, p *project, reg *store, builder, source string) {
 	t.Helper()
 	base := p.lock().Platforms["linux/amd64"].Build.Ref
@@ -203,8 +202,8 @@ func onABase(t *testing.T, p *project, reg *store, builder, source string) {
 	p.must("verify", "--no-rebuild", tag)
 }
 
-// tampered holds that verify refuses what somebody changed in the registry, however far he
-// made digests good.
+// tampered checks that verify refuses an image that was changed in the registry, even if its
+// digests were updated.
 func tampered(t *testing.T, p *project, reg *store, image pulled, builder, public string) {
 	t.Helper()
 	runtime := p.lock().Platforms["linux/amd64"].Packages.Runtime

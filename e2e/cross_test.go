@@ -43,9 +43,8 @@ func pull(t *testing.T, tag string) (v1.ImageIndex, map[string]v1.Image) {
 	return index, byArch
 }
 
-// TestFixtureIndex holds that one command makes an index of two platforms, that the
-// image of the platform that this machine is not runs there, and that what a lock of
-// both gives is the same each time.
+// TestFixtureIndex checks that one command makes an index of two platforms, that the other
+// platform's image runs there, and that a lock of both gives the same index each time.
 func TestFixtureIndex(t *testing.T) {
 	p := fixture(t)
 	if foreign == "" {
@@ -125,7 +124,7 @@ func TestFixtureIndex(t *testing.T) {
 	lockedIndex(t, bare, d.Addr, repo)
 }
 
-// stated holds that an index has that many statements, each about an image that it has.
+// stated checks that an index has this many attestations, each about one of its images.
 func stated(t *testing.T, index v1.ImageIndex, want int) {
 	t.Helper()
 	manifest, err := index.IndexManifest()
@@ -156,8 +155,8 @@ func stated(t *testing.T, index v1.ImageIndex, want int) {
 	}
 }
 
-// lockedIndex holds that a lock of two platforms gives one index, with the packages of
-// each: the builder's to compile, the image's to run.
+// lockedIndex checks that a lock of two platforms gives one index, with packages for each:
+// the builder's for compiling, the image's for running.
 func lockedIndex(t *testing.T, p *project, builder string, repo *gitrepo.Repo) {
 	t.Helper()
 	const both = "linux/amd64,linux/arm64"
@@ -193,8 +192,8 @@ func lockedIndex(t *testing.T, p *project, builder string, repo *gitrepo.Repo) {
 	p.must("lock", "--check", "--builder", builder, "--source", repo.Dir, "--ref", "HEAD", "--no-ui", "--platform", both)
 }
 
-// TestFixtureForeignImage holds that an engine can be given the image of another
-// platform, and that it is not run where it cannot be.
+// TestFixtureForeignImage checks that an engine loads an image for another platform, and that
+// a run of it is refused.
 func TestFixtureForeignImage(t *testing.T) {
 	p := fixture(t)
 	if foreign == "" {
@@ -217,8 +216,8 @@ func TestFixtureForeignImage(t *testing.T) {
 	p.run("build", "--source", repo.Dir, "--ref", "HEAD", "--platform", "linux/"+foreign, "--variant", "vulkan").wants(t, 2, "cannot be compiled on linux/"+runtime.GOARCH)
 }
 
-// TestRealCross compiles llama.cpp for the architecture that this machine is not, and has
-// its server say its version.
+// TestRealCross compiles llama.cpp for the other architecture and lets the server print its
+// version.
 func TestRealCross(t *testing.T) {
 	gate(t, "LLORCH_E2E_REAL", "real")
 	if foreign == "" {

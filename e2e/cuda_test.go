@@ -35,8 +35,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// standIn turns Debian's CUDA toolkit into what NVIDIA's devel images have: all of
-// it below /usr/local/cuda, and nothing where Debian has it.
+// standIn converts Debian's CUDA toolkit to the layout of NVIDIA's devel images: everything
+// below /usr/local/cuda, and nothing at Debian's paths.
 const standIn = `set -eu
 sed -i -E '/^Components:/s/$/ contrib non-free/; /^deb /s/$/ contrib non-free/' $(find /etc/apt -name '*.list' -o -name '*.sources')
 rm -f /etc/apt/apt.conf.d/docker-clean
@@ -91,7 +91,7 @@ rm -rf /var/lib/apt/lists/*
 // cudaEnv is NVIDIA's image's environment.
 var cudaEnv = []string{"PATH=/usr/local/nvidia/bin:/usr/local/cuda/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LIBRARY_PATH=/usr/local/cuda/lib64/stubs"}
 
-// counted counts the bytes that a registry gives away.
+// counted counts the bytes that a registry sends.
 type counted struct {
 	next http.Handler
 	sent atomic.Int64
@@ -112,9 +112,9 @@ func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.next.ServeHTTP(countedWriter{w, &c.sent}, r)
 }
 
-// TestCUDA executes the graph for NVIDIA's images: on a stand-in with their layout,
-// then, on an empty builder with a registry's cache, after a change of the server;
-// and runs the image on a machine without a GPU.
+// TestCUDA builds the graph for NVIDIA's images on a substitute with their layout. Then it
+// builds after a change of the server, on an empty builder with a registry cache, and runs the
+// image on a machine without a GPU.
 func TestCUDA(t *testing.T) {
 	gate(t, "LLORCH_E2E_CUDA", "CUDA")
 	p := newProject(t)
@@ -173,8 +173,8 @@ func TestCUDA(t *testing.T) {
 	p.leftNothing()
 }
 
-// TestCUDAReal compiles llama.cpp's CUDA backend with Debian's toolkit, as where no
-// image of NVIDIA's can be had: a quarter of an hour on two cores.
+// TestCUDAReal compiles llama.cpp's CUDA backend with Debian's toolkit, the fallback without
+// NVIDIA's images: a quarter of an hour on two cores.
 func TestCUDAReal(t *testing.T) {
 	gate(t, "LLORCH_E2E_CUDA", "CUDA")
 	p := newProject(t)
@@ -257,8 +257,8 @@ func git(t *testing.T, dir string, args ...string) {
 	}
 }
 
-// cudaCode are the architectures that an image's CUDA backend has machine code for,
-// and PTX of: what cuobjdump lists, read from the headers of its fat binaries.
+// cudaCode are the architectures of the machine code and PTX in an image's CUDA backend. It
+// reads the headers of the fat binaries, as cuobjdump does.
 func cudaCode(t *testing.T, p *project, tag string) (code, ptx []uint32) {
 	t.Helper()
 	made, err := p.api.ContainerCreate(t.Context(), &container.Config{Image: tag, Entrypoint: []string{"/app/llama-server"}}, nil, nil, nil, "")
@@ -322,8 +322,8 @@ func cudaCode(t *testing.T, p *project, tag string) (code, ptx []uint32) {
 	return code, ptx
 }
 
-// whole holds that of what the CUDA backend links against the image lacks the
-// driver's library alone, has no stub, and has nothing of CUDA besides.
+// whole checks that, of the libraries that the CUDA backend links, the image lacks only the
+// driver's, and that it has no stub and no other part of CUDA.
 func whole(t *testing.T, p *project, tag string) {
 	t.Helper()
 	out := inImage(t, p, tag, "/lib64/ld-linux-x86-64.so.2", "--list", "/app/libggml-cuda.so")

@@ -11,8 +11,8 @@ import (
 	"github.com/llorch/llorch-bk/fixtures/hub"
 )
 
-// TestFixtureFullDisk holds that a model that does not fit is refused with the
-// numbers, leaves nothing, and is fetched once there is room.
+// TestFixtureFullDisk checks that a model that does not fit is refused with both sizes and
+// leaves nothing, and that it is downloaded once there is space.
 func TestFixtureFullDisk(t *testing.T) {
 	p := fixture(t)
 	if os.Geteuid() != 0 {

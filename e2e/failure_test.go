@@ -17,7 +17,7 @@ import (
 	"github.com/llorch/llorch-bk/fixtures/tinyengine"
 )
 
-// TestFixtureUsage holds that a request that cannot be carried out starts nothing.
+// TestFixtureUsage checks that an invalid request starts nothing.
 func TestFixtureUsage(t *testing.T) {
 	p := fixture(t)
 	model := p.model()
@@ -64,15 +64,15 @@ func TestFixtureNoEngine(t *testing.T) {
 	none.run("build", "--builder", "unix:///no/such/buildkitd.sock").wants(t, 3)
 }
 
-// TestFixtureNoBase holds that a base that nobody has is said, with the way out.
+// TestFixtureNoBase checks that the error for a missing base names a remedy.
 func TestFixtureNoBase(t *testing.T) {
 	p := fixture(t)
 	repo := gitrepo.New(t, tinyengine.Tree())
 	p.run("build", "--source", repo.Dir, "--base", "localhost:1/no/such/base:1").wants(t, 3, "no/such/base")
 }
 
-// TestFixtureCompileError holds that a source that does not compile ends with
-// exit code 4 and the compiler's own words.
+// TestFixtureCompileError checks that a source that does not compile ends with exit code 4
+// and the compiler's messages.
 func TestFixtureCompileError(t *testing.T) {
 	p := fixture(t)
 	repo := gitrepo.New(t, broken(t, map[string]string{"tools/server/server.c": "#error this line does not compile\n"}))
@@ -82,8 +82,8 @@ func TestFixtureCompileError(t *testing.T) {
 	}
 }
 
-// TestFixtureModels holds the ends of a model that cannot be had: exit code 5,
-// the reason in words, and nothing left in store or engine.
+// TestFixtureModels checks failed model downloads: exit code 5, the reason, and nothing left
+// in store or engine.
 func TestFixtureModels(t *testing.T) {
 	p := fixture(t)
 	store := t.TempDir()
@@ -163,7 +163,7 @@ func TestFixtureHubModel(t *testing.T) {
 	}
 }
 
-// TestFixtureServerFails holds the ends of a server that does not get ready.
+// TestFixtureServerFails checks the errors of servers that do not get ready.
 func TestFixtureServerFails(t *testing.T) {
 	p := fixture(t)
 	model := p.model()
@@ -194,7 +194,7 @@ func TestFixtureServerFails(t *testing.T) {
 	}
 }
 
-// TestFixtureKilledWhileLoading holds that a container that dies ends the wait at once.
+// TestFixtureKilledWhileLoading checks that a container's exit ends the wait at once.
 func TestFixtureKilledWhileLoading(t *testing.T) {
 	p := fixture(t)
 	s := p.start("run", fixtureTag, "--model", p.model(), "--", "--fixture-never-ready")
@@ -215,7 +215,7 @@ func TestFixtureKilledWhileLoading(t *testing.T) {
 	p.leftNothing()
 }
 
-// TestFixtureInterrupted holds that Ctrl-C cleans up, wherever it comes.
+// TestFixtureInterrupted checks that Ctrl-C cleans up in every phase.
 func TestFixtureInterrupted(t *testing.T) {
 	p := fixture(t)
 	model := p.model()
@@ -256,10 +256,10 @@ func TestFixtureInterrupted(t *testing.T) {
 	})
 }
 
-// slowCommand takes ten minutes, and has a number that no other process has.
+// slowCommand takes ten minutes. Its number identifies the process.
 const slowCommand = "sleep 604.21"
 
-// slowRuns says whether the slow configure runs on this machine now.
+// slowRuns reports whether the slow configure is running on this machine.
 func slowRuns() bool {
 	found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, f := range found {
@@ -297,8 +297,8 @@ func slowTop(t *testing.T) string {
 	return string(data) + "\ninclude(cmake/slow.cmake)\n"
 }
 
-// TestFixtureEqualAtOnce holds that equal starts at the same moment join: one starts
-// the server, the others wait for it and have it too.
+// TestFixtureEqualAtOnce checks that equal starts at the same moment join: one starts the
+// server, and the others wait and use it.
 func TestFixtureEqualAtOnce(t *testing.T) {
 	p := fixture(t)
 	model := p.model()
@@ -325,8 +325,8 @@ func TestFixtureEqualAtOnce(t *testing.T) {
 	}
 }
 
-// TestFixtureEngineRestartKeepsPort holds that the published port is a fixed
-// one: Docker gives a container with port 0 another at each restart.
+// TestFixtureEngineRestartKeepsPort checks that the published port is fixed. With port 0,
+// Docker would choose another one at each restart.
 func TestFixtureEngineRestartKeepsPort(t *testing.T) {
 	p := fixture(t)
 	p.must("run", fixtureTag, "--model", p.model())
@@ -344,8 +344,8 @@ func TestFixtureEngineRestartKeepsPort(t *testing.T) {
 	})
 }
 
-// TestFixtureBuildsAtOnce holds that builds that share every step neither fail
-// nor hurt the engine.
+// TestFixtureBuildsAtOnce checks that concurrent builds with the same steps succeed and leave
+// the engine running.
 func TestFixtureBuildsAtOnce(t *testing.T) {
 	p := fixture(t)
 	repo := gitrepo.New(t, tinyengine.Tree())

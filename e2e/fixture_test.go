@@ -25,8 +25,8 @@ import (
 
 const fixtureTag = "llorch-e2e:fixture"
 
-// fixture gates the tier and gives each test a project with a built image. The
-// image is built once, by whoever comes first.
+// fixture skips tests of a tier that is not enabled, and gives each test a project with a
+// built image. The first test builds the image.
 func fixture(t *testing.T) *project {
 	t.Helper()
 	gate(t, "LLORCH_E2E_FIXTURE", "fixture")
@@ -133,7 +133,7 @@ func TestFixtureFromSourceToHandoff(t *testing.T) {
 	p.leftNothing()
 }
 
-// TestFixtureHardening looks at the container as its engine has it.
+// TestFixtureHardening inspects the container on its engine.
 func TestFixtureHardening(t *testing.T) {
 	p := fixture(t)
 	p.must("run", fixtureTag, "--model", p.model())
@@ -192,8 +192,8 @@ func TestFixtureHardening(t *testing.T) {
 	})
 }
 
-// TestFixtureRunAgain holds what a second run does: nothing, or just what is
-// missing, or replace what is different; the url stays.
+// TestFixtureRunAgain checks a second run: it does nothing, adds only what is missing, or
+// replaces what differs; the url stays the same.
 func TestFixtureRunAgain(t *testing.T) {
 	p := fixture(t)
 	model := p.model()
@@ -248,7 +248,7 @@ func TestFixtureRunAgain(t *testing.T) {
 	}
 }
 
-// TestFixtureUpReuses holds that up builds once, and again only for a new commit.
+// TestFixtureUpReuses checks that up builds once, and again only for a new commit.
 func TestFixtureUpReuses(t *testing.T) {
 	p := fixture(t)
 	repo := gitrepo.New(t, tinyengine.Tree())
@@ -340,8 +340,8 @@ func broken(t *testing.T, files map[string]string) fs.FS {
 	return tree
 }
 
-// TestFixtureNewestImage holds that a bare run is of the image that was built
-// last, whatever the age of its commit.
+// TestFixtureNewestImage checks that run without an image uses the image that was built last,
+// whatever the age of its commit.
 func TestFixtureNewestImage(t *testing.T) {
 	p := fixture(t)
 	model := p.model()
@@ -358,8 +358,8 @@ func TestFixtureNewestImage(t *testing.T) {
 	}
 }
 
-// TestFixtureStepsFollowWhatChanges holds that a commit compiles again only the
-// steps whose files it touches.
+// TestFixtureStepsFollowWhatChanges checks that a commit recompiles only the steps whose files
+// it touches.
 func TestFixtureStepsFollowWhatChanges(t *testing.T) {
 	p := fixture(t)
 	server := "llama-server"
@@ -404,7 +404,7 @@ func TestFixtureStepsFollowWhatChanges(t *testing.T) {
 	}
 }
 
-// edited is a file of the tiny engine with a comment at its end.
+// edited is a file of the tiny engine with an additional comment at its end.
 func edited(t *testing.T, name, comment string) string {
 	t.Helper()
 	data, err := fs.ReadFile(tinyengine.Tree(), name)
@@ -443,7 +443,7 @@ func compiled(t *testing.T, metadata string, first ...string) []string {
 	return ran(t, metadata)
 }
 
-// ran are the parts that were compiled for an image, wherever it went.
+// ran are the parts that a build compiled, whatever its output.
 func ran(t *testing.T, metadata string) []string {
 	t.Helper()
 	data, err := os.ReadFile(metadata)

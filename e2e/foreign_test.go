@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 )
 
-// foreign is the architecture that this machine does not have, of the two that images
-// are built for; machines are their names in ELF and in qemu's programs.
+// foreign is the other one of the two architectures that images are built for; machines are
+// their names in ELF and in qemu's programs.
 var (
 	foreign  = map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH]
 	machines = map[string]struct {
@@ -36,8 +36,8 @@ func unpacked(t *testing.T, img v1.Image) string {
 	return root
 }
 
-// ofMachine holds that everything in an image's /app is for one machine, and that what it
-// needs is in the image, for that machine too.
+// ofMachine checks that everything in an image's /app is for one architecture, and that the
+// image has all needed libraries for it.
 func ofMachine(t *testing.T, root, arch string) {
 	t.Helper()
 	want := machines[arch].elf
@@ -89,8 +89,8 @@ func hasLibrary(t *testing.T, root, name string, machine elf.Machine) bool {
 	return false
 }
 
-// emulated runs a program of an image of another architecture, and gives what it prints.
-// It is a check of what a cross compiler made: nothing that builds is emulated.
+// emulated runs a program of an image for another architecture and returns its output. It
+// tests the cross compiler's result; the build itself is not emulated.
 func emulated(t *testing.T, arch, root string, args ...string) string {
 	t.Helper()
 	args[0] = filepath.Join(root, args[0])
@@ -102,8 +102,8 @@ func emulated(t *testing.T, arch, root string, args ...string) string {
 	return string(out)
 }
 
-// qemu is the program that runs another architecture's: this machine's, or else that of
-// Debian's package, which is fetched and not installed.
+// qemu is the emulator: this machine's, or else the one in Debian's package, which is
+// downloaded and not installed.
 func qemu(t *testing.T, arch string) string {
 	t.Helper()
 	name := machines[arch].qemu
@@ -142,7 +142,7 @@ func qemu(t *testing.T, arch string) string {
 	return ""
 }
 
-// bare is a project that has no engine: the builder alone does it.
+// bare is a project without an engine: it uses only the builder.
 func (p *project) bare(t *testing.T) *project {
 	without := *p
 	without.t, without.env = t, append(slices.Clone(p.env), "DOCKER_HOST=unix:///nonexistent/docker.sock")

@@ -13,8 +13,8 @@ import (
 	"github.com/llorch/llorch-bk/runtime/handoff"
 )
 
-// TestFixtureNoGPU holds that a GPU that the engine cannot give is said within
-// seconds, and never replaced by the CPU in silence.
+// TestFixtureNoGPU checks that a GPU that the engine cannot provide is reported within seconds,
+// and never silently replaced by the CPU.
 func TestFixtureNoGPU(t *testing.T) {
 	p := fixture(t)
 	if _, err := os.Stat("/dev/nvidiactl"); err == nil {
@@ -47,8 +47,8 @@ func TestFixtureNoGPU(t *testing.T) {
 	p.leftNothing()
 }
 
-// vulkan builds the Vulkan variant and runs it on Mesa's driver for the CPU: as slow
-// as that is, it is a GPU to the server.
+// vulkan builds the Vulkan variant and runs it on Mesa's CPU driver, which the server treats
+// as a GPU.
 func vulkan(t *testing.T, p *project, flags ...string) {
 	t.Helper()
 	ref := realModel(t, p)

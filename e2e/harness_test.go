@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// gate skips a test of a tier that was not asked for.
+// gate skips a test of a tier that is not enabled.
 func gate(t *testing.T, name, tier string) {
 	t.Helper()
 	if os.Getenv(name) != "1" {
@@ -50,7 +50,7 @@ func gate(t *testing.T, name, tier string) {
 	}
 }
 
-// project is a folder of its own with its own pools, as one user's project.
+// project is a folder with its own pools, like one user's project.
 type project struct {
 	t   *testing.T
 	dir string
@@ -82,7 +82,7 @@ func newProject(t *testing.T) *project {
 // setenv sets a variable for the program in this project only.
 func (p *project) setenv(name, value string) { p.env = append(p.env, name+"="+value) }
 
-// result is how a command of the program ended.
+// result is the result of a command of the program.
 type result struct {
 	args           []string
 	stdout, stderr string
@@ -102,7 +102,7 @@ func tail(s string, n int) string {
 	return strings.Join(lines, "")
 }
 
-// started is a command that runs.
+// started is a running command.
 type started struct {
 	p              *project
 	cmd            *exec.Cmd
@@ -110,7 +110,7 @@ type started struct {
 	began          time.Time
 }
 
-// start begins a command without waiting for it.
+// start starts a command without waiting for it.
 func (p *project) start(args ...string) *started {
 	p.t.Helper()
 	s := &started{p: p, cmd: exec.Command(binary, args...), stdout: newWatched(), stderr: newWatched(), began: time.Now()}
@@ -123,7 +123,7 @@ func (p *project) start(args ...string) *started {
 	return s
 }
 
-// wait returns how the command ended; one that does not end is a failure.
+// wait returns the command's result, and fails the test if it does not end.
 func (s *started) wait() result {
 	s.p.t.Helper()
 	timer := time.AfterFunc(30*time.Minute, func() { _ = s.cmd.Process.Kill() })
@@ -149,7 +149,7 @@ func (p *project) run(args ...string) result {
 	return p.start(args...).wait()
 }
 
-// must runs a command that has to succeed.
+// must runs a command and fails the test if it fails.
 func (p *project) must(args ...string) result {
 	p.t.Helper()
 	r := p.run(args...)
@@ -159,7 +159,7 @@ func (p *project) must(args ...string) result {
 	return r
 }
 
-// wants checks a failure: its exit code, and words that the user must see.
+// wants checks a failure: its exit code, and texts that the user must see.
 func (r result) wants(t *testing.T, code int, words ...string) {
 	t.Helper()
 	if r.code != code {
@@ -172,7 +172,7 @@ func (r result) wants(t *testing.T, code int, words ...string) {
 	}
 }
 
-// handoffDir is where the project's handoffs are.
+// handoffDir is the folder of the project's handoffs.
 func (p *project) handoffDir() string { return filepath.Join(p.dir, ".runtime", "engines") }
 
 // handoff reads the handoff of a pool's first replica.
@@ -202,7 +202,7 @@ func (p *project) containers() []string {
 	return names
 }
 
-// leftNothing checks that a failed command has left neither container nor handoff.
+// leftNothing checks that a failed command left neither container nor handoff.
 func (p *project) leftNothing() {
 	p.t.Helper()
 	if left := p.containers(); len(left) > 0 {
@@ -247,7 +247,7 @@ func answer(t *testing.T, method, url string, body any) (int, string) {
 	return resp.StatusCode, string(data)
 }
 
-// eventually waits for a condition; what it is about is for the failure.
+// eventually waits for a condition; what describes it in a failure.
 func eventually(t *testing.T, what string, within time.Duration, ok func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), within)

@@ -14,9 +14,9 @@ import (
 	"github.com/llorch/llorch-bk/images"
 )
 
-// TestFixtureInterruptsAtRandom ends builds at random moments, by Ctrl-C and by a
-// kill that lets nothing be put away, and kills the builder. Whatever the moment,
-// an image is there whole or not at all, and the next build succeeds.
+// TestFixtureInterruptsAtRandom ends builds at random moments, with Ctrl-C and with SIGKILL,
+// and kills the builder. Whatever the moment, an image is complete or absent, and the next
+// build succeeds.
 func TestFixtureInterruptsAtRandom(t *testing.T) {
 	p := fixture(t)
 	d := standalone(t)

@@ -19,17 +19,17 @@ import (
 	"github.com/llorch/llorch-bk/images"
 )
 
-// archived builds a lock into an archive, under whatever conditions, and gives the
-// digest of the platform's manifest.
+// archived builds a lock into an archive, under the given conditions, and returns the digest
+// of the platform's manifest.
 func (p *project) archived(builder, lock string, change func(*exec.Cmd), flags ...string) string {
 	p.t.Helper()
 	return p.archivedBy(builder, lock, change, flags...).digest
 }
 
-// archive is an image in a file: its digest, and what the program said.
+// archive is an image in a file: its digest, and the program's output.
 type archive struct{ digest, said string }
 
-// archivedBy is archived, with what the program said.
+// archivedBy is archived, with the program's output.
 func (p *project) archivedBy(builder, lock string, change func(*exec.Cmd), flags ...string) archive {
 	p.t.Helper()
 	file := filepath.Join(p.t.TempDir(), "image.tar")
@@ -51,9 +51,8 @@ func (p *project) archivedBy(builder, lock string, change func(*exec.Cmd), flags
 	return archive{digest, said.String()}
 }
 
-// TestFixtureLocked holds that a lock gives one image: from two builders with nothing
-// in them, at other times, in other folders, with other settings of the machine and
-// other times of the files. What differs is named.
+// TestFixtureLocked checks that a lock gives one image: on two empty builders, at other times,
+// in other folders, with other machine settings and other file times. Differences are named.
 func TestFixtureLocked(t *testing.T) {
 	p := fixture(t)
 	repo := gitrepo.New(t, tinyengine.Tree())
@@ -150,8 +149,8 @@ func TestFixtureLocked(t *testing.T) {
 	}
 }
 
-// pushed holds that a builder pushes an image and what is stated about it to a
-// registry, that another client finds both there, and that verify takes it from there.
+// pushed checks that a builder pushes an image and its attestations to a registry, that another
+// client finds both there, and that verify accepts the image.
 func pushed(t *testing.T, p *project, builder string, lock images.Lock) {
 	t.Helper()
 	reg := newRegistry(t)

@@ -20,15 +20,14 @@ import (
 	"github.com/llorch/llorch-bk/images"
 )
 
-// lockChange is a lock, or the world around it, as it no longer is, and how a build
-// refuses it.
+// lockChange is a change of a lock, or of its surroundings, and the expected refusal.
 type lockChange struct {
 	change func(*images.Lock, *images.LockPlatform)
 	code   int
 	says   []string
 }
 
-// lockRefused holds that a build keeps to its lock or fails, naming the part.
+// lockRefused checks that a build follows its lock or fails and names the part.
 func lockRefused(t *testing.T, p *project, builder string, data []byte) {
 	t.Helper()
 	lock, err := images.DecodeLock(data)
@@ -136,8 +135,8 @@ func lockRefused(t *testing.T, p *project, builder string, data []byte) {
 	}
 }
 
-// lockedModel holds that a lock's model is served though its branch has moved, that
-// the move is told and can be taken, and that another file is refused.
+// lockedModel checks that a lock's model is served although its branch has moved, that the
+// move is reported and can be locked, and that another file is refused.
 func lockedModel(t *testing.T, p *project, builder string) {
 	t.Helper()
 	small, err := os.ReadFile(p.model())

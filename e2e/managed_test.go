@@ -15,8 +15,8 @@ import (
 	"github.com/llorch/llorch-bk/fixtures/tinyengine"
 )
 
-// managed is a project whose managed builder is its own: its cache folder is, but
-// for the bases. It may not be deep, since a socket's path is short.
+// managed is a project with its own managed builder, because it has its own cache folder,
+// except for the bases. The folder's path must be short, because a socket's path is limited.
 func managed(t *testing.T) (p *project, programs string) {
 	t.Helper()
 	p = newProject(t)
@@ -53,7 +53,7 @@ func userCache(t *testing.T) string {
 	return filepath.Join(home, ".cache", "llorch-bk")
 }
 
-// linkBases gives another cache folder the bases that setup has bootstrapped here.
+// linkBases links the bases that setup bootstrapped into another cache folder.
 func linkBases(t *testing.T, cache string) {
 	t.Helper()
 	if err := os.Symlink(filepath.Join(userCache(t), "bases"), filepath.Join(cache, "bases")); err != nil {
@@ -61,7 +61,7 @@ func linkBases(t *testing.T, cache string) {
 	}
 }
 
-// left is what prune says there is of a kind.
+// left is what prune lists of a kind.
 func left(t *testing.T, p *project, kind string) []struct {
 	Name, Note string
 	Bytes      int64
@@ -77,8 +77,8 @@ func left(t *testing.T, p *project, kind string) []struct {
 	return out
 }
 
-// TestFixtureManagedProcess holds that a builder of our own is started once, found
-// again, survives being killed, and goes when it is told to.
+// TestFixtureManagedProcess checks that a managed builder is started once, reused, restarted
+// after a kill, and removed by prune.
 func TestFixtureManagedProcess(t *testing.T) {
 	gate(t, "LLORCH_E2E_FIXTURE", "fixture")
 	p, _ := managed(t)
@@ -156,8 +156,8 @@ func TestFixtureManagedProcess(t *testing.T) {
 	}
 }
 
-// TestFixtureManagedFromNothing holds that a builder is started where its image cannot
-// be had and no buildkitd is on this machine: it is compiled, once.
+// TestFixtureManagedFromNothing checks that a builder is started without its image and without
+// a buildkitd on this machine: it is compiled once.
 func TestFixtureManagedFromNothing(t *testing.T) {
 	gate(t, "LLORCH_E2E_FIXTURE", "fixture")
 	if _, err := exec.LookPath("buildkitd"); err == nil {

@@ -24,8 +24,8 @@ import (
 	"github.com/llorch/llorch-bk/fixtures/tinyengine"
 )
 
-// TestFixtureModelStore goes through the life of a model: pulled by its quantisation,
-// listed, served, spoilt, repaired, and removed, but never while a pool serves it.
+// TestFixtureModelStore tests a model's life: pulled by its quantisation, listed, served,
+// damaged, repaired, and removed, but not while a pool serves it.
 func TestFixtureModelStore(t *testing.T) {
 	p := fixture(t)
 	data, err := os.ReadFile(p.model())
@@ -158,8 +158,8 @@ func TestFixtureRegistryModel(t *testing.T) {
 	p.leftNothing()
 }
 
-// TestFixtureModelOfAnAuthority fetches a model from a server of a network's own
-// authority, which only --ca-cert makes trusted.
+// TestFixtureModelOfAnAuthority downloads a model from a server with a certificate of a
+// private authority, which only --ca-cert makes trusted.
 func TestFixtureModelOfAnAuthority(t *testing.T) {
 	p := fixture(t)
 	model := p.model()
@@ -202,8 +202,8 @@ func write(t *testing.T, to string, img v1.Image) name.Reference {
 	return ref
 }
 
-// TestFixtureStoreTrouble holds that a store that cannot be written is said before
-// anything is fetched.
+// TestFixtureStoreTrouble checks that a store that is not writable is reported before anything
+// is downloaded.
 func TestFixtureStoreTrouble(t *testing.T) {
 	p := fixture(t)
 	if os.Geteuid() == 0 {

@@ -18,10 +18,10 @@ import (
 	"github.com/llorch/llorch-bk/fixtures/tinyengine"
 )
 
-// TestModernManagedContainer holds that a builder in a container is started once,
-// found again, and goes when it is told to. Its image is a stand-in for BuildKit's
-// own: the same programs on our base. It is of this tier because an engine of
-// 20.10 starts no privileged container on a machine that lacks one capability.
+// TestModernManagedContainer checks that a builder in a container is started once, reused and
+// removed by prune. Its image is a substitute for BuildKit's own: the same programs on our
+// base. The test is in this tier because an engine of 20.10 starts no privileged container on a
+// machine that lacks a capability.
 func TestModernManagedContainer(t *testing.T) {
 	gate(t, "LLORCH_E2E_MODERN", "modern")
 	p, programs := managed(t)
@@ -65,8 +65,7 @@ func TestModernManagedContainer(t *testing.T) {
 	}
 }
 
-// builderImage makes an image that has what BuildKit's own has, as far as a
-// builder needs it.
+// builderImage makes an image with those files of BuildKit's own image that a builder needs.
 func builderImage(t *testing.T, p *project, programs, name string) {
 	t.Helper()
 	runc, err := exec.LookPath("runc")

@@ -20,9 +20,9 @@ import (
 	"github.com/llorch/llorch-bk/fixtures/tinyengine"
 )
 
-// TestFixtureNetworkStaysOut holds that a proxy's password and a network's own
-// certificates, which the step with a network is given, are nowhere in the image:
-// not in a layer, its config or its history.
+// TestFixtureNetworkStaysOut checks that a proxy's password and private certificates, which
+// steps with a network receive, are nowhere in the image: in no layer, not in its config and
+// not in its history.
 func TestFixtureNetworkStaysOut(t *testing.T) {
 	p := fixture(t)
 	const password = "planted-password-7c1d"

@@ -17,7 +17,7 @@ import (
 	"github.com/llorch/llorch-bk/llb/objects"
 )
 
-// travelled is what a build's metadata say of the compiler cache.
+// travelled is a build's metadata about the compiler cache.
 type travelled struct {
 	buildkit.Objects
 	objects.Report
@@ -53,16 +53,15 @@ func carriedBy(t *testing.T, metadata string) travelled {
 	return c
 }
 
-// added is a fixture's file with one more function, which the preprocessor does not take
-// out as it does a comment.
+// added is a file of the tiny engine with one more function. A comment would not do, because
+// the preprocessor removes it.
 func added(t *testing.T, file, function string) map[string]string {
 	t.Helper()
 	return map[string]string{file: edited(t, file, "") + "int " + function + "(void);\nint " + function + "(void) { return 1; }\n"}
 }
 
-// TestFixtureObjects holds that a part which a commit touches compiles only what the
-// commit touched, also on a builder with nothing in it; and that whatever is travelled, the
-// steps are the same.
+// TestFixtureObjects checks that a part recompiles only the files that a commit touched, also on
+// an empty builder, and that the steps' keys do not depend on the transferred objects.
 func TestFixtureObjects(t *testing.T) {
 	p := fixture(t)
 	reg := newRefusing(t)

@@ -73,9 +73,8 @@ func carried(t *testing.T, p *project, flags ...string) inside {
 	return in
 }
 
-// keeps holds that packages which are kept, in a folder or in a registry, are taken from
-// there, and that nothing is another for it: the image is the same, and of the steps
-// that take packages none runs again.
+// keeps checks that stored packages, in a folder or in a registry, are used. The image must be
+// the same, and no step that installs packages may run again.
 func (p *project) keeps(builder string, in inside) {
 	p.t.Helper()
 	reg := newRegistry(p.t)
@@ -125,14 +124,14 @@ func enter(t *testing.T, in inside) {
 	}
 }
 
-// TestFixtureOffline holds that a machine with nothing but a bundle builds what its lock
-// says, the same image as with a network, and a patched tree.
+// TestFixtureOffline checks that a machine with only a bundle builds the lock's image, equal to
+// the one built with a network, and a patched tree.
 func TestFixtureOffline(t *testing.T) {
 	p := fixture(t)
 	enter(t, carried(t, p))
 }
 
-// TestModernOffline holds that such a machine runs the server too.
+// TestModernOffline checks that such a machine also runs the server.
 func TestModernOffline(t *testing.T) {
 	gate(t, "LLORCH_E2E_MODERN", "modern")
 	p := fixture(t)
@@ -174,7 +173,7 @@ func TestInsideANamespace(t *testing.T) {
 	}
 }
 
-// onlyLoopback makes sure of where this is.
+// onlyLoopback checks that the namespace has only loopback.
 func onlyLoopback(t *testing.T) {
 	t.Helper()
 	all, err := net.Interfaces()
@@ -205,8 +204,8 @@ func onlyLoopback(t *testing.T) {
 	}
 }
 
-// loads holds what a bundle is taken for: refused where it is not whole, and without one
-// everything that is missing is named.
+// loads checks that a damaged bundle is refused, and that without a bundle every missing part is
+// named.
 func (p *project) loads(in inside) {
 	p.t.Helper()
 	archive := filepath.Join(p.dir, "image.tar")
@@ -233,8 +232,8 @@ func (p *project) loads(in inside) {
 	}
 }
 
-// buildsOffline holds that the lock's image is the same as with a network, and that a
-// patched tree is built, by a builder that came with the bundle.
+// buildsOffline checks that the lock's image equals the one built with a network, and that a
+// patched tree is built, with the builder in the bundle.
 func (p *project) buildsOffline(in inside) {
 	p.t.Helper()
 	p.t.Cleanup(func() {
@@ -261,7 +260,7 @@ func (p *project) buildsOffline(in inside) {
 	}
 }
 
-// runsOffline holds that a server starts with the bundle's model, on an engine of its own.
+// runsOffline checks that a server starts with the bundle's model, on a private engine.
 func (p *project) runsOffline(in inside) {
 	p.t.Helper()
 	dir, err := os.MkdirTemp("", "dockerd-")

@@ -15,8 +15,8 @@ import (
 	"github.com/llorch/llorch-bk/fixtures/tinyengine"
 )
 
-// TestFixtureDryRun holds that --dry-run prints the plan that the next command then
-// carries out, by what the engine says has happened; and that it does nothing itself.
+// TestFixtureDryRun checks that --dry-run does nothing, and that it prints the plan that the
+// next command carries out, as the engine's events show.
 func TestFixtureDryRun(t *testing.T) {
 	p := fixture(t)
 	model := p.model()
@@ -120,7 +120,7 @@ func (p *project) happened(since time.Time) []string {
 	}
 }
 
-// freePort is a port that nobody has now.
+// freePort is a port that is not in use.
 func freePort(t *testing.T) int {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -131,8 +131,8 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// TestFixtureComesBack holds that a run that cannot replace a server leaves it as it
-// was: where that is known before, untouched; else it runs again.
+// TestFixtureComesBack checks that a run that cannot replace a server leaves it running: it is
+// not touched if the problem is known before, and is started again otherwise.
 func TestFixtureComesBack(t *testing.T) {
 	p := fixture(t)
 	model := p.model()
@@ -182,7 +182,7 @@ func TestFixtureComesBack(t *testing.T) {
 	}
 }
 
-// TestFixtureStopEndsAStart holds that stop ends a run that waits for its server.
+// TestFixtureStopEndsAStart checks that stop ends a run that waits for its server.
 func TestFixtureStopEndsAStart(t *testing.T) {
 	p := fixture(t)
 	s := p.start("run", fixtureTag, "--model", p.model(), "--", "--fixture-never-ready")

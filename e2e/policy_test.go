@@ -11,8 +11,8 @@ import (
 	"github.com/llorch/llorch-bk/fixtures/tinyengine"
 )
 
-// TestFixturePolicy holds that a build uses what its source policy allows and nothing else,
-// and that a refusal names the source and the rule.
+// TestFixturePolicy checks that a build uses only sources that its policy allows, and that a
+// refusal names the source and the rule.
 func TestFixturePolicy(t *testing.T) {
 	gate(t, "LLORCH_E2E_FIXTURE", "fixture")
 	p := newProject(t)

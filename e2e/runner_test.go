@@ -45,8 +45,8 @@ func readAction(t *testing.T) action {
 	return a
 }
 
-// runner is a machine that has run nothing before: its home and its builder are empty.
-// What Go has compiled stays, as a job's own cache of Go would.
+// runner is a fresh machine: its home and its builder are empty. Go's build cache stays, as a
+// job's own cache would.
 type runner struct {
 	t   *testing.T
 	dir string
@@ -86,7 +86,7 @@ func newRunner(t *testing.T, builder, workspace string, event any) *runner {
 
 func (r *runner) file(name string) string { return filepath.Join(r.dir, name) }
 
-// read is a file that steps may have written; empty where they did not.
+// read is a file that steps may have written; empty if they did not.
 func (r *runner) read(name string) string {
 	r.t.Helper()
 	data, err := os.ReadFile(r.file(name))
@@ -98,7 +98,7 @@ func (r *runner) read(name string) string {
 
 var inputOf = regexp.MustCompile(`^\$\{\{ inputs\.([a-z-]+) \}\}$`)
 
-// use runs the action's steps one by one, and gives what they printed.
+// use runs the action's steps one by one and returns their output.
 func (r *runner) use(a action, inputs map[string]string) (said string, took time.Duration) {
 	r.t.Helper()
 	began := time.Now()
@@ -195,9 +195,9 @@ func pipelineSource(t *testing.T) (repo *gitrepo.Repo, change func(function stri
 	}
 }
 
-// TestFixtureRunner runs the action's steps as a fresh runner does: nothing in its builder,
-// nothing in its home, and a registry. First all of it; then after a commit, with what the
-// first run has left in the registry; then for a pull request from a fork.
+// TestFixtureRunner runs the action's steps as a fresh runner does, with an empty builder, an
+// empty home and a registry: first a full build; then after a commit, with the cache of the
+// first run; then for a pull request from a fork.
 func TestFixtureRunner(t *testing.T) {
 	gate(t, "LLORCH_E2E_FIXTURE", "fixture")
 	p := newProject(t)

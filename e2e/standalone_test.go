@@ -15,7 +15,7 @@ import (
 	"github.com/llorch/llorch-bk/fixtures/tinyengine"
 )
 
-// standalone starts a buildkitd of the test's own.
+// standalone starts a private buildkitd for the test.
 func standalone(t *testing.T) *buildkitd.Daemon {
 	t.Helper()
 	return standaloneIn(t, shortDir(t))
@@ -56,9 +56,8 @@ func standaloneIn(t *testing.T, dir string) *buildkitd.Daemon {
 	return d
 }
 
-// TestFixtureStandaloneBuilder builds with a BuildKit that is not Docker's: the
-// base goes there as an OCI layout where no registry has it, and the image comes
-// back through a pipe.
+// TestFixtureStandaloneBuilder builds with a BuildKit outside Docker: without a registry it
+// receives the base as an OCI layout, and it returns the image through a pipe.
 func TestFixtureStandaloneBuilder(t *testing.T) {
 	p := fixture(t)
 	d := standalone(t)
@@ -87,8 +86,8 @@ func TestFixtureStandaloneBuilder(t *testing.T) {
 	}
 }
 
-// TestFixtureEmptyRunner holds that a builder with nothing in it compiles, with
-// a registry's cache, only what a commit touched, as an ephemeral CI runner does.
+// TestFixtureEmptyRunner checks that an empty builder with a registry cache, like an ephemeral
+// CI runner, compiles only what a commit touched.
 func TestFixtureEmptyRunner(t *testing.T) {
 	p := fixture(t)
 	reg := newRegistry(t)

@@ -14,8 +14,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// change is what somebody changes in a registry. Every descriptor above it is made good,
-// so that whoever follows digests alone finds nothing.
+// change is a manipulation in a registry. Every descriptor above it is updated, so that
+// digests alone do not reveal it.
 type change struct {
 	// layer is one in which a file is changed; config makes good what the config says of it.
 	layer  string
@@ -27,7 +27,7 @@ type change struct {
 
 var copies atomic.Int64
 
-// tamper makes a changed copy of an image in the same repository, and gives its name.
+// tamper makes a changed copy of an image in the same repository and returns its name.
 func (s *store) tamper(t *testing.T, of pulled, c change) string {
 	t.Helper()
 	index := of.index

@@ -47,7 +47,7 @@ func imageFiles(t *testing.T, p *project, tag, dir string) []byte {
 	return data
 }
 
-// label is what an image says of itself.
+// label is the value of an image's label.
 func label(t *testing.T, p *project, tag, name string) string {
 	t.Helper()
 	img, err := p.api.ImageInspect(t.Context(), tag)
@@ -57,7 +57,7 @@ func label(t *testing.T, p *project, tag, name string) string {
 	return img.Config.Labels[name]
 }
 
-// rounds is how often what depends on chance is tried: LLORCH_ROUNDS, or a few times.
+// rounds is the number of repetitions of races: LLORCH_ROUNDS, or a few.
 func rounds(t *testing.T) int {
 	t.Helper()
 	n, err := strconv.Atoi(os.Getenv("LLORCH_ROUNDS"))
@@ -67,9 +67,9 @@ func rounds(t *testing.T) int {
 	return n
 }
 
-// TestFixtureSourcesAtOnce holds that each of two builds that run at once has its own
-// files in it, whatever the other sends: on the engine's own BuildKit and on one apart.
-// All files are of the same sizes and times, round after round.
+// TestFixtureSourcesAtOnce checks that each of two concurrent builds contains its own files,
+// whatever the other one sends: on the engine's own BuildKit and on a separate one. All files
+// have the same sizes and times in every round.
 func TestFixtureSourcesAtOnce(t *testing.T) {
 	p := fixture(t)
 	d := standalone(t)
@@ -117,8 +117,8 @@ func TestFixtureSourcesAtOnce(t *testing.T) {
 	}
 }
 
-// TestFixtureHeaderThatAppears holds that an object is not taken from the compiler's
-// cache where a header has come to be that its source looks for.
+// TestFixtureHeaderThatAppears checks that the compiler cache does not reuse an object after a
+// header appeared that its source looks for.
 func TestFixtureHeaderThatAppears(t *testing.T) {
 	p := fixture(t)
 	const tag = "llorch-e2e:header"
@@ -144,8 +144,8 @@ __attribute__((used)) static const char e2e_mark[] = E2E;
 	build("E2E-with-MARK")
 }
 
-// TestFixtureEmbeddedFile holds the same of a file that the assembler puts in, which no
-// preprocessor sees.
+// TestFixtureEmbeddedFile checks the same for a file that the assembler embeds, which the
+// preprocessor does not see.
 func TestFixtureEmbeddedFile(t *testing.T) {
 	p := fixture(t)
 	const tag = "llorch-e2e:embedded"
@@ -164,8 +164,8 @@ func TestFixtureEmbeddedFile(t *testing.T) {
 	}
 }
 
-// TestFixtureOtherCompiler holds that a source which clang refuses is compiled by gcc,
-// and that this is said: also where the step comes from the cache.
+// TestFixtureOtherCompiler checks that gcc compiles a source that clang refuses, and that the
+// build reports it, also if the step is cached.
 func TestFixtureOtherCompiler(t *testing.T) {
 	p := fixture(t)
 	const tag = "llorch-e2e:other-compiler"
@@ -192,8 +192,8 @@ func TestFixtureOtherCompiler(t *testing.T) {
 	}
 }
 
-// TestFixtureForks holds that a tree which keeps more than others, elsewhere than they,
-// is built whole: in steps where that is enough, in one where it is not.
+// TestFixtureForks checks that a tree with additional files, or files at other paths, is built
+// completely: in steps if that suffices, otherwise in one step.
 func TestFixtureForks(t *testing.T) {
 	p := fixture(t)
 	builder := standalone(t)
@@ -241,8 +241,8 @@ func TestFixtureForks(t *testing.T) {
 	}
 }
 
-// TestFixturePrograms holds that other programs than the server are in the image when
-// they are asked for, and only then.
+// TestFixturePrograms checks that the image has programs other than the server if they were
+// requested, and only then.
 func TestFixturePrograms(t *testing.T) {
 	p := fixture(t)
 	const tag = "llorch-e2e:programs"

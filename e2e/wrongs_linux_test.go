@@ -20,10 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestWrongs holds that a compiler which is killed, a disk that is full and memory
-// that is short end a build by name, and leave nothing that a later build takes for
-// a result: in the end the image is, byte for byte, that of a builder where nothing
-// went wrong. It compiles llama.cpp itself, twice.
+// TestWrongs checks that a killed compiler, a full disk and a lack of memory end a build with
+// that cause, and leave nothing that a later build would reuse: in the end the image equals,
+// byte for byte, the one of an undisturbed builder. It compiles llama.cpp itself, twice.
 func TestWrongs(t *testing.T) {
 	gate(t, "LLORCH_E2E_WRONGS", "wrongs")
 	p := newProject(t)
@@ -102,8 +101,8 @@ func sums(t *testing.T, archive []byte) string {
 	}
 }
 
-// hunt waits for the nth process of a name below another process, and lets the wrong
-// happen to it; that ends with the context.
+// hunt waits for the nth process with a name below another process and disturbs it, until the
+// context ends.
 func hunt(ctx context.Context, below int, name string, nth int, wrong func(context.Context, int) error) error {
 	seen := map[int]bool{}
 	for {
@@ -141,7 +140,7 @@ func compiles(pid int, name string) bool {
 	return bytes.Contains(line, []byte("/src/")) && !bytes.Contains(line, []byte("\x00-E\x00"))
 }
 
-// above is the nearest process above another that is the wanted one; 0 where none is.
+// above is the nearest ancestor of a process for which wanted is true; 0 for none.
 func above(pid int, wanted func(pid int) bool) int {
 	for pid > 1 {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -168,7 +167,7 @@ func signal(s unix.Signal) func(context.Context, int) error {
 	return func(_ context.Context, pid int) error { return unix.Kill(pid, s) }
 }
 
-// noMemory lets the compilers that Ninja starts from now on have less than any takes.
+// noMemory limits the memory of compilers that Ninja starts from now on, so that each fails.
 func noMemory(_ context.Context, pid int) error {
 	ninja := above(pid, func(p int) bool {
 		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", p))
@@ -181,7 +180,7 @@ func noMemory(_ context.Context, pid int) error {
 	return unix.Prlimit(ninja, unix.RLIMIT_AS, &unix.Rlimit{Cur: bytes, Max: bytes}, nil)
 }
 
-// fill leaves a disk without room until the build has ended.
+// fill keeps a disk full until the build has ended.
 func fill(dir string) func(context.Context, int) error {
 	return func(ctx context.Context, _ int) error {
 		path := filepath.Join(dir, "filler")
