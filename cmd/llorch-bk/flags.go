@@ -181,7 +181,7 @@ type runFlags struct{ app.RunOptions }
 func (f *runFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	f.addPool(cmd)
-	fs.StringVar(&f.Model, "model", app.DefaultModel, "model: file, hf:org/repo:QUANT, hf:org/repo/file.gguf, oci://name:tag or https:// `ref`, each file with an optional #sha256=")
+	fs.StringVar(&f.Model, "model", app.DefaultModel, "model: file, hf:org/repo:QUANT, hf:org/repo/file.gguf, oci://name:tag, ollama://name:tag or https:// `ref`, each file with an optional #sha256=")
 	fs.IntVar(&f.Port, "port", 0, "port on this machine (default: a free one, kept for the pool's life)")
 	fs.StringVar(&f.Listen, "listen", "127.0.0.1", "`address` on this machine to publish the port on")
 	fs.IntVar(&f.Ctx, "ctx", 0, "context size in tokens (default: the model's)")

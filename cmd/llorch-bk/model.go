@@ -41,6 +41,7 @@ takes what llama.cpp's own -hf takes, and says what. A model in several files is
 		Example: `  llorch-bk model pull hf:org/repo:Q4_K_M
   llorch-bk model pull hf:org/repo@v1.0/file.gguf
   llorch-bk model pull oci://ai/smollm2:360M-Q4_K_M
+  llorch-bk model pull ollama://llama3.2:3b
   llorch-bk model pull https://example.com/file.gguf#sha256=0123...`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -58,6 +59,7 @@ takes what llama.cpp's own -hf takes, and says what. A model in several files is
 			return nil
 		},
 	}
+	addModelUpdate(cmd, a)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON, and progress as events on stderr")
 	return cmd
 }

@@ -45,6 +45,7 @@ to llama-server; files that it names are shown to the server, read-only.`,
 		},
 	}
 	flags.add(cmd)
+	addModelUpdate(cmd, a)
 	addDryRun(cmd, &dryRun)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the handoff instead of a text")
 	return cmd
@@ -89,6 +90,7 @@ own CPU level, which compiles many times faster than all of them.`,
 	build.addKept(cmd)
 	build.addOffline(cmd)
 	flags.add(cmd)
+	addModelUpdate(cmd, a)
 	addDryRun(cmd, &dryRun)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the handoff instead of a text")
 	return cmd

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/runtime/model/caches"
 )
 
 // DefaultEndpoint is the public Hugging Face Hub.
@@ -29,8 +30,12 @@ type Environment struct {
 	// HubCache is the cache of Hugging Face's tools and of llama.cpp's own -hf. Files that
 	// are there are not downloaded again. Empty for none.
 	HubCache string
+	// Caches are other tools' folders of models, which are used as HubCache is.
+	Caches []caches.Cache
 	// Offline forbids every request.
 	Offline bool
+	// Update says what becomes of a model that is here while there may be a newer one.
+	Update Update
 	// Roots are the authorities that a server's certificate may come from; nil for the
 	// system's and those in SSL_CERT_FILE.
 	Roots *x509.CertPool
@@ -45,10 +50,10 @@ func (e Environment) String() string {
 func (e Environment) GoString() string { return "model.Environment(" + e.String() + ")" }
 
 // FromEnv reads LLORCH_MODEL_DIR, HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE and
-// HF_HUB_CACHE, and HF_HOME to find the token's file and that cache. The error is a Usage
-// fault that does not repeat a token.
+// HF_HUB_CACHE, HF_HOME to find the token's file and that cache, and the variables of
+// otherCaches. The error is a Usage fault that does not repeat a token.
 func FromEnv(getenv func(string) string) (Environment, error) {
-	e := Environment{Offline: truthy(getenv("HF_HUB_OFFLINE"))}
+	e := Environment{Offline: truthy(getenv("HF_HUB_OFFLINE")) || truthy(getenv("TRANSFORMERS_OFFLINE"))}
 	var err error
 	if e.Endpoint, err = endpoint(getenv("HF_ENDPOINT")); err != nil {
 		return Environment{}, err
@@ -56,7 +61,7 @@ func FromEnv(getenv func(string) string) (Environment, error) {
 	if e.Token, err = token(getenv); err != nil {
 		return Environment{}, err
 	}
-	e.StoreDir = getenv("LLORCH_MODEL_DIR")
+	e.StoreDir = expanded(getenv, getenv("LLORCH_MODEL_DIR"))
 	if e.StoreDir == "" {
 		data := under(getenv, "XDG_DATA_HOME", ".local/share")
 		if data == "" {
@@ -65,28 +70,11 @@ func FromEnv(getenv func(string) string) (Environment, error) {
 		}
 		e.StoreDir = filepath.Join(data, "llorch-bk", "models")
 	}
-	e.HubCache = hubCache(getenv)
+	e.HubCache, e.Caches = hubCache(getenv), otherCaches(getenv)
 	if e.StoreDir, err = filepath.Abs(e.StoreDir); err != nil {
 		return Environment{}, fmt.Errorf("model store's folder: %w", err)
 	}
 	return e, nil
-}
-
-// hubCache is where Hugging Face's tools keep what they fetch.
-func hubCache(getenv func(string) string) string {
-	dir := getenv("HF_HUB_CACHE")
-	if home := getenv("HF_HOME"); dir == "" && home != "" {
-		dir = filepath.Join(home, "hub")
-	}
-	if dir == "" {
-		if cache := under(getenv, "XDG_CACHE_HOME", ".cache"); cache != "" {
-			dir = filepath.Join(cache, "huggingface", "hub")
-		}
-	}
-	if !filepath.IsAbs(dir) {
-		return ""
-	}
-	return dir
 }
 
 func endpoint(v string) (string, error) {
@@ -107,14 +95,9 @@ func endpoint(v string) (string, error) {
 func token(getenv func(string) string) (string, error) {
 	name, t := "HF_TOKEN", getenv("HF_TOKEN")
 	if strings.TrimSpace(t) == "" {
-		file, asked := getenv("HF_TOKEN_PATH"), true
+		file, asked := expanded(getenv, getenv("HF_TOKEN_PATH")), true
 		if file == "" {
-			home := getenv("HF_HOME")
-			if home == "" {
-				if home = under(getenv, "XDG_CACHE_HOME", ".cache"); home != "" {
-					home = filepath.Join(home, "huggingface")
-				}
-			}
+			home := huggingFaceHome(getenv)
 			if home == "" {
 				return "", nil
 			}

@@ -57,11 +57,11 @@ func (f *Fetcher) Fetch(ctx context.Context, r Ref) (Local, error) {
 		case ref.File:
 			l, err = f.fromFile(ctx, r)
 		case ref.Hub:
-			l, err = f.fromHub(ctx, r)
+			l, err = f.orCaches(ctx, r, (*Fetcher).fromHub)
 		case ref.HTTP:
 			l, err = f.fromWeb(ctx, r)
 		case ref.Registry:
-			l, err = f.fromRegistry(ctx, r)
+			l, err = f.orCaches(ctx, r, (*Fetcher).fromRegistry)
 		default:
 			err = fmt.Errorf("unknown kind of ref %d", r.Kind)
 		}

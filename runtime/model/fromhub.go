@@ -80,7 +80,7 @@ func (f *Fetcher) locate(ctx context.Context, r Ref, d store.Folder) (located, e
 	switch {
 	case err != nil:
 		return at, f.withNeighbours(ctx, r, err)
-	case useEarlier:
+	case useEarlier, f.keepsEarlier(old, isSame(d, commit, r.File, at.src)):
 		return here(commit)
 	}
 	return at, nil
@@ -97,7 +97,7 @@ func (f *Fetcher) choose(ctx context.Context, r Ref, d store.Folder) (string, er
 	if storedErr == nil && commit == r.Revision && sure {
 		return stored, nil
 	}
-	if f.Environment.Offline {
+	if f.Environment.Offline || storedErr == nil && f.Environment.Update.keeps() {
 		if storedErr != nil {
 			return "", errOffline
 		}

@@ -38,7 +38,7 @@ func (f *Fetcher) fromRegistry(ctx context.Context, r Ref) (Local, error) {
 	switch {
 	case err != nil:
 		return Local{}, err
-	case useEarlier:
+	case useEarlier, f.keepsEarlier(old, len(found) > 0 && found[0].src.commit == commit):
 		return present()
 	}
 	if len(found) > 1 && r.SHA256 != "" {

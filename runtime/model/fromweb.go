@@ -64,7 +64,8 @@ func (f *Fetcher) fromWeb(ctx context.Context, r Ref) (Local, error) {
 		return f.local(ctx, r, d, commit, name)
 	}
 	var src source
-	useEarlier, err := f.lookUp(ctx, r.Raw, earlier{have, "the copy in the store"}, func(retries uint64, task Task) (err error) {
+	old := earlier{have, "the copy in the store"}
+	useEarlier, err := f.lookUp(ctx, r.Raw, old, func(retries uint64, task Task) (err error) {
 		if src, err = f.probe(ctx, r, retries, task); err == nil {
 			err = f.refuseShard(ctx, name, src)
 		}
@@ -76,7 +77,7 @@ func (f *Fetcher) fromWeb(ctx context.Context, r Ref) (Local, error) {
 	switch {
 	case err != nil:
 		return Local{}, err
-	case useEarlier:
+	case useEarlier, f.keepsEarlier(old, src.commit == commit):
 		return f.local(ctx, r, d, commit, name)
 	}
 	src.model = &Header{Ref: r, Size: src.Size}

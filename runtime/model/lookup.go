@@ -27,8 +27,12 @@ func (f *Fetcher) lookUp(ctx context.Context, name string, old earlier, ask func
 		return false, errOffline
 	}
 	task := f.begin("look up "+name, 0)
-	if f.Environment.Offline {
-		task.Note("offline: using " + old.name)
+	if f.Environment.Offline || old.have && f.Environment.Update == UpdateNever {
+		why := "offline"
+		if !f.Environment.Offline {
+			why = "not asked for a newer one"
+		}
+		task.Note(why + ": using " + old.name)
 		task.End(nil)
 		return true, nil
 	}

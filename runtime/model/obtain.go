@@ -117,7 +117,7 @@ func (f *Fetcher) obtain(ctx context.Context, r Ref, d store.Folder, src source,
 	if !src.byContent && d.Has(src.blob) {
 		return f.linked(ctx, r, d, src, revision, file, src.blob)
 	}
-	if taken, err := f.adopt(ctx, d, src); err != nil {
+	if taken, err := f.adopt(ctx, r, d, src); err != nil {
 		return Local{}, err
 	} else if taken {
 		return f.linked(ctx, r, d, src, revision, file, src.blob)

@@ -23,6 +23,7 @@ func TestRooms(t *testing.T) {
 		"transfer": {"gguf", "digest", "disk"},
 		"hub":      {"ref", "gguf", "digest", "transfer"},
 		"registry": {"ref", "gguf", "digest", "transfer"},
+		"caches":   {"ref", "digest"},
 		"mirror":   {"store", "ref", "gguf", "digest"},
 	} {
 		files, err := filepath.Glob(room + "/*.go")

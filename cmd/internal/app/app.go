@@ -22,6 +22,9 @@ type App struct {
 	Getenv func(string) string
 	// Progress is one of ProgressModes.
 	Progress string
+	// ModelUpdate is what becomes of a model that is here while there may be a newer one,
+	// as model.ParseUpdate reads it.
+	ModelUpdate string
 }
 
 // CacheDir is where what can be made again is kept: checked-out sources,

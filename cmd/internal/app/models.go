@@ -22,6 +22,9 @@ func (a *App) fetcher(p model.Progress) (*model.Fetcher, error) {
 	if err != nil {
 		return nil, err
 	}
+	if env.Update, err = model.ParseUpdate(a.ModelUpdate); err != nil {
+		return nil, err
+	}
 	models, err := store.Open(env.StoreDir)
 	if err != nil {
 		return nil, err

@@ -64,7 +64,7 @@ func (r Ref) Name() string {
 func (r Ref) GoString() string { return fmt.Sprintf("ref.Ref(%q)", r.Raw) }
 
 const refForms = "write a path, file:PATH, hf:ORG/REPO[@REVISION], hf:ORG/REPO[@REVISION]:QUANT, hf:ORG/REPO[@REVISION]/FILE.gguf, " +
-	"oci://[REGISTRY/]NAME[:TAG], or an http(s) URL, each with an optional #sha256=HEX"
+	"oci://[REGISTRY/]NAME[:TAG], ollama://NAME[:TAG], or an http(s) URL, each with an optional #sha256=HEX"
 
 var (
 	scheme = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*)://`)
@@ -95,6 +95,8 @@ func Parse(raw string) (Ref, error) {
 		r, err = parseHub(body[len("hf:"):])
 	case strings.HasPrefix(lower, registryScheme):
 		r, err = parseRegistry(body[len(registryScheme):])
+	case strings.HasPrefix(lower, ollamaScheme):
+		r, err = parseOllama(body[len(ollamaScheme):])
 	case strings.HasPrefix(lower, "http://"), strings.HasPrefix(lower, "https://"):
 		r, err = parseHTTP(body)
 	case strings.HasPrefix(lower, "file:"):

@@ -3,22 +3,12 @@ package store
 import (
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/llorch/llorch-bk/runtime/model/disk"
 )
 
 // everybody is what a file's mode must allow for a container's user to read it.
 const everybody fs.FileMode = 0o444
-
-// InCache is the path of a blob in another folder of the same layout, such as the cache
-// that Hugging Face's tools and llama.cpp share. It is false where that cache does not
-// have a file of this size in bytes.
-func (d Folder) InCache(cache, blob string, size int64) (string, bool) {
-	p := filepath.Join(cache, d.name, "blobs", blob)
-	info, err := os.Stat(p)
-	return p, err == nil && info.Mode().IsRegular() && info.Size() == size
-}
 
 // Adopt makes a blob of another program's file, which must be verified: a clone that
 // shares its space, else a second name, else a copy. The file itself is not changed. Room
