@@ -89,7 +89,11 @@ func modelList(a *app.App) *cobra.Command {
 			tw := tabwriter.NewWriter(a.Out, 0, 4, 2, ' ', 0)
 			fmt.Fprintln(tw, "SIZE\tQUANT\tARCHITECTURE\tCONTEXT\tUSED\tMODEL")
 			for _, m := range all {
-				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", units.HumanSize(float64(m.Size)), dash(m.Info.Quant), dash(m.Info.Architecture), tokens(m.Info.ContextLength), used(m), m.Ref)
+				note := ""
+				if len(m.Damage) > 0 {
+					note = " (damaged: " + strings.Join(m.Damage, "; ") + ")"
+				}
+				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s%s\n", units.HumanSize(float64(m.Size)), dash(m.Info.Quant), dash(m.Info.Architecture), tokens(m.Info.ContextLength), used(m), m.Ref, note)
 			}
 			return tw.Flush()
 		},
@@ -115,6 +119,9 @@ func tokens(n uint64) string {
 // used says when a model was last used, and by how many projects.
 func used(m store.Stored) string {
 	if m.Used.IsZero() {
+		if m.Foreign {
+			return "by another tool"
+		}
 		return "-"
 	}
 	s := units.HumanDuration(time.Since(m.Used)) + " ago"
@@ -164,18 +171,23 @@ was; --repair fetches that one anew.`,
 }
 
 func modelRemove(a *app.App) *cobra.Command {
+	var opt app.RemoveOptions
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "rm MODEL ...",
-		Short:   "Remove models from the store",
-		Long:    "Rm removes models from the store, and of their files those that no other model shares. One that a pool serves is refused.",
+		Use:   "rm MODEL ...",
+		Short: "Remove models from the store",
+		Long: `Rm removes one model for each word, and of its files those that no other model
+shares. A ref means the model that it fetched. A word that may mean several models is
+not guessed at: rm lists them, and asks at a terminal which one is to go. A model that
+a pool serves or that another process uses is refused.`,
 		Example: "  llorch-bk model rm hf:org/repo:Q4_K_M",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			gone, err := a.RemoveModels(cmd.Context(), args)
+			gone, err := a.RemoveModels(cmd.Context(), args, opt)
 			return printRemoved(a, gone, asJSON, false, err)
 		},
 	}
+	cmd.Flags().BoolVar(&opt.Yes, "yes", false, "remove what another tool put into the folder without asking")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -185,10 +197,12 @@ func modelCollect(a *app.App) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "gc --keep SIZE",
-		Short: "Remove the models that were not used for longest",
-		Long: `Gc lists the models that were not used for longest, until what stays takes no more
-than --keep, and downloads that nobody went on with for a week; asks; and removes
-them. A model that a pool serves stays, whatever it takes.`,
+		Short: "Remove the least recently used models",
+		Long: `Gc lists the least recently used models, until what stays takes no more than --keep,
+and the downloads that made no progress for a week; asks; and removes them. A file
+that several models share counts once. A model that a pool serves or that another
+process uses stays, whatever it takes, and so does everything that other tools put
+into the same folder.`,
 		Example: `  llorch-bk model gc --keep 50GB
   llorch-bk model gc --keep 0 --yes`,
 		Args: cobra.NoArgs,
@@ -221,6 +235,9 @@ func printRemoved(a *app.App, gone []app.RemovedModel, asJSON, dry bool, err err
 		switch {
 		case r.Removed:
 			fmt.Fprintf(a.Out, "removed %s (%s)\n", r.Ref, units.HumanSize(float64(r.Bytes)))
+			if len(r.Shared) > 0 {
+				fmt.Fprintf(a.Out, "        files of it stay, which these have too: %s\n", strings.Join(r.Shared, ", "))
+			}
 		case dry:
 			fmt.Fprintf(a.Out, "would remove %s (%s)\n", r.Ref, units.HumanSize(float64(r.Bytes)))
 		}

@@ -41,6 +41,7 @@ var llamaTree = fstest.MapFS{
 //	$HOME, $XDG_CACHE_HOME  empty folders
 //	$TREE                   a git repository that looks like llama.cpp
 //	$COMMIT                 its only commit, tagged b4242
+//	tiny.gguf, cut.gguf     a model, and one that ends in its header
 //	$SCRIPTS                the digest of this program's scripts, as locks have it
 //
 // Beside testscript's commands there are
@@ -79,7 +80,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Setenv("SHA256", fmt.Sprintf("%x", sha256.Sum256(tiny.Bytes())))
-			return errors.Join(os.WriteFile(filepath.Join(env.WorkDir, "tiny.gguf"), tiny.Bytes(), 0o600), os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o755), os.CopyFS(tree, os.DirFS(repo.Dir)))
+			return errors.Join(os.WriteFile(filepath.Join(env.WorkDir, "tiny.gguf"), tiny.Bytes(), 0o600), os.WriteFile(filepath.Join(env.WorkDir, "cut.gguf"), tiny.Bytes()[:300], 0o600), os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o755), os.CopyFS(tree, os.DirFS(repo.Dir)))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":   exits,

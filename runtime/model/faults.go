@@ -14,6 +14,7 @@ import (
 	"github.com/llorch/llorch-bk/runtime/model/hub"
 	"github.com/llorch/llorch-bk/runtime/model/ref"
 	"github.com/llorch/llorch-bk/runtime/model/registry"
+	"github.com/llorch/llorch-bk/runtime/model/store"
 	"github.com/llorch/llorch-bk/runtime/model/transfer"
 )
 
@@ -39,8 +40,13 @@ func (f *Fetcher) advice(r Ref, err error) string {
 		space    *disk.NoSpaceError
 		network  *transfer.NetworkError
 		choice   *gguf.PickError
+		damaged  *store.DamagedError
 	)
 	switch {
+	case errors.As(err, &damaged):
+		return "let it be fetched again where the network may be asked, or remove it with `llorch-bk model rm`"
+	case errors.Is(err, errChanging):
+		return "wait until whatever writes the file is done, then run the same command again"
 	case errors.Is(err, errOffline):
 		return "name a model that is in the store or a file of your own, bring one in a bundle, or let the network be asked"
 	case errors.Is(err, errSharded):
@@ -61,6 +67,8 @@ func (f *Fetcher) advice(r Ref, err error) string {
 		return "check the ref's #sha256=, or take it out to use the file as it is"
 	case errors.As(err, &space), errors.Is(err, transfer.ErrDiskFull), disk.IsFull(err):
 		return "make room, or set LLORCH_MODEL_DIR to a folder on a bigger disk"
+	case disk.IsTooLarge(err):
+		return "set LLORCH_MODEL_DIR to a folder on a file system that takes files of this size; FAT ends at 4 GiB"
 	case errors.Is(err, registry.ErrNoLayer):
 		return "name a model as docker model package makes one; a container image is run, not fetched"
 	case errors.Is(err, gguf.ErrNotModel):

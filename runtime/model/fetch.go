@@ -33,6 +33,9 @@ type Fetcher struct {
 	Early func(context.Context, Header)
 	// By is who asks, as the list of models shows it; empty for nobody.
 	By string
+	// HashDir is the folder where the hashes of files are kept that had to be read for
+	// them, such as the user's own; empty keeps none.
+	HashDir string
 	// Stall is the longest time without progress; 0 means transfer.DefaultStall. There is
 	// no limit on the whole time.
 	Stall time.Duration
@@ -43,37 +46,37 @@ type Fetcher struct {
 	pieceFrom int64
 	free      func(dir string) (int64, error)
 	newTimer  func() backoff.Timer
+	now       func() time.Time
 }
 
 // Fetch makes sure that the model is on this host, and returns where. A failure is a Model
 // fault. An interruption is an Interrupted one, and the bytes received so far are kept for
-// the next call.
+// the next call. No other process removes the model from the store before f.Store.Release.
 func (f *Fetcher) Fetch(ctx context.Context, r Ref) (Local, error) {
-	var l Local
-	var err error
-	// A corrupt file, or one that changed during the download, is worth one more try.
-	for try := range 2 {
-		switch r.Kind {
-		case ref.File:
-			l, err = f.fromFile(ctx, r)
-		case ref.Hub:
-			l, err = f.orCaches(ctx, r, (*Fetcher).fromHub)
-		case ref.HTTP:
-			l, err = f.fromWeb(ctx, r)
-		case ref.Registry:
-			l, err = f.orCaches(ctx, r, (*Fetcher).fromRegistry)
-		default:
-			err = fmt.Errorf("unknown kind of ref %d", r.Kind)
-		}
-		if try > 0 || r.Kind == ref.File || !isWorthAnother(err) {
-			break
-		}
+	l, err := f.from(ctx, r)
+	for try := 1; err != nil && try < tries(r, err); try++ {
+		l, err = f.from(ctx, r)
 	}
 	if err != nil {
-		return Local{}, f.fault(ctx, r, err)
+		return Local{}, f.fault(ctx, r, f.withDamage(r, err))
 	}
 	f.used(l)
 	return l, nil
+}
+
+// from is one try of Fetch.
+func (f *Fetcher) from(ctx context.Context, r Ref) (Local, error) {
+	switch r.Kind {
+	case ref.File:
+		return f.fromFile(ctx, r)
+	case ref.Hub:
+		return f.orCaches(ctx, r, (*Fetcher).fromHub)
+	case ref.HTTP:
+		return f.fromWeb(ctx, r)
+	case ref.Registry:
+		return f.orCaches(ctx, r, (*Fetcher).fromRegistry)
+	}
+	return Local{}, fmt.Errorf("unknown kind of ref %d", r.Kind)
 }
 
 // used records that a model of the store was asked for.
@@ -85,10 +88,19 @@ func (f *Fetcher) used(l Local) {
 	f.Store.Folder(l.Ref).Use(commit, file, l.Ref.Raw, f.By, time.Now())
 }
 
-// isWorthAnother reports whether fetching the same file again may help.
-func isWorthAnother(err error) bool {
+// tries is how often a fetch that ended with an error is tried in all. A file that is
+// corrupt, or that changed during the download, is worth one more try.
+func tries(r Ref, err error) int {
 	var corrupt *transfer.CorruptError
-	return errors.As(err, &corrupt) || errors.Is(err, transfer.ErrChanged)
+	switch {
+	case r.Kind == ref.File:
+		return 1
+	case errors.Is(err, errGone):
+		return 5
+	case errors.As(err, &corrupt), errors.Is(err, transfer.ErrChanged):
+		return 2
+	}
+	return 1
 }
 
 // begin starts a step of the progress.

@@ -184,7 +184,7 @@ func (f *Fetcher) take(ctx context.Context, d store.Folder, c caches.Cache, file
 		return "", err
 	}
 	defer release()
-	if d.Has(sum) {
+	if d.Has(sum, file.Size) {
 		return sum, nil
 	}
 	how, err := d.Adopt(file.Path, sum, func() error { return f.room(f.Store.Dir(), file.Size) })

@@ -42,19 +42,18 @@ func (f *Fetcher) fromFile(ctx context.Context, r Ref) (Local, error) {
 	}
 	l := Local{Ref: r, Path: p, Size: info.Size(), Shards: 1}
 	if shards := gguf.Parts(p); len(shards) > 1 {
-		return fileShards(r, l, shards)
+		return f.fileShards(ctx, r, l, shards)
 	}
-	if r.SHA256 != "" {
-		if l.SHA256, err = f.hash(ctx, p, "", info.Size()); err == nil && l.SHA256 != r.SHA256 {
-			err = &digest.MismatchError{Kind: "SHA-256", Want: r.SHA256, Got: l.SHA256}
-		}
+	// A file that was replaced is told by its content.
+	if l.SHA256, err = f.contentHash(ctx, p); err == nil && r.SHA256 != "" && l.SHA256 != r.SHA256 {
+		err = &digest.MismatchError{Kind: "SHA-256", Want: r.SHA256, Got: l.SHA256}
 	}
 	return l, err
 }
 
 // fileShards checks that a split model of the user's own has all of its files. The server
 // gets the first.
-func fileShards(r Ref, l Local, shards []string) (Local, error) {
+func (f *Fetcher) fileShards(ctx context.Context, r Ref, l Local, shards []string) (Local, error) {
 	if r.SHA256 != "" {
 		return Local{}, errShardHash
 	}
@@ -72,6 +71,14 @@ func fileShards(r Ref, l Local, shards []string) (Local, error) {
 	if len(lacks) > 0 {
 		return Local{}, fmt.Errorf("%w: it is in %d files: %w", errIncomplete, len(shards), errors.Join(lacks...))
 	}
+	for _, name := range shards {
+		sum, err := f.contentHash(ctx, filepath.Join(dir, name))
+		if err != nil {
+			return Local{}, err
+		}
+		l.hashes = append(l.hashes, sum)
+	}
+	l.SHA256 = l.hashes[0]
 	return l, nil
 }
 

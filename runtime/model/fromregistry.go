@@ -45,7 +45,7 @@ func (f *Fetcher) fromRegistry(ctx context.Context, r Ref) (Local, error) {
 		return Local{}, errShardHash
 	}
 	for i, at := range found {
-		if _, _, ok := d.Stored(at.src.commit, at.ref.File); !ok {
+		if _, size, ok := d.Stored(at.src.commit, at.ref.File); !ok || !at.src.fits(size) {
 			continue
 		}
 		if found[i].local, err = f.local(ctx, at.ref, d, at.src.commit, at.ref.File); err != nil {

@@ -55,7 +55,7 @@ func (f *Fetcher) fromWeb(ctx context.Context, r Ref) (Local, error) {
 	commit := r.SHA256
 	if commit == "" {
 		commit = d.CommitOf(webRevision)
-	} else if _, _, have := d.Stored(commit, name); !have && d.Has(commit) {
+	} else if _, _, have := d.Stored(commit, name); !have && d.Has(commit, -1) {
 		// It was fetched without a hash before, and is stored under its own.
 		return f.linked(ctx, r, d, source{commit: commit}, webRevision, name, commit)
 	}

@@ -86,8 +86,8 @@ func (f *Fetcher) IdentityOf(ctx context.Context, l Local) (Identity, error) {
 	return id, nil
 }
 
-// sum is a file's SHA-256 and size. A blob of the store that is named by its SHA-256 was
-// verified when it got that name.
+// sum is the SHA-256 and the size of a file. A blob of the store that is named by its
+// SHA-256 was verified when it got that name.
 func (f *Fetcher) sum(ctx context.Context, p string, stored bool) (sum string, size int64, err error) {
 	real, err := filepath.EvalSymlinks(p)
 	if err != nil {
@@ -100,6 +100,6 @@ func (f *Fetcher) sum(ctx context.Context, p string, stored bool) (sum string, s
 	if blob := filepath.Base(real); stored && digest.IsSHA256(blob) {
 		return blob, info.Size(), nil
 	}
-	sum, err = f.hash(ctx, p, "", info.Size())
+	sum, err = f.contentHash(ctx, p)
 	return sum, info.Size(), err
 }

@@ -2,8 +2,9 @@ package model
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/llorch/llorch-bk/runtime/model/digest"
@@ -24,19 +25,22 @@ type Local struct {
 	Dir, Rel string
 	// Size of all files in bytes.
 	Size int64
-	// SHA256 in lower-case hex; empty for a user's own file whose ref has none.
+	// SHA256 in lower-case hex; of a split model its first file's.
 	SHA256 string
 	// Commit is the Hub's commit; empty for any other kind of ref.
 	Commit string
 	// Shards is the number of files that the model is in.
 	Shards int
+
+	// hashes are the SHA-256 of all files of a model in several, in order.
+	hashes []string
 }
 
 // local describes a file that the store has.
 func (f *Fetcher) local(ctx context.Context, r Ref, d store.Folder, commit, file string) (Local, error) {
 	blob, size, ok := d.Stored(commit, file)
 	if !ok {
-		return Local{}, fmt.Errorf("%s disappeared from the store", d.File(commit, file))
+		return Local{}, fmt.Errorf("%s: %w", d.File(commit, file), errGone)
 	}
 	l := Local{
 		Ref: r, Path: d.File(commit, file), Dir: d.Dir(),
@@ -45,13 +49,16 @@ func (f *Fetcher) local(ctx context.Context, r Ref, d store.Folder, commit, file
 	if r.Kind == ref.Hub {
 		l.Commit = commit
 	}
-	in, err := os.Open(l.Path)
-	if err != nil {
+	// From here on, nobody removes it.
+	switch err := f.Store.Hold(ctx, l.Path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return Local{}, fmt.Errorf("%s: %w", l.Path, errGone)
+	case err != nil:
 		return Local{}, err
 	}
-	defer in.Close()
-	if !digest.IsSHA256(blob) { // a small file of the Hub's, stored under its git name
-		if l.SHA256, err = f.hash(ctx, l.Path, "", size); err != nil {
+	if !digest.IsSHA256(blob) { // stored under another name than its content's
+		var err error
+		if l.SHA256, err = f.contentHash(ctx, l.Path); err != nil {
 			return Local{}, err
 		}
 	}

@@ -72,7 +72,7 @@ func (f *Fetcher) roomForAll(d store.Folder, found []located) error {
 	}
 	var need int64
 	for _, at := range found {
-		if !at.have && !d.Has(at.src.blob) {
+		if !at.have && !d.Has(at.src.blob, at.src.Size) {
 			need += at.src.Size - min(at.src.Size, disk.Allocated(d.Incomplete(at.src.blob)))
 		}
 	}
@@ -86,7 +86,7 @@ func (f *Fetcher) roomForAll(d store.Folder, found []located) error {
 // fetching it, or it is fetched now.
 func (f *Fetcher) obtain(ctx context.Context, r Ref, d store.Folder, src source, revision, file string) (l Local, err error) {
 	// This is before the lock, because a file that is there costs nothing.
-	if _, _, ok := d.Stored(src.commit, file); ok {
+	if _, size, ok := d.Stored(src.commit, file); ok && src.fits(size) {
 		d.RemoveStaleLock(src.blob)
 		return f.present(ctx, r, d, src.commit, revision, file)
 	}
@@ -110,12 +110,17 @@ func (f *Fetcher) obtain(ctx context.Context, r Ref, d store.Folder, src source,
 		return Local{}, err
 	}
 	defer release()
-	if _, _, ok := d.Stored(src.commit, file); ok {
+	if _, size, ok := d.Stored(src.commit, file); ok && src.fits(size) {
 		return f.present(ctx, r, d, src.commit, revision, file)
 	}
 	// An earlier commit may have had the same content.
-	if !src.byContent && d.Has(src.blob) {
+	if !src.byContent && d.Has(src.blob, src.Size) {
 		return f.linked(ctx, r, d, src, revision, file, src.blob)
+	}
+	// Before the download, so that a store that cannot take it costs nothing.
+	copies, err := f.Store.Copies()
+	if err != nil {
+		return Local{}, err
 	}
 	if taken, err := f.adopt(ctx, r, d, src); err != nil {
 		return Local{}, err
@@ -123,7 +128,14 @@ func (f *Fetcher) obtain(ctx context.Context, r Ref, d store.Folder, src source,
 		return f.linked(ctx, r, d, src, revision, file, src.blob)
 	}
 	task := f.begin("download "+path.Base(file), src.Size)
+	noteDamage(d, src, file, task)
+	if copies {
+		task.Note("the file system of " + f.Store.Dir() + " has no symlinks: the store keeps the file itself in the snapshot")
+	}
 	blob, err := f.transfer(ctx, d, src, task)
+	if err == nil {
+		err = d.Own(blob)
+	}
 	task.End(err)
 	if err != nil {
 		return Local{}, err

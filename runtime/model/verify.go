@@ -15,9 +15,12 @@ func (f *Fetcher) Verify(ctx context.Context, m store.Stored) ([]string, error) 
 }
 
 // Refetch fetches a stored model again by a ref that pins it. It removes the model first,
-// because otherwise the fetch would find it. Its revisions and uses are kept.
+// because otherwise the fetch would find it. Its revisions and uses are kept. A model that
+// another process holds is not removed.
 func (f *Fetcher) Refetch(ctx context.Context, m store.Stored, r Ref) error {
 	record := m.Record()
+	// This process may hold it from an earlier fetch.
+	f.Store.Release()
 	if _, err := f.Store.Remove(m); err != nil {
 		return fault.New(fault.Model, m.Ref+" cannot be removed", err, "check who owns "+f.Store.Dir())
 	}

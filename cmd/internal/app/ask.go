@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/term"
@@ -16,6 +17,22 @@ func atTerminal() bool {
 
 // answer reads a yes or no from the terminal.
 func answer(ctx context.Context) (bool, error) {
+	line, err := readLine(ctx)
+	switch strings.ToLower(line) {
+	case "y", "yes":
+		return err == nil, err
+	}
+	return false, err
+}
+
+// number reads a number from the terminal; 0 for anything else.
+func number(ctx context.Context) (int, error) {
+	line, err := readLine(ctx)
+	n, _ := strconv.Atoi(line) // 0 where it is none
+	return n, err
+}
+
+func readLine(ctx context.Context) (string, error) {
 	said := make(chan string, 1)
 	go func() {
 		line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
@@ -23,12 +40,8 @@ func answer(ctx context.Context) (bool, error) {
 	}()
 	select {
 	case <-ctx.Done():
-		return false, context.Cause(ctx)
+		return "", context.Cause(ctx)
 	case line := <-said:
-		switch strings.ToLower(strings.TrimSpace(line)) {
-		case "y", "yes":
-			return true, nil
-		}
-		return false, nil
+		return strings.TrimSpace(line), nil
 	}
 }

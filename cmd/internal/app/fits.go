@@ -6,6 +6,7 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/llorch/llorch-bk/runtime/model"
+	"github.com/llorch/llorch-bk/runtime/model/store"
 )
 
 // runner is one run on its way, from the model to the server.
@@ -21,6 +22,16 @@ type runner struct {
 	// said is whether it was said that the model is too large: once, when its header
 	// is here, if that is before the rest of it, else when it is whole.
 	said bool
+	// models is the store that holds the model against removal.
+	models *store.Store
+}
+
+// release ends what keeps the model from being removed: its container does, from the
+// moment when it is there.
+func (w *runner) release() {
+	if w.models != nil {
+		w.models.Release()
+	}
 }
 
 // fetch makes sure that the model is on this host, for the project that runs it.
@@ -31,6 +42,7 @@ func (w *runner) fetch(ctx context.Context) (model.Local, error) {
 	}
 	f.Environment.Roots, f.By, f.Early = w.r.roots, w.r.HandoffDir, w.fits
 	f.Environment.Offline = f.Environment.Offline || w.offline
+	w.models = f.Store
 	l, err := f.Fetch(ctx, w.r.ref)
 	if err != nil {
 		return l, err

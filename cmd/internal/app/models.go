@@ -3,13 +3,9 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
-	"github.com/docker/go-units"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/model"
 	"github.com/llorch/llorch-bk/runtime/model/ref"
@@ -29,7 +25,12 @@ func (a *App) fetcher(p model.Progress) (*model.Fetcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &model.Fetcher{Environment: env, Store: models, Progress: p}, nil
+	f := &model.Fetcher{Environment: env, Store: models, Progress: p}
+	// Without a cache folder, files are read for their hash each time.
+	if dir, err := a.CacheDir(); err == nil {
+		f.HashDir = filepath.Join(dir, "hashes")
+	}
+	return f, nil
 }
 
 // Pulled is a model that is on this host.
@@ -64,7 +65,7 @@ func (a *App) PullModel(ctx context.Context, raw string) (Pulled, error) {
 	return Pulled{Ref: ref.Raw, Path: l.Path, Size: l.Size, SHA256: l.SHA256, Commit: l.Commit, Shards: l.Shards}, nil
 }
 
-// Models are what the store has whole.
+// Models are what the store has.
 func (a *App) Models() ([]store.Stored, error) {
 	f, err := a.fetcher(nil)
 	if err != nil {
@@ -167,143 +168,4 @@ func repairModel(ctx context.Context, f *model.Fetcher, m store.Stored) error {
 		return fault.New(fault.Model, m.Ref+" cannot be fetched anew", errors.New("HF_HUB_OFFLINE is set"), "unset it")
 	}
 	return f.Refetch(ctx, m, from)
-}
-
-// RemovedModel is a model or a broken-off download that was, or would be, removed.
-type RemovedModel struct {
-	Ref     string `json:"ref"`
-	Bytes   int64  `json:"bytes"`
-	Removed bool   `json:"removed"`
-}
-
-// RemoveModels takes models out of the store, unless a pool serves them.
-func (a *App) RemoveModels(ctx context.Context, words []string) ([]RemovedModel, error) {
-	f, err := a.fetcher(nil)
-	if err != nil {
-		return nil, err
-	}
-	all, err := named(f.Store, words)
-	if err != nil {
-		return nil, err
-	}
-	busy, err := a.served(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range all {
-		if pool := busy(m.Path); pool != "" {
-			return nil, fault.New(fault.Usage, m.Ref+" is in use", fmt.Errorf("pool %s serves it", pool), "llorch-bk stop "+pool)
-		}
-	}
-	return removeModels(f.Store, all, nil)
-}
-
-func removeModels(s *store.Store, all []store.Stored, partials []store.Partial) ([]RemovedModel, error) {
-	var out []RemovedModel
-	var errs []error
-	for _, p := range partials {
-		r := RemovedModel{Ref: p.Path, Bytes: p.Size}
-		if err := os.Remove(p.Path); err != nil {
-			errs = append(errs, err)
-		} else {
-			r.Removed = true
-		}
-		out = append(out, r)
-	}
-	for _, m := range all {
-		freed, err := s.Remove(m)
-		if err != nil {
-			errs = append(errs, err)
-		}
-		out = append(out, RemovedModel{Ref: m.Ref, Bytes: freed, Removed: err == nil})
-	}
-	if len(errs) > 0 {
-		return out, fault.New(fault.Model, "not everything could be removed", errors.Join(errs...), "check who owns "+s.Dir())
-	}
-	return out, nil
-}
-
-// served says of a model's path which pool's container has it; "" for none. Without
-// an engine nothing is served.
-func (a *App) served(ctx context.Context) (func(path string) string, error) {
-	eng, err := a.engine(ctx)
-	if err != nil {
-		return func(string) string { return "" }, nil
-	}
-	defer eng.Close()
-	list, err := eng.servers(nil).Observe(ctx, "")
-	if err != nil {
-		return nil, interrupted(ctx, err)
-	}
-	return func(path string) string {
-		for _, i := range list {
-			if sameFile(i.ModelPath, path) {
-				return i.Pool
-			}
-		}
-		return ""
-	}, nil
-}
-
-// sameFile says whether two names are of one file: two snapshots can show one blob.
-func sameFile(a, b string) bool {
-	if a == b {
-		return a != ""
-	}
-	x, errX := os.Stat(a)
-	y, errY := os.Stat(b)
-	return errX == nil && errY == nil && os.SameFile(x, y)
-}
-
-// GCOptions say what a collection leaves.
-type GCOptions struct {
-	// Keep is how much the store may take, as 50GB.
-	Keep string
-	// Yes removes without asking, DryRun only says what would go.
-	Yes, DryRun bool
-}
-
-// CollectModels removes the models that were not used for longest, until the store
-// takes no more than asked, and downloads that were given up. Never one that a pool
-// serves, and never a file of the user's own.
-func (a *App) CollectModels(ctx context.Context, opt GCOptions) ([]RemovedModel, error) {
-	keep, err := units.FromHumanSize(opt.Keep)
-	if err != nil || keep < 0 {
-		return nil, fault.New(fault.Usage, fmt.Sprintf("--keep %q is no size", opt.Keep), nil, "write it as 50GB")
-	}
-	f, err := a.fetcher(nil)
-	if err != nil {
-		return nil, err
-	}
-	busy, err := a.served(ctx)
-	if err != nil {
-		return nil, err
-	}
-	models, partials, err := f.Store.Collect(keep, func(path string) bool { return busy(path) != "" }, time.Now())
-	if err != nil {
-		return nil, storeFault(f.Store, err)
-	}
-	var plan []RemovedModel
-	for _, p := range partials {
-		plan = append(plan, RemovedModel{Ref: p.Path, Bytes: p.Size})
-	}
-	for _, m := range models {
-		plan = append(plan, RemovedModel{Ref: m.Ref, Bytes: m.Size})
-	}
-	if len(plan) == 0 || opt.DryRun {
-		return plan, nil
-	}
-	if !opt.Yes {
-		for _, r := range plan {
-			fmt.Fprintf(a.Err, "%10s  %s\n", units.HumanSize(float64(r.Bytes)), r.Ref)
-		}
-		if !atTerminal() {
-			return plan, fault.New(fault.Usage, "nothing was removed", errors.New("there is no terminal to ask at"), "say --yes to remove all of the above")
-		}
-		fmt.Fprint(a.Err, "Remove all of it? [y/N] ")
-		if ok, err := answer(ctx); err != nil || !ok {
-			return plan, interrupted(ctx, err)
-		}
-	}
-	return removeModels(f.Store, models, partials)
 }

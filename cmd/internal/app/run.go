@@ -98,6 +98,7 @@ func (a *App) Run(ctx context.Context, opt RunOptions) (Running, error) {
 	}
 	defer d.Close()
 	w := &runner{a: a, d: d, eng: eng, r: req, onGPU: req.gpus(img) != ""}
+	defer w.release()
 	local, err := w.fetch(ctx)
 	if err != nil {
 		return Running{}, interrupted(ctx, err)

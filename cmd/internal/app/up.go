@@ -69,6 +69,7 @@ func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Runni
 	}
 	defer d.Close()
 	w := &runner{a: a, d: d, eng: eng, r: req, offline: build.Offline, onGPU: opt.GPUs != "none" && (opt.GPUs != "" || images.DeviceOf(build.Request.Variant) != "")}
+	defer w.release()
 	var img imageOf
 	var local model.Local
 	g, gctx := errgroup.WithContext(ctx)

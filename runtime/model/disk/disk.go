@@ -80,7 +80,7 @@ func Copy(from, to string, mode fs.FileMode) error {
 		return err
 	}
 	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Chmod(mode), out.Sync(), out.Close())
+	return errors.Join(err, ChmodFile(out, mode), out.Sync(), out.Close())
 }
 
 // SyncDir writes a folder's entries to the disk, so that a rename in it survives a crash.
@@ -95,6 +95,10 @@ func SyncDir(dir string) error {
 
 // IsFull reports whether a write failed because the disk or the quota is full.
 func IsFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
+// IsTooLarge reports whether a write failed because the file system takes no file of that
+// size.
+func IsTooLarge(err error) bool { return errors.Is(err, unix.EFBIG) }
 
 // IsPathError reports whether something failed on the disk, and not on the network.
 func IsPathError(err error) bool {

@@ -24,7 +24,7 @@ func (d Folder) Adopt(theirs, blob string, room func() error) (how string, err e
 		_ = os.Remove(tmp)
 		if disk.Clone(theirs, tmp, fileMode) == nil {
 			how = "cloned, so it takes no more space"
-			return os.Chmod(tmp, fileMode)
+			return disk.Chmod(tmp, fileMode)
 		}
 		// A second name shares the file's mode, and the mode of another program's file is
 		// not ours to change.
@@ -43,6 +43,7 @@ func (d Folder) Adopt(theirs, blob string, room func() error) (how string, err e
 	}
 	if err != nil {
 		_ = os.Remove(tmp)
+		return how, err
 	}
-	return how, err
+	return how, d.Own(blob)
 }

@@ -39,8 +39,12 @@ func (s *Store) Accept(ctx context.Context, c Carried) error {
 		return err
 	}
 	defer release()
-	if !d.Has(c.SHA256) {
-		if err := s.within(d.path("blobs"), func() error { return place(c.Path, d.Blob(c.SHA256)) }); err != nil {
+	if !d.Has(c.SHA256, c.Size) {
+		err := s.within(d.path("blobs"), func() error { return place(c.Path, d.Blob(c.SHA256)) })
+		if err == nil {
+			err = d.Own(c.SHA256)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -66,7 +70,7 @@ func place(from, to string) error {
 		err = disk.Copy(from, tmp, fileMode)
 	}
 	if err == nil {
-		err = os.Chmod(tmp, fileMode)
+		err = disk.Chmod(tmp, fileMode)
 	}
 	if err == nil {
 		err = os.Rename(tmp, to)

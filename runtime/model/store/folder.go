@@ -7,9 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
 	"github.com/llorch/llorch-bk/runtime/model/digest"
+	"github.com/llorch/llorch-bk/runtime/model/disk"
 	"github.com/llorch/llorch-bk/runtime/model/ref"
 )
 
@@ -30,12 +29,19 @@ func (d Folder) Dir() string { return d.path() }
 func (d Folder) Blob(name string) string { return d.path("blobs", name) }
 
 // Incomplete is the path where the content with this name grows while it is fetched.
-func (d Folder) Incomplete(name string) string { return d.Blob(name) + ".incomplete" }
+func (d Folder) Incomplete(name string) string { return d.Blob(name) + incomplete }
+
+// incomplete ends the name of a partial file, and pieces that of the marks beside it.
+const (
+	incomplete = ".incomplete"
+	pieces     = ".pieces"
+)
 
 // Rel is a file's slash-separated path inside the folder.
 func (d Folder) Rel(commit, file string) string { return path.Join("snapshots", commit, file) }
 
-// File is a file's absolute path, which is a relative symlink to its blob.
+// File is a file's absolute path: a relative symlink to its blob, or the content itself
+// where the file system has no symlinks.
 func (d Folder) File(commit, file string) string {
 	return d.path("snapshots", commit, filepath.FromSlash(file))
 }
@@ -44,44 +50,6 @@ func (d Folder) File(commit, file string) string {
 func (d Folder) repo() (string, bool) {
 	name, ok := strings.CutPrefix(d.name, hubPrefix)
 	return strings.Replace(name, "--", "/", 1), ok
-}
-
-// Stored returns the blob and the size in bytes of a snapshot's file. It is false where
-// the store does not have that file whole.
-func (d Folder) Stored(commit, file string) (blob string, size int64, ok bool) {
-	if commit == "" {
-		return "", 0, false
-	}
-	link := d.File(commit, file)
-	target, err := os.Readlink(link)
-	if err != nil {
-		return "", 0, false
-	}
-	info, err := os.Stat(link)
-	if err != nil || !info.Mode().IsRegular() {
-		return "", 0, false
-	}
-	return filepath.Base(target), info.Size(), true
-}
-
-// Files are the slash-separated paths of what the store has whole of a commit.
-func (d Folder) Files(commit string) []string {
-	if commit == "" {
-		return nil
-	}
-	var out []string
-	for _, file := range d.names("snapshots", commit) {
-		if _, _, ok := d.Stored(commit, file); ok {
-			out = append(out, file)
-		}
-	}
-	return out
-}
-
-// Has reports whether the blob is there, under whatever file name.
-func (d Folder) Has(blob string) bool {
-	info, err := os.Stat(d.Blob(blob))
-	return blob != "" && err == nil && info.Mode().IsRegular()
 }
 
 // CommitOf is the commit that a revision last meant, empty where none is known. A full
@@ -105,7 +73,7 @@ func (d Folder) SetRevision(revision, commit string) error {
 	}
 	p := d.path("refs", filepath.FromSlash(revision))
 	return d.store.within(filepath.Dir(p), func() error {
-		return renameio.WriteFile(p, []byte(commit), fileMode, renameio.WithStaticPermissions(fileMode))
+		return writeFile(p, []byte(commit))
 	})
 }
 
@@ -136,29 +104,23 @@ func (d Folder) names(sub ...string) []string {
 	return out
 }
 
-// Link makes a snapshot's file point at a blob. The symlink is relative, so that it holds
-// wherever the folder is mounted.
-func (d Folder) Link(commit, file, blob string) error {
-	depth := strings.Count(d.Rel(commit, file), "/")
-	target := filepath.FromSlash(strings.Repeat("../", depth) + path.Join("blobs", blob))
-	p := d.File(commit, file)
-	if old, err := os.Readlink(p); err == nil && old == target {
-		return nil
-	}
-	return d.store.within(filepath.Dir(p), func() error { return renameio.Symlink(target, p) })
-}
-
 // OpenFile opens a file below the folder for reading and writing. It creates the file and
-// its folder where needed.
+// its folder where needed. A partial file that it creates is recorded as ours.
 func (d Folder) OpenFile(path string) (f *os.File, err error) {
+	var created bool
 	err = d.store.within(filepath.Dir(path), func() (err error) {
+		created = !exists(path)
 		f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := f.Chmod(fileMode); err != nil {
+	err = disk.ChmodFile(f, fileMode)
+	if name, ok := strings.CutSuffix(filepath.Base(path), incomplete); ok && created && err == nil {
+		err = d.changeRecord(func(r *record) { r.Partials[name] = true })
+	}
+	if err != nil {
 		_ = f.Close()
 		return nil, err
 	}
@@ -168,6 +130,9 @@ func (d Folder) OpenFile(path string) (f *os.File, err error) {
 // Tidy removes the folders that a failed fetch left empty. Removing a folder that is not
 // empty fails, as it should.
 func (d Folder) Tidy() {
+	if exists(d.path(recordFile)) {
+		_ = d.changeRecord(func(*record) {}) // a record of nothing goes too
+	}
 	// A file or revision in a subfolder makes more folders below these two.
 	for _, sub := range []string{"snapshots", "refs"} {
 		removeEmpty(d.path(sub))

@@ -2,9 +2,9 @@ package store
 
 import (
 	"cmp"
+	"errors"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -12,7 +12,7 @@ import (
 	"github.com/llorch/llorch-bk/runtime/model/ref"
 )
 
-// Stored is a model that the store has whole.
+// Stored is a model that the store has, with all of its files.
 type Stored struct {
 	// Ref fetches the model from the store again. Of a Hub model it has the commit.
 	Ref string `json:"ref"`
@@ -27,23 +27,23 @@ type Stored struct {
 	// recorded it.
 	Used time.Time `json:"used,omitzero"`
 	By   []string  `json:"by,omitempty"`
+	// Foreign says that another tool put it there, at least a part of it.
+	Foreign bool `json:"foreign,omitempty"`
+	// Damage says what is not as it was when it was verified; empty where all is well, as
+	// far as can be told without reading all of it.
+	Damage []string `json:"damage,omitempty"`
 
 	folder Folder
 	commit string
-	// names are the files below the snapshot.
-	names []string
+	// names are the files below the snapshot, and contents what they have.
+	names    []string
+	contents []contentAt
+	// refs are all refs that it was used by.
+	refs []string
 }
 
-// Partial is a download that is not finished.
-type Partial struct {
-	Path string `json:"path"`
-	// Size is in bytes.
-	Size int64 `json:"size"`
-	// Changed is when it last grew.
-	Changed time.Time `json:"changed"`
-}
-
-// List returns the models that the store has whole, the last used first.
+// List returns the models that the store has with all of their files, the last used first.
+// Other files of a shared cache are not among them.
 func (s *Store) List() ([]Stored, error) {
 	all, err := s.folders()
 	if err != nil {
@@ -61,15 +61,17 @@ func (s *Store) List() ([]Stored, error) {
 
 // models are those of one folder.
 func (d Folder) models() []Stored {
-	commits, _ := os.ReadDir(d.path("snapshots")) // none where there is no such folder
-	uses := d.uses()
+	uses, r := d.uses(), d.record()
 	var out []Stored
-	for _, c := range commits {
-		for _, file := range d.Files(c.Name()) {
-			if parts := d.parts(c.Name(), file); parts[0] != file {
+	for _, commit := range d.Commits() {
+		for _, file := range d.names("snapshots", commit) {
+			if parts := d.parts(commit, file); parts[0] != file {
 				continue
 			}
-			if m, whole := d.model(c.Name(), file, uses); whole {
+			if !d.isModel(r, commit, file) {
+				continue
+			}
+			if m, whole := d.model(r, commit, file, uses); whole {
 				out = append(out, m)
 			}
 		}
@@ -87,15 +89,39 @@ func (d Folder) parts(commit, file string) []string {
 	return names
 }
 
+// isModel reports whether a file is a model: this program fetched it as one, or it begins
+// as one. Other tools keep more kinds of files in the same layout.
+func (d Folder) isModel(r record, commit, file string) bool {
+	if _, ok := r.Files[useOf(commit, file)]; ok {
+		return true
+	}
+	f, err := os.Open(d.File(commit, file))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head, err := gguf.ReadHead(f)
+	return err == nil && gguf.Check(head) == nil
+}
+
 // model is the one that begins with a file; false where one of its files is missing.
-func (d Folder) model(commit, first string, uses map[string]use) (Stored, bool) {
+func (d Folder) model(r record, commit, first string, uses map[string]use) (Stored, bool) {
 	m := Stored{folder: d, commit: commit, names: d.parts(commit, first), Path: d.File(commit, first)}
 	for _, name := range m.names {
-		_, size, ok := d.Stored(commit, name)
-		if !ok {
+		c, err := d.look(r, commit, name)
+		var damaged *DamagedError
+		switch {
+		case errors.As(err, &damaged):
+			m.Damage = append(m.Damage, name+": "+damaged.what())
+		case err != nil:
 			return Stored{}, false
 		}
-		m.Size += size
+		at := contentOfFile(d.File(commit, name), c.size)
+		if !slices.Contains(m.contents, at) {
+			m.contents = append(m.contents, at)
+		}
+		m.Foreign = m.Foreign || !c.ours
+		m.Size += c.size
 		m.Files = append(m.Files, d.Rel(commit, name))
 		m.addUse(uses[useOf(commit, name)])
 	}
@@ -116,6 +142,11 @@ func (m *Stored) addUse(u use) {
 			m.By = append(m.By, by)
 		}
 	}
+	for _, r := range append(u.Refs, u.Ref) {
+		if r != "" && !slices.Contains(m.refs, r) {
+			m.refs = append(m.refs, r)
+		}
+	}
 	m.Ref = cmp.Or(m.Ref, u.Ref)
 }
 
@@ -133,22 +164,4 @@ func (d Folder) refOf(m Stored) string {
 		return said
 	}
 	return cmp.Or(m.Ref, d.name)
-}
-
-// Partials are downloads that are not finished.
-func (s *Store) Partials() ([]Partial, error) {
-	all, err := s.folders()
-	if err != nil {
-		return nil, err
-	}
-	var out []Partial
-	for _, d := range all {
-		found, _ := filepath.Glob(d.Incomplete("*")) // the pattern is right
-		for _, p := range found {
-			if info, err := os.Stat(p); err == nil {
-				out = append(out, Partial{Path: p, Size: info.Size(), Changed: info.ModTime()})
-			}
-		}
-	}
-	return out, nil
 }

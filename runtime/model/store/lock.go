@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -13,7 +14,12 @@ import (
 // lockPoll is how often a process that waits for another's download looks again.
 const lockPoll = 100 * time.Millisecond
 
-func (s *Store) locks(folder string) string { return filepath.Join(s.dir, ".locks", folder) }
+func (s *Store) locks(folder string) string {
+	if s.locksElsewhere.Load() {
+		return filepath.Join(os.TempDir(), "llorch-bk-locks-"+strconv.Itoa(os.Getuid()), short(s.dir), folder)
+	}
+	return filepath.Join(s.dir, ".locks", folder)
+}
 
 // lockFile is the file that is locked while a blob is fetched.
 func (d Folder) lockFile(blob string) string {
@@ -23,19 +29,10 @@ func (d Folder) lockFile(blob string) string {
 // Lock makes this process the only one that fetches a blob. Busy is called each time that
 // another process is found to hold the lock. Release must be called.
 func (d Folder) Lock(ctx context.Context, blob string, busy func()) (release func(), err error) {
-	p := d.lockFile(blob)
-	l := flock.New(p, flock.SetPermissions(fileMode))
 	for {
-		var got bool
-		if err := d.store.within(filepath.Dir(p), func() (err error) { got, err = l.TryLock(); return err }); err != nil {
-			return nil, &fs.PathError{Op: "lock", Path: p, Err: err}
-		}
-		if got {
-			if isCurrent(l) {
-				return func() { d.release(l) }, nil
-			}
-			_ = l.Unlock()
-			continue
+		release, got, err := d.tryLock(blob)
+		if err != nil || got {
+			return release, err
 		}
 		busy()
 		select {
@@ -43,6 +40,31 @@ func (d Folder) Lock(ctx context.Context, blob string, busy func()) (release fun
 			return nil, context.Cause(ctx)
 		case <-time.After(lockPoll):
 		}
+	}
+}
+
+// tryLock is Lock without the wait: it is false where another process has the lock.
+func (d Folder) tryLock(blob string) (release func(), ok bool, err error) {
+	for {
+		p := d.lockFile(blob)
+		l := flock.New(p, flock.SetPermissions(fileMode))
+		var got bool
+		err := d.store.within(filepath.Dir(p), func() (err error) { got, err = l.TryLock(); return err })
+		switch {
+		case noLocks(err) && !d.store.locksElsewhere.Swap(true):
+			// Processes of this machine still take turns.
+			_ = os.Remove(p)
+			_ = os.Remove(filepath.Dir(p))
+			_ = os.Remove(filepath.Dir(filepath.Dir(p)))
+			continue
+		case err != nil:
+			return nil, false, &fs.PathError{Op: "lock", Path: p, Err: err}
+		case !got:
+			return nil, false, nil
+		case isCurrent(l):
+			return func() { d.release(l) }, true, nil
+		}
+		_ = l.Unlock()
 	}
 }
 

@@ -76,7 +76,7 @@ func (d Folder) Offers(ctx context.Context, commit string) []Offer {
 	var out []Offer
 	for _, file := range d.Files(commit) {
 		blob, size, ok := d.Stored(commit, file)
-		if !ok || !d.Has(blob) {
+		if !ok || !d.Has(blob, size) {
 			continue
 		}
 		o := Offer{Path: file, Size: size, blob: blob}
@@ -99,13 +99,25 @@ func (d Folder) isGit(ctx context.Context, blob string, size int64) bool {
 	if !digest.IsSHA1(blob) || size > maxGitBlob {
 		return false
 	}
-	got, err := digest.File(ctx, d.Blob(blob), blob, size, func(int64) {})
+	p, ok := d.contentOf(d.record(), blob, size)
+	if !ok {
+		return false
+	}
+	got, err := digest.File(ctx, p, blob, size, func(int64) {})
 	return err == nil && got == blob
 }
 
 // OpenOffer opens an offered file for reading. It follows no link out of the folder.
 func (d Folder) OpenOffer(o Offer) (*os.File, error) {
-	f, err := os.OpenInRoot(d.Dir(), filepath.Join("blobs", o.blob))
+	p, ok := d.contentOf(d.record(), o.blob, o.Size)
+	if !ok {
+		return nil, &fs.PathError{Op: "open", Path: d.Blob(o.blob), Err: fs.ErrNotExist}
+	}
+	rel, err := filepath.Rel(d.Dir(), p)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenInRoot(d.Dir(), rel)
 	if err != nil {
 		return nil, err
 	}

@@ -9,8 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 
+	"github.com/gofrs/flock"
+
+	"github.com/llorch/llorch-bk/runtime/model/disk"
 	"github.com/llorch/llorch-bk/runtime/model/ref"
 )
 
@@ -33,6 +37,19 @@ type Store struct {
 	dir string
 	// made says that this process created dir, and so may remove it again.
 	made atomic.Bool
+	// locksElsewhere says that the file system has no locks, so that they are in a folder
+	// of this machine.
+	locksElsewhere atomic.Bool
+	// headers are what isCut found, by looked.
+	headers sync.Map
+	// symlink makes a symlink; os.Symlink, except in tests.
+	symlink func(target, path string) error
+
+	mu sync.Mutex
+	// held are the files that Hold keeps, by path.
+	held map[string]*flock.Flock
+	// noLinks is what Copies found out, once linksKnown is set.
+	noLinks, linksKnown bool
 }
 
 // Open returns the store in dir. The folder need not exist: the first fetch creates it,
@@ -42,7 +59,7 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("model store's folder: %w", err)
 	}
-	return &Store{dir: abs}, nil
+	return &Store{dir: abs, symlink: os.Symlink}, nil
 }
 
 // Dir is the store's absolute folder.
@@ -132,5 +149,5 @@ func (s *Store) mkdirs(dir string) error {
 	if dir == s.dir {
 		s.made.Store(true)
 	}
-	return os.Chmod(dir, dirMode)
+	return disk.Chmod(dir, dirMode)
 }

@@ -84,10 +84,11 @@ func TestCollect(t *testing.T) {
 	d := s.Folder(ref.Ref{Kind: ref.Hub, Repo: "org/a"})
 	old, young := d.Incomplete("old"), d.Incomplete("young")
 	for p, age := range map[string]time.Duration{old: 8 * 24 * time.Hour, young: time.Hour} {
-		if err := os.WriteFile(p, make([]byte, 1000), 0o600); err != nil {
+		f, err := d.OpenFile(p)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chtimes(p, now, now.Add(-age)); err != nil {
+		if err := errors.Join(f.Truncate(1000), f.Close(), os.Chtimes(p, now, now.Add(-age))); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -6,8 +6,6 @@ import (
 	"os"
 	"slices"
 	"time"
-
-	"github.com/google/renameio/v2"
 )
 
 // usesFile is where a model's folder keeps who used which file, and when. A store without
@@ -19,7 +17,11 @@ type use struct {
 	At  time.Time `json:"at"`
 	By  []string  `json:"by,omitempty"`
 	Ref string    `json:"ref,omitempty"`
+	// Refs are all refs that it was used by, at most maxRefs of them, the last one last.
+	Refs []string `json:"refs,omitempty"`
 }
+
+const maxRefs = 16
 
 // useOf is the key of a file in usesFile.
 func useOf(commit, file string) string { return commit + "/" + file }
@@ -48,7 +50,7 @@ func (d Folder) changeUses(change func(all map[string]use)) {
 		return
 	}
 	if b, err := json.MarshalIndent(all, "", "  "); err == nil {
-		_ = renameio.WriteFile(d.path(usesFile), append(b, '\n'), fileMode, renameio.WithStaticPermissions(fileMode))
+		_ = writeFile(d.path(usesFile), append(b, '\n'))
 	}
 }
 
@@ -58,6 +60,10 @@ func (d Folder) Use(commit, file, ref, by string, now time.Time) {
 	d.changeUses(func(all map[string]use) {
 		u := all[useOf(commit, file)]
 		u.At, u.Ref = now.UTC().Truncate(time.Second), ref
+		if ref != "" {
+			u.Refs = append(slices.DeleteFunc(u.Refs, func(r string) bool { return r == ref }), ref)
+			u.Refs = u.Refs[max(0, len(u.Refs)-maxRefs):]
+		}
 		if by != "" && !slices.Contains(u.By, by) {
 			u.By = append(u.By, by)
 		}

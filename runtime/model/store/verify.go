@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,13 +17,21 @@ type Hash func(ctx context.Context, path, name string, size int64) (string, erro
 // store keeps them under. It returns what is wrong, nothing where all is well.
 func (m Stored) Verify(ctx context.Context, hash Hash) ([]string, error) {
 	var wrong []string
+	r := m.folder.record()
 	for _, name := range m.names {
-		blob, size, ok := m.folder.Stored(m.commit, name)
-		if !ok {
-			wrong = append(wrong, name+" is not there")
+		c, err := m.folder.look(r, m.commit, name)
+		var damaged *DamagedError
+		switch {
+		case errors.As(err, &damaged):
+			wrong = append(wrong, name+": "+damaged.what())
 			continue
+		case err != nil:
+			wrong = append(wrong, name+" is missing")
+			continue
+		case !digest.IsSHA256(c.blob) && !digest.IsSHA1(c.blob):
+			continue // its name says nothing of its content
 		}
-		got, err := hash(ctx, m.folder.Blob(blob), blob, size)
+		got, err := hash(ctx, m.folder.File(m.commit, name), c.blob, c.size)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
@@ -30,8 +39,8 @@ func (m Stored) Verify(ctx context.Context, hash Hash) ([]string, error) {
 			wrong = append(wrong, fmt.Sprintf("%s cannot be read: %v", name, err))
 			continue
 		}
-		if got != blob && (digest.IsSHA256(blob) || digest.IsSHA1(blob)) {
-			wrong = append(wrong, fmt.Sprintf("%s hashes to %s, want %s", name, got, blob))
+		if got != c.blob {
+			wrong = append(wrong, fmt.Sprintf("%s hashes to %s, want %s", name, got, c.blob))
 		}
 	}
 	return wrong, nil

@@ -1,0 +1,98 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/llorch/llorch-bk/runtime/handoff"
+	"github.com/llorch/llorch-bk/runtime/model/store"
+)
+
+// servedError is a model that a pool serves.
+type servedError struct{ pool string }
+
+func (e *servedError) Error() string { return fmt.Sprintf("pool %s serves it", e.pool) }
+
+// servedPath is a model's file that a pool serves.
+type servedPath struct{ path, pool string }
+
+// served returns a function that says of a model's path which pool serves it, as a
+// *servedError. It asks the engine, and the handoffs of the projects that used the store:
+// an engine that cannot be asked may still run a server.
+func (a *App) served(ctx context.Context, projects []string) (busy func(path string) error, err error) {
+	paths := fromHandoffs(projects)
+	if eng, err := a.engine(ctx); err == nil {
+		defer eng.Close()
+		list, err := eng.servers(nil).Observe(ctx, "")
+		if err != nil {
+			return nil, interrupted(ctx, err)
+		}
+		for _, i := range list {
+			paths = append(paths, servedPath{i.ModelPath, i.Pool})
+		}
+	}
+	return func(path string) error {
+		for _, p := range paths {
+			if sameFile(p.path, path) {
+				return &servedError{p.pool}
+			}
+		}
+		return nil
+	}, nil
+}
+
+// projectsOf are the projects that used models of a store, by their handoff folders.
+func projectsOf(s *store.Store) ([]string, error) {
+	all, err := s.List()
+	var out []string
+	for _, m := range all {
+		for _, by := range m.By {
+			if filepath.IsAbs(by) && !slices.Contains(out, by) {
+				out = append(out, by)
+			}
+		}
+	}
+	return out, storeFault(s, err)
+}
+
+// fromHandoffs are the models in the handoffs of projects.
+func fromHandoffs(projects []string) []servedPath {
+	var out []servedPath
+	for _, dir := range projects {
+		entries, err := handoff.List(dir)
+		if err != nil {
+			continue // A project that is gone serves nothing.
+		}
+		for _, e := range entries {
+			if e.Err == nil {
+				out = append(out, servedPath{e.Handoff.Model.Path, e.Pool})
+			}
+		}
+	}
+	return out
+}
+
+// stillFree asks again whether a pool serves a model, at the moment when no other process
+// can begin to use it.
+func (a *App) stillFree(ctx context.Context, projects []string, m store.Stored) func() error {
+	return func() error {
+		busy, err := a.served(ctx, projects)
+		if err != nil {
+			return err
+		}
+		return busy(m.Path)
+	}
+}
+
+// sameFile says whether two names are of one file: two snapshots can show one blob.
+func sameFile(a, b string) bool {
+	if a == b {
+		return a != ""
+	}
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	return errX == nil && errY == nil && os.SameFile(x, y)
+}
