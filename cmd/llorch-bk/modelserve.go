@@ -14,7 +14,7 @@ func modelServe(a *app.App) *cobra.Command {
 		Long: `Serve offers the store's models in the Hugging Face Hub's API, read-only: llama.cpp
 (-hf), huggingface_hub and another llorch-bk take them where HF_ENDPOINT is its
 address. It offers models that came from the Hub and were verified; one that is
-pulled meanwhile is offered at once. It asks the Hub nothing: a branch means the
+pulled meanwhile is offered at once, and one that is found to be spoilt no more. It asks the Hub nothing: a branch means the
 commit that the store last saw there.
 
 It prints a line for each request, and runs until SIGINT or SIGTERM.`,

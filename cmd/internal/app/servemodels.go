@@ -70,7 +70,9 @@ func (a *App) ServeModels(ctx context.Context, opt ServeModelsOptions) error {
 	if token == "" && !addr.IsLoopback() {
 		say.warn("anyone who reaches this address can download the models: --token-file FILE asks clients for a token, --listen 127.0.0.1 keeps to this machine")
 	}
-	m := &mirror.Mirror{Store: f.Store, Token: token, Saw: say.request}
+	m := &mirror.Mirror{Store: f.Store, Token: token, Saw: say.request, Withdrew: func(path, why string) {
+		say.warn(path + " is not served any more: " + why + "; llorch-bk model verify --repair fetches it again")
+	}}
 	return serve(ctx, listener, m.Handler(), say)
 }
 

@@ -107,7 +107,7 @@ func (m *Mirror) refs(w http.ResponseWriter, r *http.Request) {
 	}
 	branches, pulls := []refInfo{}, []refInfo{}
 	for name, commit := range repo.folder.Revisions() {
-		if len(repo.folder.Offers(r.Context(), commit)) == 0 {
+		if len(repo.files(r.Context(), commit)) == 0 {
 			continue
 		}
 		if strings.HasPrefix(name, "refs/") {

@@ -35,6 +35,9 @@ func (m *Mirror) file(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer f.Close()
+	if r.Method == http.MethodGet {
+		m.verify(r.Context(), s.folder, o)
+	}
 	h.Set("ETag", etag(o))
 	h.Set("X-Linked-Etag", etag(o))
 	h.Set("X-Linked-Size", strconv.FormatInt(o.Size, 10))

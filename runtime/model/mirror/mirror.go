@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/llorch/llorch-bk/runtime/model/store"
 )
@@ -20,6 +21,13 @@ type Mirror struct {
 	// Saw is called when a request has been answered; nil where nobody wants to know.
 	// Several goroutines may call it.
 	Saw func(Request)
+	// Withdrew is called when a file of the store turns out to be spoilt, and is offered
+	// no more; nil where nobody wants to know. Several goroutines may call it.
+	Withdrew func(path, why string)
+
+	// mu guards known.
+	mu    sync.Mutex
+	known map[content]*trust
 }
 
 // Handler answers requests.

@@ -16,6 +16,7 @@ import (
 type repository struct {
 	name   string
 	folder store.Folder
+	mirror *Mirror
 }
 
 // snapshot is what the store has of a commit.
@@ -33,7 +34,7 @@ func (m *Mirror) repository(r *http.Request) (repository, error) {
 	if err != nil {
 		return repository{}, missing
 	}
-	repo := repository{name, m.Store.Folder(at)}
+	repo := repository{name, m.Store.Folder(at), m}
 	if !repo.offers(r.Context()) {
 		return repository{}, missing
 	}
@@ -42,7 +43,12 @@ func (m *Mirror) repository(r *http.Request) (repository, error) {
 
 // offers reports whether there is any file to take.
 func (r repository) offers(ctx context.Context) bool {
-	return slices.ContainsFunc(r.folder.Commits(), func(commit string) bool { return len(r.folder.Offers(ctx, commit)) > 0 })
+	return slices.ContainsFunc(r.folder.Commits(), func(commit string) bool { return len(r.files(ctx, commit)) > 0 })
+}
+
+// files are what there is to take of a commit.
+func (r repository) files(ctx context.Context, commit string) []store.Offer {
+	return r.mirror.whole(r.folder, r.folder.Offers(ctx, commit))
 }
 
 // snapshot is what a request's repository has at the request's revision.
@@ -58,7 +64,7 @@ func (m *Mirror) snapshot(r *http.Request) (snapshot, error) {
 func (r repository) at(ctx context.Context, revision string) (snapshot, error) {
 	if _, err := ref.Repository(r.name, revision); err == nil {
 		if commit := r.folder.CommitOf(revision); commit != "" {
-			if files := r.folder.Offers(ctx, commit); len(files) > 0 {
+			if files := r.files(ctx, commit); len(files) > 0 {
 				return snapshot{r, commit, files}, nil
 			}
 		}
@@ -88,7 +94,7 @@ func (m *Mirror) repositories(r *http.Request) ([]repository, error) {
 		if err != nil {
 			continue // another tool's folder
 		}
-		if repo := (repository{name, m.Store.Folder(at)}); repo.offers(r.Context()) {
+		if repo := (repository{name, m.Store.Folder(at), m}); repo.offers(r.Context()) {
 			out = append(out, repo)
 		}
 	}

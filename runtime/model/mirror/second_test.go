@@ -1,13 +1,16 @@
 package mirror_test
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/llorch/llorch-bk/fixtures/gguf"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/model"
 	"github.com/llorch/llorch-bk/runtime/model/mirror"
@@ -114,6 +117,60 @@ func TestSpoiltIsFound(t *testing.T) {
 	}
 	if left, err := f.Store.List(); err != nil || len(left) > 0 {
 		t.Errorf("the store has %v, %v", left, err)
+	}
+}
+
+// A spoilt file is withdrawn once somebody asked for it, and one that is cut off before.
+func TestSpoiltIsWithdrawn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	withdrew := make(chan string, 2)
+	s.Withdrew = func(_, why string) { withdrew <- why }
+	blobs := filepath.Join(s.folder(t).Dir(), "blobs")
+	spoilt := append([]byte(nil), s.content[main4]...)
+	spoilt[5000] ^= 1
+	if err := os.WriteFile(filepath.Join(blobs, sum(s.content[main4])), spoilt, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := "/" + repo + "/resolve/main/"
+	if resp, _ := s.ask(t, "GET", at+main4, ""); resp.StatusCode != http.StatusOK {
+		t.Fatal(resp.Status)
+	}
+	if why := <-withdrew; !strings.Contains(why, "hashes to") {
+		t.Error(why)
+	}
+	if resp, _ := s.ask(t, "GET", at+main4, ""); resp.Header.Get("X-Error-Code") != "EntryNotFound" {
+		t.Errorf("it is still served: %s", resp.Status)
+	}
+	// Repaired, it is offered again.
+	fixed := filepath.Join(blobs, sum(s.content[main4]))
+	if err := os.Remove(fixed); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(fixed, s.content[main4], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(fixed, time.Time{}, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if resp, _ := s.ask(t, "GET", at+main4, ""); resp.StatusCode != http.StatusOK {
+		t.Errorf("repaired: %s", resp.Status)
+	}
+
+	var whole bytes.Buffer
+	if err := gguf.WriteTinyLlama(&whole); err != nil {
+		t.Fatal(err)
+	}
+	s.hub.Add(repo, "cut.gguf", whole.Bytes())
+	get(t, &model.Fetcher{Environment: model.Environment{Endpoint: s.hub.Endpoint()}, Store: s.store}, "hf:"+repo+"/cut.gguf")
+	if resp, _ := s.ask(t, "HEAD", at+"cut.gguf", ""); resp.StatusCode != http.StatusOK {
+		t.Errorf("whole: %s", resp.Status)
+	}
+	if err := os.Truncate(filepath.Join(blobs, sum(whole.Bytes())), int64(whole.Len()-1000)); err != nil {
+		t.Fatal(err)
+	}
+	if resp, _ := s.ask(t, "HEAD", at+"cut.gguf", ""); resp.StatusCode != http.StatusNotFound {
+		t.Errorf("cut off: %s", resp.Status)
 	}
 }
 

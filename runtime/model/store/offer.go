@@ -107,6 +107,9 @@ func (d Folder) isGit(ctx context.Context, blob string, size int64) bool {
 	return err == nil && got == blob
 }
 
+// OfferPath is the path of an offered file's content.
+func (d Folder) OfferPath(o Offer) string { return d.Blob(o.blob) }
+
 // OpenOffer opens an offered file for reading. It follows no link out of the folder.
 func (d Folder) OpenOffer(o Offer) (*os.File, error) {
 	p, ok := d.contentOf(d.record(), o.blob, o.Size)
