@@ -245,9 +245,9 @@ func tampered(t *testing.T, p *project, reg *store, image pulled, builder, publi
 	t.Run("all of it", func(t *testing.T) {
 		tag := reg.tamper(t, image, change{layer: "llama-server", config: true, subjects: true})
 		p.must("verify", "--no-rebuild", tag)
-		p.run("verify", "--no-rebuild", "--key", public, tag).wants(t, 4, "is not signed by", "no signature is beside it")
+		p.run("verify", "--no-rebuild", "--key", public, tag).wants(t, 4, "is not signed by", "it has no signature")
 		r := p.run("verify", "--builder", builder, "--keep", filepath.Join(t.TempDir(), "kept"), tag)
-		r.wants(t, 4, "not what its lock gives")
+		r.wants(t, 4, "rebuilt image differs")
 		if !strings.Contains(r.stdout, "llama-server: app/") {
 			t.Errorf("the file is not named:\n%s", r.stdout)
 		}

@@ -254,7 +254,7 @@ func TestFixtureUpReuses(t *testing.T) {
 	repo := gitrepo.New(t, tinyengine.Tree())
 	url, model := repo.Serve(), p.model()
 	r := p.must("up", "--source", url, "--model", model)
-	if !strings.Contains(r.stderr, "[compile]") && !strings.Contains(r.stderr, "fits and is used") {
+	if !strings.Contains(r.stderr, "[compile]") && !strings.Contains(r.stderr, "reusing the image") {
 		t.Errorf("the first up neither compiled nor said why not\n%s", r)
 	}
 	first, _ := p.handoff("default")

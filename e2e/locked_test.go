@@ -123,7 +123,7 @@ func TestFixtureLocked(t *testing.T) {
 	repo.Commit("one byte", map[string]string{"common/log.c": edited(t, "common/log.c", "") + "int e2e_one_byte(void) { return 1; }\n"})
 	p.must("lock", "--builder", first.Addr, "--source", repo.Dir, "--ref", "HEAD", "--cpu", "x86-64-v3", "--no-ui", "--lock", "changed.lock")
 	r := p.run("verify", "--builder", first.Addr, "--locked=changed.lock", "--keep", kept, "--json", file)
-	r.wants(t, 4, "not what its lock gives")
+	r.wants(t, 4, "rebuilt image differs")
 	var found struct {
 		Differences []struct{ Layer, File, Kind string }
 	}

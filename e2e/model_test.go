@@ -75,7 +75,7 @@ func TestFixtureModelStore(t *testing.T) {
 
 	// Served, it stays, whoever wants it gone.
 	p.run("model", "rm", "hf:org/tiny").wants(t, 2, "in use", "llorch-bk stop default")
-	if r := p.must("model", "gc", "--keep", "0", "--yes"); !strings.Contains(r.stdout, "nothing is to be removed") {
+	if r := p.must("model", "gc", "--keep", "0", "--yes"); !strings.Contains(r.stdout, "nothing to remove") {
 		t.Errorf("gc: %s", r)
 	}
 	p.must("stop")

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// splitArgs parts the words before -- from those behind it.
+// splitArgs separates the image before -- from the server's flags after it.
 func splitArgs(cmd *cobra.Command, args []string) (image string, server []string) {
 	dash := cmd.ArgsLenAtDash()
 	if dash < 0 {
@@ -37,8 +37,8 @@ func atMostBeforeDash(cmd *cobra.Command, args []string, most int) error {
 		dash = len(args)
 	}
 	if dash > most {
-		return fault.New(fault.Usage, fmt.Sprintf("%q is one word too many", args[most]), nil,
-			"flags for the server go behind --, as in: "+cmd.CommandPath()+" -- --ctx-size 8192")
+		return fault.New(fault.Usage, fmt.Sprintf("unexpected argument %q", args[most]), nil,
+			"remove it; arguments for the server go after --, as in: "+cmd.CommandPath()+" -- --ctx-size 8192")
 	}
 	return nil
 }
@@ -50,7 +50,7 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// printRunning says how to use, follow and stop what runs now.
+// printRunning prints how to use, follow and stop a server that is ready.
 func printRunning(a *app.App, r app.Running, opt app.RunOptions, asJSON bool) error {
 	if asJSON {
 		return printJSON(a.Out, r.Handoff)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -23,16 +24,17 @@ func buildCommand(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build the image and load it into the engine",
-		Long: `Build compiles llama.cpp's server with BuildKit and leaves the image in the
-Docker engine, or with --push in a registry, or with --output in a file. Compiled objects, packages and layers are cached, so that the
-next build compiles only what changed. An image for another platform than the
-builder's is cross-compiled; several platforms make one index.`,
+		Long: `Build compiles llama.cpp's server with BuildKit and loads the image into the
+Docker engine. --push sends it to a registry instead, --output to a file. Compiled
+objects, packages and layers are cached, so the next build compiles only what
+changed. CPU images for another platform are cross-compiled. Several platforms
+make one index.`,
 		Example: `  llorch-bk build                                    # the pinned release, every CPU
   llorch-bk build --cuda --cuda-arch 86,89           # for RTX 30 and RTX 40
   llorch-bk build --ref master --cpu native --tag llama:edge
-  llorch-bk build --source ~/src/llama.cpp           # a working tree as it stands
+  llorch-bk build --source ~/src/llama.cpp           # a working tree, with its local changes
   llorch-bk build --push --tag registry.example.com/llama:edge --platform linux/amd64,linux/arm64
-  llorch-bk build --offline --source ~/src/llama.cpp # a patched tree, all else from a bundle
+  llorch-bk build --offline --source ~/src/llama.cpp # a patched tree, everything else from a bundle
   llorch-bk build --push --tag registry.example.com/llama:edge --builder unix:///run/buildkit/buildkitd.sock`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -47,16 +49,16 @@ builder's is cross-compiled; several platforms make one index.`,
 			opt.Output = output
 			opt.Output.Attest = output.Attest && (output.Push || archive != "")
 			if output.Push && archive != "" {
-				return fault.New(fault.Usage, "--push and --output exclude each other", nil, "leave one of them out")
+				return fault.New(fault.Usage, "--push and --output cannot be used together", nil, "remove one of them")
 			}
 			if output.Push && len(opt.Request.Tags) == 0 {
-				return fault.New(fault.Usage, "--push needs to know where to", nil, "name the image: --tag registry.example.com/llama:edge")
+				return fault.New(fault.Usage, "--push needs a --tag that names a registry", nil, "add one, as in: --tag registry.example.com/llama:edge")
 			}
 			if cmd.Flags().Changed("attest") && output.Attest && !output.Push && archive == "" {
-				return fault.New(fault.Usage, "an engine keeps no statements about an image", nil, "use --attest with --push or --output")
+				return fault.New(fault.Usage, "--attest needs --push or --output", errors.New("a Docker engine stores no attestations"), "add one of them, or remove --attest")
 			}
 			if opt.Sign.Key != "" && !output.Push {
-				return fault.New(fault.Usage, "only an image in a registry can be signed", nil, "use --sign with --push")
+				return fault.New(fault.Usage, "--sign needs --push", errors.New("only an image in a registry can be signed"), "add --push, and a --tag that names a registry")
 			}
 			file, err := outputFile(archive, "--output")
 			if err != nil {
@@ -117,34 +119,34 @@ builder's is cross-compiled; several platforms make one index.`,
 	flags.addKept(cmd)
 	flags.addOffline(cmd)
 	cmd.Flags().BoolVar(&output.Push, "push", false, "push the image to its tags' registries, with the login of docker login, instead of loading it into the engine")
-	cmd.Flags().StringSliceVar(&output.Insecure, "insecure-registry", nil, "`registry` that --push may speak to without TLS (repeatable)")
-	cmd.Flags().BoolVar(&output.Attest, "attest", true, "with --push or --output: add an SPDX document, a manifest of device code, and how it was built (SLSA provenance)")
+	cmd.Flags().StringSliceVar(&output.Insecure, "insecure-registry", nil, "`registry` that --push may use without TLS (repeatable)")
+	cmd.Flags().BoolVar(&output.Attest, "attest", true, "with --push or --output: add an SPDX SBOM, a manifest of GPU and CPU code, and SLSA provenance")
 	flags.addSign(cmd, "with --push: sign the image")
-	cmd.Flags().StringVar(&archive, "output", "", "`file` for the image as an archive of an OCI layout, instead of loading it into the engine")
+	cmd.Flags().StringVar(&archive, "output", "", "write the image to this `file`, an archive of an OCI layout, instead of loading it into the engine")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
-	cmd.Flags().StringVar(&metadata, "metadata-file", "", "`file` for the result as JSON: digest, tags, steps with their times, plan")
+	cmd.Flags().StringVar(&metadata, "metadata-file", "", "write the result to this `file` as JSON: digest, tags, steps with their times, plan")
 	return cmd
 }
 
-// kept is a file that is closed when all of the build has gone well.
+// kept is a file that the command itself closes, after the whole build succeeded.
 type kept struct{ io.Writer }
 
 func (kept) Close() error { return nil }
 
-// outputFile begins a file before anything is built, so that one that cannot be
-// written is found then; it is nil where none was asked for.
+// outputFile creates a file before anything is built, so that a path that cannot be
+// written fails early. Without a path it returns nil.
 func outputFile(path, flag string) (*renameio.PendingFile, error) {
 	if path == "" {
 		return nil, nil
 	}
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o644))
 	if err != nil {
-		return nil, fault.New(fault.Usage, "the file "+path+" cannot be written", err, "check "+flag)
+		return nil, fault.New(fault.Usage, "cannot write the file "+path, err, "name a file in a writable folder with "+flag)
 	}
 	return f, nil
 }
 
-// writeMetadata makes the file appear, whole.
+// writeMetadata writes the metadata and moves the file into place.
 func writeMetadata(f *renameio.PendingFile, built app.Built) error {
 	if f == nil {
 		return nil
@@ -154,7 +156,7 @@ func writeMetadata(f *renameio.PendingFile, built app.Built) error {
 		err = f.CloseAtomicallyReplace()
 	}
 	if err != nil {
-		return fmt.Errorf("the image was built, but its metadata cannot be written: %w", err)
+		return fmt.Errorf("the image was built, but its metadata could not be written: %w", err)
 	}
 	return nil
 }

@@ -15,10 +15,10 @@ import (
 func bundleCommand(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bundle",
-		Short: "Take all that a lock names to a machine without a network",
-		Long: `Bundle create puts everything that a lock names into one file, an archive of an
-OCI image layout. Bundle load keeps that on another machine, which then builds,
-patches and runs without a network: build --offline, up --offline.`,
+		Short: "Pack everything that a lock names for a machine without a network",
+		Long: `Bundle create packs everything that a lock names into one file, an archive of an
+OCI image layout. Bundle load imports that file on another machine. That machine then
+builds, patches and runs without a network: build --offline, up --offline.`,
 		Example: `  llorch-bk bundle create --lock llorch.lock -o llama.bundle
   llorch-bk bundle load llama.bundle`,
 		Args: cobra.NoArgs,
@@ -35,17 +35,17 @@ func bundleCreate(a *app.App) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "create -o FILE",
-		Short: "Put everything that a lock names into one file",
-		Long: `Create fetches what a lock names for one platform, each by its hash, and writes it
-into one file: bases, source, the distribution's packages, npm's packages, the
-builder, and with --model a model. Nothing is compiled. What is fetched is kept on
-this machine too, so that this machine builds without a network as well.`,
+		Short: "Pack everything that a lock names into one file",
+		Long: `Create fetches everything that a lock names for one platform by its hash, and writes
+it to one file: base images, source, the distribution's packages, npm packages, the
+builder, and a model if one is named. It compiles nothing. This machine keeps a copy
+of what was fetched, so it can build offline too.`,
 		Example: `  llorch-bk bundle create -o llama.bundle
   llorch-bk bundle create --lock other.lock --model hf:org/repo:Q4_K_M -o llama.bundle`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if opt.File == "" {
-				return fault.New(fault.Usage, "there is no file to write", nil, "name one: llorch-bk bundle create -o llama.bundle")
+				return fault.New(fault.Usage, "no output file is named", nil, "name one: llorch-bk bundle create -o llama.bundle")
 			}
 			file, err := outputFile(opt.File, "--output")
 			if err != nil {
@@ -65,14 +65,14 @@ this machine too, so that this machine builds without a network as well.`,
 				return printJSON(a.Out, made)
 			}
 			printKept(a.Out, "wrote "+made.Where, made)
-			fmt.Fprintf(a.Out, "  there     llorch-bk bundle load %s\n", made.Where)
+			fmt.Fprintf(a.Out, "  import    llorch-bk bundle load %s\n", made.Where)
 			return nil
 		},
 	}
 	flags.addBuilder(cmd)
-	cmd.Flags().StringVar(&lock, "lock", images.LockFile, "`file` of the lock")
-	cmd.Flags().StringVarP(&opt.File, "output", "o", "", "`file` for the bundle")
-	cmd.Flags().StringVar(&opt.Model, "model", "", "`ref` of a model that goes along: hf:ORG/REPO:QUANT, oci://… or a URL (default the lock's, if it has one)")
+	cmd.Flags().StringVar(&lock, "lock", images.LockFile, "read this lock `file`")
+	cmd.Flags().StringVarP(&opt.File, "output", "o", "", "write the bundle to this `file`")
+	cmd.Flags().StringVar(&opt.Model, "model", "", "add the model with this `ref`: hf:ORG/REPO:QUANT, oci://… or a URL (default: the lock's model, if it has one)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
@@ -81,11 +81,11 @@ func bundleLoad(a *app.App) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "load FILE",
-		Short: "Keep on this machine what a bundle has",
-		Long: `Load reads a bundle, or the folder of one, verifies every blob in it, and keeps it in
-the cache folder (LLORCH_CACHE_DIR); a model goes into the store of models. A bundle
-that was cut off or changed is refused by the name of the blob. Loading one again
-does no harm.`,
+		Short: "Import a bundle on this machine",
+		Long: `Load reads a bundle (the file, or its unpacked folder), verifies every blob, and
+copies it to the cache folder (LLORCH_CACHE_DIR). A model goes into the model store.
+A truncated or changed bundle is refused, and the error names the blob. Loading a
+bundle twice changes nothing.`,
 		Example: `  llorch-bk bundle load llama.bundle
   llorch-bk build --offline
   llorch-bk up --offline --model hf:org/repo:Q4_K_M`,
@@ -109,7 +109,7 @@ does no harm.`,
 	return cmd
 }
 
-// printKept says what is kept for a lock.
+// printKept prints what is stored for a lock, one line for each kind.
 func printKept(w io.Writer, title string, k app.Kept) {
 	fmt.Fprintf(w, "%s: %s at %.12s, %s for %s\n", title, k.Source, k.Commit, k.Variant, k.Platform)
 	for _, c := range k.Contents {

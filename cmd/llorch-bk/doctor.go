@@ -16,10 +16,10 @@ func doctorCommand(a *app.App) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Say what is missing or wrong here, why it matters, what to do",
-		Long: `Doctor looks at this machine and changes nothing. It exits with 0 where building
-and running are possible, and with 3 where they are not.`,
-		Example: "  llorch-bk doctor --json",
+		Short: "Report what is missing or wrong, why it matters, and what to do",
+		Long: `Doctor inspects this machine and changes nothing. It exits with 0 if this machine can
+build and run, and with 3 if it cannot.`,
+		Example: "  llorch-bk doctor\n  llorch-bk doctor --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			found, err := a.Doctor(cmd.Context())
@@ -39,17 +39,17 @@ and running are possible, and with 3 where they are not.`,
 			}
 			for _, f := range found {
 				if f.Severity == doctor.Error {
-					return fault.New(fault.Machine, "this machine cannot build and run yet", errors.New(f.What), "llorch-bk setup does what it can of the above")
+					return fault.New(fault.Machine, "this machine cannot build and run yet", errors.New(f.What), "run llorch-bk setup; it prints the commands for what it cannot do itself")
 				}
 			}
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
 	return cmd
 }
 
-// nameSettings puts the settings that findings name into the command line's words.
+// nameSettings replaces the names of settings in findings with the user's names for them.
 func nameSettings(found []doctor.Finding, names func(setting, value string) string) {
 	for i := range found {
 		f := &found[i]

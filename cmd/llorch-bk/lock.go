@@ -17,19 +17,19 @@ func lockCommand(a *app.App) *cobra.Command {
 	var asJSON, schema bool
 	cmd := &cobra.Command{
 		Use:   "lock",
-		Short: "Write down everything that an image is made of, to build the same later",
-		Long: `Lock looks up the source's commit, the digests of the bases and every package
-that a build would take, with its sha256, and writes them into a file. With
-build --locked exactly those are used, or the build says what can no longer be
-had. A base and its packages move together. A model is locked by the commit of its
-repository and by the sha256 of each file. With --keep the packages themselves go
-into a folder or registry, from which build --kept takes them for ever.`,
+		Short: "Record everything that an image is made of, to build the same again",
+		Long: `Lock looks up the source's commit, the digests of the base images, and every package
+of the build with its sha256, and writes them to a file. build --locked uses exactly
+those, or fails and names what is no longer available. A base image and its packages
+are updated together. A model is locked by its repository's commit and by each file's
+sha256. --keep stores the packages themselves in a folder or registry; build --kept
+uses them even after the mirrors have deleted them.`,
 		Example: `  llorch-bk lock --ref v0.5.0                        # writes llorch.lock
   llorch-bk build --locked                           # builds exactly that
   llorch-bk lock --model hf:org/repo:Q4_K_M          # what up --locked serves, too
-  llorch-bk lock --update packages                   # newer packages, the same source
+  llorch-bk lock --update packages                   # newer packages, same source
   llorch-bk lock --keep oci://registry.example.com/packages:llama
-  llorch-bk lock --check                             # fails where something has moved`,
+  llorch-bk lock --check                             # fails if something has changed`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if schema {
@@ -37,7 +37,7 @@ into a folder or registry, from which build --kept takes them for ever.`,
 				return err
 			}
 			if opt.Keep != "" && opt.Check {
-				return fault.New(fault.Usage, "--keep and --check exclude each other", errors.New("a check writes nothing"), "leave one of them out")
+				return fault.New(fault.Usage, "--keep and --check cannot be used together", errors.New("--check writes nothing"), "remove one of them")
 			}
 			opt.BuildOptions, opt.SourceChosen = flags.options(cmd), cmd.Flags().Changed("source")
 			done, err := a.Lock(cmd.Context(), opt)
@@ -49,11 +49,11 @@ into a folder or registry, from which build --kept takes them for ever.`,
 			}
 			verb := "wrote"
 			if opt.Check {
-				verb = "kept to"
+				verb = "up to date:"
 			}
 			fmt.Fprintf(a.Out, "%s %s\n", verb, done.File)
 			if !done.New && len(done.Changed) == 0 {
-				fmt.Fprintln(a.Out, "  nothing has moved")
+				fmt.Fprintln(a.Out, "  nothing has changed")
 			}
 			for _, d := range done.Changed {
 				fmt.Fprintf(a.Out, "  %s\n", d)
@@ -65,12 +65,12 @@ into a folder or registry, from which build --kept takes them for ever.`,
 		},
 	}
 	flags.add(cmd, images.CPUPortable, images.CUDAAll)
-	cmd.Flags().StringVar(&opt.File, "lock", images.LockFile, "`file` of the lock")
-	cmd.Flags().StringVar(&opt.Model, "model", "", "model `ref` to lock as well, which up --locked then serves")
-	cmd.Flags().StringVar(&opt.Update, "update", "", "`part` to move while the rest stays: "+strings.Join(app.LockParts, ", "))
-	cmd.Flags().StringVar(&opt.Keep, "keep", "", "`place` to keep the packages themselves in, of the distribution and of npm: a folder, or oci://REGISTRY/NAME[:TAG]")
-	cmd.Flags().BoolVar(&opt.Check, "check", false, "write nothing; fail where the lock is not what it would be now")
+	cmd.Flags().StringVar(&opt.File, "lock", images.LockFile, "write this lock `file`")
+	cmd.Flags().StringVar(&opt.Model, "model", "", "lock the model with this `ref` too; up --locked then serves it")
+	cmd.Flags().StringVar(&opt.Update, "update", "", "update only this `part` of the lock: "+strings.Join(app.LockParts, ", "))
+	cmd.Flags().StringVar(&opt.Keep, "keep", "", "store the distribution's and npm's packages in this `place`: a folder, or oci://REGISTRY/NAME[:TAG]")
+	cmd.Flags().BoolVar(&opt.Check, "check", false, "write nothing; fail if the lock is out of date")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
-	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema of locks, and look nothing up")
+	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema of locks")
 	return cmd
 }

@@ -21,19 +21,19 @@ import (
 
 func main() { os.Exit(run(os.Args[1:])) }
 
-// run is main with the exit code as its result.
+// run is main, with the exit code as its result.
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	go func() {
-		// A second Ctrl-C ends the process at once: the first one cleans up. A
-		// terminal and a parent process often send the first one twice.
+		// The first Ctrl-C cleans up; a second one ends the process at once. Terminals and
+		// parent processes often send the first one twice, so ignore it for a second.
 		<-ctx.Done()
 		time.Sleep(time.Second)
 		stop()
 	}()
-	// Libraries warn of things that are no concern of the user's, such as a file
-	// system without fs-verity; what matters comes back as an error.
+	// Libraries log warnings that do not concern the user, such as a file system without
+	// fs-verity. Real problems come back as errors.
 	_ = log.SetLevel("error")
 	a := app.New()
 	cmd := rootCommand(a)
@@ -46,8 +46,8 @@ func run(args []string) int {
 	return int(fault.ClassOf(err))
 }
 
-// report prints an error for a person: what and why, the log's end, what to do.
-// names says what the person calls a setting.
+// report prints an error: what failed and why, the end of a log, what to do. names gives
+// the user's name for a setting.
 func report(w io.Writer, err error, names func(setting, value string) string, colour bool) {
 	label := "error: "
 	if colour {
@@ -59,8 +59,8 @@ func report(w io.Writer, err error, names func(setting, value string) string, co
 	fmt.Fprint(w, label+strings.TrimRight(fault.Name(fault.Report(err), names), "\n")+"\n")
 }
 
-// colours says whether f is a terminal that shows colours, and whose user
-// wants them: see no-color.org.
+// colours reports whether f is a terminal that shows colours. NO_COLOR turns them off:
+// see no-color.org.
 func colours(f *os.File) bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
 }

@@ -15,10 +15,10 @@ import (
 func modelCommand(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "model",
-		Short: "The models on this machine: get, list, check, remove, serve",
-		Long: `Model looks after the store of models, a folder in Hugging Face cache layout
-(LLORCH_MODEL_DIR). Run and up use it; a file of your own is used where it is and
-never touched.`,
+		Short: "Manage the models on this machine",
+		Long: `Model manages the model store, a folder in Hugging Face cache layout
+(LLORCH_MODEL_DIR). Run and up use it. Your own files are used in place and never
+changed.`,
 		Example: `  llorch-bk model pull hf:org/repo:Q4_K_M
   llorch-bk model ls
   llorch-bk model gc --keep 50GB`,
@@ -33,11 +33,12 @@ func modelPull(a *app.App) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "pull REF",
-		Short: "Get a model and verify it",
-		Long: `Pull gets a model into the store, verified against the hash that its source gives,
-and prints its path. What is there already is not fetched again, and a download that
-was broken off goes on from where it was. Of a repository without a quantisation it
-takes what llama.cpp's own -hf takes, and says what. A model in several files is one.`,
+		Short: "Download a model and verify it",
+		Long: `Pull downloads a model into the store, verifies it against the hash that its source
+publishes, and prints its path. Files that are already in the store are not downloaded
+again, and an interrupted download resumes. For a repository without a quantisation,
+pull chooses like llama.cpp's own -hf and prints the choice. A model in several files
+counts as one.`,
 		Example: `  llorch-bk model pull hf:org/repo:Q4_K_M
   llorch-bk model pull hf:org/repo@v1.0/file.gguf
   llorch-bk model pull oci://ai/smollm2:360M-Q4_K_M
@@ -60,7 +61,7 @@ takes what llama.cpp's own -hf takes, and says what. A model in several files is
 		},
 	}
 	addModelUpdate(cmd, a)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON, and progress as events on stderr")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON, and progress on stderr as JSON events")
 	return cmd
 }
 
@@ -68,8 +69,8 @@ func modelList(a *app.App) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "ls",
-		Short:   "List the store's models, the last used first",
-		Example: "  llorch-bk model ls --json",
+		Short:   "List the models in the store, most recently used first",
+		Example: "  llorch-bk model ls\n  llorch-bk model ls --json",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			all, err := a.Models()
@@ -83,7 +84,7 @@ func modelList(a *app.App) *cobra.Command {
 				return printJSON(a.Out, all)
 			}
 			if len(all) == 0 {
-				fmt.Fprintln(a.Out, "the store has no model")
+				fmt.Fprintln(a.Out, "the store has no models")
 				return nil
 			}
 			tw := tabwriter.NewWriter(a.Out, 0, 4, 2, ' ', 0)
@@ -98,7 +99,7 @@ func modelList(a *app.App) *cobra.Command {
 			return tw.Flush()
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the models as JSON")
 	return cmd
 }
 
@@ -116,7 +117,7 @@ func tokens(n uint64) string {
 	return fmt.Sprint(n)
 }
 
-// used says when a model was last used, and by how many projects.
+// used is when a model was last used, and by which projects.
 func used(m store.Stored) string {
 	if m.Used.IsZero() {
 		if m.Foreign {
@@ -136,9 +137,9 @@ func modelVerify(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify [MODEL ...]",
 		Short: "Read models again and compare them with their hashes",
-		Long: `Verify reads every byte of the named models, of all without a name, and compares it
-with the hash that the model was fetched by. It exits with 5 where one is not as it
-was; --repair fetches that one anew.`,
+		Long: `Verify reads every byte of the named models (default: all) and compares it with the
+hash that the model was downloaded with. It exits with 5 if a model has changed.
+--repair downloads a changed model again.`,
 		Example: `  llorch-bk model verify
   llorch-bk model verify hf:org/repo:Q4_K_M --repair`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -165,8 +166,8 @@ was; --repair fetches that one anew.`,
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&repair, "repair", false, "fetch anew what is wrong")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&repair, "repair", false, "download changed models again")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
 
@@ -176,10 +177,10 @@ func modelRemove(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rm MODEL ...",
 		Short: "Remove models from the store",
-		Long: `Rm removes one model for each word, and of its files those that no other model
-shares. A ref means the model that it fetched. A word that may mean several models is
-not guessed at: rm lists them, and asks at a terminal which one is to go. A model that
-a pool serves or that another process uses is refused.`,
+		Long: `Rm removes one model for each argument. It keeps files that other models share. A ref
+means the model that it downloaded. If an argument matches several models, rm lists
+them, and on a terminal asks which one to remove. It refuses a model that a pool
+serves or another process uses.`,
 		Example: "  llorch-bk model rm hf:org/repo:Q4_K_M",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -187,8 +188,8 @@ a pool serves or that another process uses is refused.`,
 			return printRemoved(a, gone, asJSON, false, err)
 		},
 	}
-	cmd.Flags().BoolVar(&opt.Yes, "yes", false, "remove what another tool put into the folder without asking")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&opt.Yes, "yes", false, "remove files of other tools without asking")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
 
@@ -198,11 +199,10 @@ func modelCollect(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gc --keep SIZE",
 		Short: "Remove the least recently used models",
-		Long: `Gc lists the least recently used models, until what stays takes no more than --keep,
-and the downloads that made no progress for a week; asks; and removes them. A file
-that several models share counts once. A model that a pool serves or that another
-process uses stays, whatever it takes, and so does everything that other tools put
-into the same folder.`,
+		Long: `Gc removes the least recently used models until the store takes at most --keep, and
+downloads that made no progress for a week. It lists them and asks first. A file that
+several models share counts once. Gc keeps models that a pool serves or another
+process uses, and files of other tools in the same folder.`,
 		Example: `  llorch-bk model gc --keep 50GB
   llorch-bk model gc --keep 0 --yes`,
 		Args: cobra.NoArgs,
@@ -211,10 +211,10 @@ into the same folder.`,
 			return printRemoved(a, gone, asJSON, opt.DryRun, err)
 		},
 	}
-	cmd.Flags().StringVar(&opt.Keep, "keep", "", "what the store may take, as 50GB")
+	cmd.Flags().StringVar(&opt.Keep, "keep", "", "let the store take at most this `size`, as 50GB")
 	cmd.Flags().BoolVar(&opt.Yes, "yes", false, "remove without asking")
-	cmd.Flags().BoolVar(&opt.DryRun, "dry-run", false, "only say what would go")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&opt.DryRun, "dry-run", false, "print what would be removed; remove nothing")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
 
@@ -229,7 +229,7 @@ func printRemoved(a *app.App, gone []app.RemovedModel, asJSON, dry bool, err err
 		return err
 	}
 	if err == nil && len(gone) == 0 {
-		fmt.Fprintln(a.Out, "nothing is to be removed")
+		fmt.Fprintln(a.Out, "nothing to remove")
 	}
 	for _, r := range gone {
 		switch {

@@ -24,17 +24,17 @@ func planCommand(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Print what build would do; needs no builder",
-		Long: `Plan prints everything that build would make an image of. It needs neither a
-builder nor an engine: what only they can tell is listed as still to be looked up.`,
+		Long: `Plan prints everything that build would put into an image. It needs no builder and no
+engine. Facts that only a builder knows are listed as "to look up".`,
 		Example: `  llorch-bk plan --cuda
   llorch-bk plan --source llama.bundle --cpu native --format json
-  llorch-bk plan --platform linux/amd64,linux/arm64  # one after the other
+  llorch-bk plan --platform linux/amd64,linux/arm64  # one plan after the other
   llorch-bk plan --source llama.bundle --format llb | buildctl debug dump-llb
   llorch-bk plan --format dot | dot -Tsvg > plan.svg`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !slices.Contains(planFormats, format) {
-				return fault.New(fault.Usage, fmt.Sprintf("--format %q is not one of %s", format, strings.Join(planFormats, ", ")), nil, "see llorch-bk plan --help")
+				return fault.New(fault.Usage, fmt.Sprintf("--format must be one of %s, got %q", strings.Join(planFormats, ", "), format), nil, "see llorch-bk plan --help")
 			}
 			opt := flags.options(cmd)
 			if format == "llb" {
@@ -54,7 +54,7 @@ builder nor an engine: what only they can tell is listed as still to be looked u
 				return printJSON(a.Out, plans[0])
 			case "llb":
 				if f, ok := a.Out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-					return fault.New(fault.Usage, "the graph is binary, and this is a terminal", nil, "llorch-bk plan --format llb | buildctl debug dump-llb")
+					return fault.New(fault.Usage, "--format llb prints binary data, and stdout is a terminal", nil, "pipe it, as in: llorch-bk plan --format llb | buildctl debug dump-llb")
 				}
 				return app.WriteLLB(cmd.Context(), plans[0], a.Out)
 			}
@@ -81,6 +81,6 @@ builder nor an engine: what only they can tell is listed as still to be looked u
 	}
 	flags.add(cmd, images.CPUPortable, images.CUDAAll)
 	flags.addLocked(cmd)
-	cmd.Flags().StringVar(&format, "format", "text", strings.Join(planFormats, ", "))
+	cmd.Flags().StringVar(&format, "format", "text", "print the plan in this format: "+strings.Join(planFormats, ", "))
 	return cmd
 }

@@ -16,9 +16,9 @@ func stopCommand(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stop [POOL ...]",
 		Short: "Stop pools and remove their handoffs",
-		Long: `Stop ends the servers of this project's pools (default: the pool named default)
-and removes their handoffs first, so that nobody binds an endpoint that is going away.
-Images and models stay.`,
+		Long: `Stop stops the servers of this project's pools (default: the pool named default). It
+removes their handoffs first, so that no program binds an endpoint that is about to
+go away. Images and models are kept.`,
 		Example: `  llorch-bk stop
   llorch-bk stop chat embed
   llorch-bk stop --all --dry-run`,
@@ -40,8 +40,8 @@ Images and models stay.`,
 	}
 	cmd.Flags().BoolVar(&opt.All, "all", false, "stop all pools of this project")
 	addDryRun(cmd, &dryRun)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "with --dry-run, print the plan as JSON")
-	cmd.Flags().DurationVar(&opt.Grace, "grace", 15*time.Second, "how long a server may take to end by itself")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "with --dry-run: print the plan as JSON")
+	cmd.Flags().DurationVar(&opt.Grace, "grace", 15*time.Second, "kill a server that has not ended after this time")
 	addHandoffDir(cmd, &opt.HandoffDir)
 	return cmd
 }
@@ -52,8 +52,8 @@ func psCommand(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ps",
 		Short: "List this project's pools",
-		Long: `Ps lists the pools of this project with their state, as the engine tells it, and
-sets right a handoff that is missing or stale.`,
+		Long: `Ps lists this project's pools with the state that the engine reports, and repairs
+missing or stale handoffs.`,
 		Example: `  llorch-bk ps
   llorch-bk ps --all-projects --json`,
 		Args: cobra.NoArgs,
@@ -86,7 +86,7 @@ sets right a handoff that is missing or stale.`,
 		},
 	}
 	cmd.Flags().BoolVar(&opt.AllProjects, "all-projects", false, "list the pools of every project on this engine")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the pools as JSON")
 	addHandoffDir(cmd, &opt.HandoffDir)
 	return cmd
 }
@@ -114,8 +114,8 @@ func logsCommand(a *app.App) *cobra.Command {
 			return a.Logs(cmd.Context(), opt)
 		},
 	}
-	cmd.Flags().BoolVar(&opt.Follow, "follow", false, "keep printing what comes")
-	cmd.Flags().StringVar(&opt.Replica, "replica", "r0", "`id` of the replica")
+	cmd.Flags().BoolVar(&opt.Follow, "follow", false, "keep printing new lines")
+	cmd.Flags().StringVar(&opt.Replica, "replica", "r0", "print the log of the replica with this `id`")
 	addHandoffDir(cmd, &opt.HandoffDir)
 	return cmd
 }

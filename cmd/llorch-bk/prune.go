@@ -13,12 +13,11 @@ func pruneCommand(a *app.App) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "prune [KIND ...]",
-		Short: "Remove what is left on this machine and what nothing uses",
-		Long: `Prune lists what llorch-bk left on this machine and what nothing uses now, with
-sizes, asks, and removes it: its own builder with its cache, images that no
-container is made of, volumes of models that no pool has mounted, and caches that
-can be made again. Models on this machine stay. KIND is some of
-` + strings.Join(app.PruneKinds, ", ") + `; without one it is all of them.`,
+		Short: "Remove what llorch-bk left on this machine and nothing uses",
+		Long: `Prune lists what llorch-bk left on this machine and nothing uses, with sizes, asks, and
+removes it: its own builder with the cache, images without a container, model volumes
+that no pool mounts, and caches that can be rebuilt. Models are kept. KIND is one or
+more of ` + strings.Join(app.PruneKinds, ", ") + ` (default: all).`,
 		Example: `  llorch-bk prune
   llorch-bk prune builders --yes
   llorch-bk prune --dry-run --json`,
@@ -35,7 +34,7 @@ can be made again. Models on this machine stay. KIND is some of
 					err = perr
 				}
 			case err == nil && len(found) == 0:
-				fmt.Fprintln(a.Out, "nothing is left over")
+				fmt.Fprintln(a.Out, "nothing to remove")
 			case err == nil && opt.DryRun:
 				app.PrintLeftovers(a.Out, found)
 			default:
@@ -49,7 +48,7 @@ can be made again. Models on this machine stay. KIND is some of
 		},
 	}
 	cmd.Flags().BoolVar(&opt.Yes, "yes", false, "remove without asking")
-	cmd.Flags().BoolVar(&opt.DryRun, "dry-run", false, "only say what there is")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&opt.DryRun, "dry-run", false, "print what would be removed; remove nothing")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }

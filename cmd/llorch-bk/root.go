@@ -12,18 +12,17 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// rootCommand is the whole command line. One file per command: parse, call, print.
+// rootCommand builds the whole command line.
 func rootCommand(a *app.App) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "llorch-bk",
 		Short: "From any commit of llama.cpp to a healthy, verified endpoint",
-		Long: `llorch-bk compiles llama.cpp with BuildKit, runs the image on a Docker engine
-with a verified model, waits until it is healthy, and writes a JSON handoff for
-whatever program binds the endpoint next.
+		Long: `llorch-bk compiles llama.cpp with BuildKit, runs the image on a Docker engine with a
+verified model, waits until the server is healthy, and writes a JSON handoff for the
+program that uses the endpoint.
 
-Every flag can also be set as an environment variable, LLORCH_ and the flag's
-name in capitals (LLORCH_MODEL for --model), or in llorch.yaml. A flag wins over
-the environment, the environment over the file.`,
+Every flag can also be set as an environment variable (LLORCH_MODEL for --model) or
+in llorch.yaml. A flag overrides the variable, and the variable overrides the file.`,
 		Example: `  llorch-bk up                        # build, download a small model, run
   llorch-bk up --model hf:org/repo/file.gguf -- --ctx-size 8192
   llorch-bk ps
@@ -34,14 +33,14 @@ the environment, the environment over the file.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var file string
-	root.PersistentFlags().StringVar(&file, "file", "", "settings `file` (default llorch.yaml, where there is one)")
-	root.PersistentFlags().StringVar(&a.Progress, "progress", "auto", "how progress is shown: "+strings.Join(app.ProgressModes, ", "))
+	root.PersistentFlags().StringVar(&file, "file", "", "read settings from this `file` (default: llorch.yaml, if it exists)")
+	root.PersistentFlags().StringVar(&a.Progress, "progress", "auto", "show progress as "+strings.Join(app.ProgressModes, ", "))
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if err := settings.Apply(cmd, a.Getenv, file); err != nil {
 			return err
 		}
 		if !slices.Contains(app.ProgressModes, a.Progress) {
-			return usage(fmt.Errorf("--progress %q is not one of %s", a.Progress, strings.Join(app.ProgressModes, ", ")))
+			return usage(fmt.Errorf("--progress must be one of %s, got %q", strings.Join(app.ProgressModes, ", "), a.Progress))
 		}
 		return nil
 	}
@@ -57,8 +56,8 @@ the environment, the environment over the file.`,
 	return root
 }
 
-// asUsage makes every complaint about arguments a usage fault, so that it ends
-// with exit code 2 and a pointer to the help.
+// asUsage makes every error about arguments a usage fault: exit code 2, with a pointer
+// to the help.
 func asUsage(cmd *cobra.Command) {
 	if args := cmd.Args; args != nil {
 		cmd.Args = func(cmd *cobra.Command, words []string) error {

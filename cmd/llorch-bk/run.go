@@ -17,13 +17,13 @@ func runCommand(a *app.App) *cobra.Command {
 	var asJSON, dryRun bool
 	cmd := &cobra.Command{
 		Use:   "run [IMAGE] [-- SERVER FLAGS]",
-		Short: "Run an image with a model until it is healthy, then write the handoff",
-		Long: `Run gets and verifies the model, starts the server in a locked-down container on
-127.0.0.1, waits until it is healthy, and writes the handoff. Without IMAGE it
-takes the newest one that was built here. A pool that already runs the same
-thing is left alone; one that runs another is stopped only once the new container
-is made, and is started again where that does not get ready. What follows -- goes
-to llama-server; files that it names are shown to the server, read-only.`,
+		Short: "Run an image with a model, wait until it is healthy, write the handoff",
+		Long: `Run downloads and verifies the model, starts the server in a locked-down container on
+127.0.0.1, waits until it is healthy, and writes the handoff. IMAGE defaults to the
+newest image that was built here. A pool that already runs the same server is left
+alone. To replace another server, run creates the new container first, then stops the
+old one, and starts the old one again if the new one does not become ready. Arguments
+after -- go to llama-server. Files that they name are mounted read-only.`,
 		Example: `  llorch-bk run
   llorch-bk run --model ./model.gguf --port 8080
   llorch-bk run --dry-run
@@ -47,7 +47,7 @@ to llama-server; files that it names are shown to the server, read-only.`,
 	flags.add(cmd)
 	addModelUpdate(cmd, a)
 	addDryRun(cmd, &dryRun)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the handoff instead of a text")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the handoff as JSON")
 	return cmd
 }
 
@@ -57,10 +57,10 @@ func upCommand(a *app.App) *cobra.Command {
 	var asJSON, dryRun bool
 	cmd := &cobra.Command{
 		Use:   "up [-- SERVER FLAGS]",
-		Short: "Build, unless an image that fits is there, and run",
-		Long: `Up is build and run in one. An image of the same commit, variant and flags that
-runs on this machine is used as it is. Without --cpu it builds for this machine's
-own CPU level, which compiles many times faster than all of them.`,
+		Short: "Build the image, unless a matching one exists, and run it",
+		Long: `Up is build followed by run. It reuses an image of the same commit, variant and flags
+if that runs on this machine. Without --cpu it compiles for this machine's CPU level
+only, which is much faster than compiling for all levels.`,
 		Example: `  llorch-bk up
   llorch-bk up --ref master --model hf:org/repo/file.gguf
   llorch-bk up --cuda -- --ctx-size 16384`,
@@ -85,22 +85,22 @@ own CPU level, which compiles many times faster than all of them.`,
 			return printRunning(a, running, opt, asJSON)
 		},
 	}
-	build.add(cmd, images.CPUNative, images.CUDAAuto+" where it can be told, else "+images.CUDAAll)
+	build.add(cmd, images.CPUNative, images.CUDAAuto+" if the GPUs can be detected, else "+images.CUDAAll)
 	build.addLocked(cmd)
 	build.addKept(cmd)
 	build.addOffline(cmd)
 	flags.add(cmd)
 	addModelUpdate(cmd, a)
 	addDryRun(cmd, &dryRun)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the handoff instead of a text")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the handoff as JSON")
 	return cmd
 }
 
 func addDryRun(cmd *cobra.Command, to *bool) {
-	cmd.Flags().BoolVar(to, "dry-run", false, "print what would be done, and why, and do nothing")
+	cmd.Flags().BoolVar(to, "dry-run", false, "print each operation and its cause; change nothing")
 }
 
-// printPlan prints a run plan; one that is refused is the error that the command
+// printPlan prints a run plan. For a refused plan it returns the error that the command
 // itself would end with.
 func printPlan(cmd *cobra.Command, a *app.App, p pool.Plan, err error, asJSON bool) error {
 	if p.Refused != nil {

@@ -30,7 +30,7 @@ func versionCommand(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version",
-		Example: "  llorch-bk version --json",
+		Example: "  llorch-bk version\n  llorch-bk version --json",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			v := readVersion()
@@ -41,12 +41,12 @@ func versionCommand(a *app.App) *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the version as JSON")
 	return cmd
 }
 
-// readVersion takes what the Go toolchain recorded: a module version for go
-// install, the commit for a build in a checkout.
+// readVersion returns what the Go toolchain recorded: the module version for go install,
+// the commit for a build from a checkout.
 func readVersion() versionInfo {
 	v := versionInfo{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, LlamaRef: images.DefaultRef, PlanModel: images.PlanSchema}
 	info, ok := debug.ReadBuildInfo()

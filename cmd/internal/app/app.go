@@ -1,6 +1,6 @@
-// Package app holds the use cases of the command line: what plan, build, run,
-// up, stop, ps, logs and setup do. It is the one place that brings the graph
-// (package llb) and the running (packages below runtime) together.
+// Package app holds the use cases of the command line, such as plan, build, run, up, stop
+// and setup. It is the only package that combines the build half (llb) with the run half
+// (runtime).
 package app
 
 import (
@@ -13,10 +13,10 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// App is the surroundings of a command. Use cases take nothing from the
-// process' environment but through it.
+// App is the environment of a command. Use cases read the process environment only
+// through it.
 type App struct {
-	// Out gets results, Err everything else.
+	// Out receives results, Err everything else.
 	Out, Err io.Writer
 	// Getenv reads one environment variable.
 	Getenv func(string) string
@@ -27,8 +27,8 @@ type App struct {
 	ModelUpdate string
 }
 
-// CacheDir is where what can be made again is kept: checked-out sources,
-// bootstrapped bases. LLORCH_CACHE_DIR names another place.
+// CacheDir is the folder for data that can be rebuilt: checked-out sources, bootstrapped
+// bases. LLORCH_CACHE_DIR overrides it.
 func (a *App) CacheDir() (string, error) {
 	if dir := a.Getenv("LLORCH_CACHE_DIR"); dir != "" {
 		return filepath.Abs(dir)
@@ -37,7 +37,7 @@ func (a *App) CacheDir() (string, error) {
 	if base == "" {
 		home := a.Getenv("HOME")
 		if home == "" {
-			return "", fault.New(fault.Usage, "there is no cache folder", errors.New("neither HOME nor XDG_CACHE_HOME is set"), "set HOME, or LLORCH_CACHE_DIR to a folder")
+			return "", fault.New(fault.Usage, "cannot choose a cache folder", errors.New("HOME, XDG_CACHE_HOME and LLORCH_CACHE_DIR are not set"), "set LLORCH_CACHE_DIR to a folder")
 		}
 		base = filepath.Join(home, ".cache")
 	}
@@ -49,15 +49,14 @@ func New() *App {
 	return &App{Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Progress: "auto"}
 }
 
-// interrupted replaces the error of a cancelled command by what it means to the
-// user, whatever layer noticed the cancellation first. What could not be cleaned up
-// is said all the same.
+// interrupted turns the error of a cancelled command into fault.Interrupted, whichever
+// layer noticed the cancellation first. It keeps the errors of clean-ups that failed.
 func interrupted(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
 	}
 	if left := fault.Leftovers(err); left != nil {
-		return fault.New(fault.Interrupted, "interrupted, and not everything could be cleaned up", left, "clean up what is named")
+		return fault.New(fault.Interrupted, "interrupted; some clean-up failed", left, "")
 	}
 	return fault.New(fault.Interrupted, "interrupted", nil, "")
 }

@@ -10,12 +10,12 @@ import (
 	"golang.org/x/term"
 )
 
-// atTerminal says whether there is a person to ask.
+// atTerminal reports whether a person can be asked.
 func atTerminal() bool {
 	return term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd()))
 }
 
-// answer reads a yes or no from the terminal.
+// answer reads a yes or no from the terminal. Anything but yes is a no.
 func answer(ctx context.Context) (bool, error) {
 	line, err := readLine(ctx)
 	switch strings.ToLower(line) {

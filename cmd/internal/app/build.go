@@ -21,62 +21,62 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// BuildOptions are what the user asked of a build.
+// BuildOptions is a build as the user asked for it.
 type BuildOptions struct {
 	Request images.Request
-	// Platforms, where there are several, are those of an index in place of the request's.
+	// Platforms, if it has several, replaces the request's platform: they make an index.
 	Platforms []string
-	// CPUChosen is true where the user named the CPU level, so that no image of
-	// another level will do.
+	// CPUChosen is true if the user named the CPU level. An image of another level is then
+	// not reused.
 	CPUChosen bool
-	// ThisGPU takes the architectures of this machine's GPUs where the user named
-	// none and they can be told.
+	// ThisGPU builds for this machine's GPUs if the user named no architectures and the
+	// GPUs can be detected.
 	ThisGPU bool
 	// Builder is the address of a BuildKit, or buildkit.Auto.
 	Builder string
 	TLS     buildkit.TLS
-	// Jobs is how many compilers run at once; 0 leaves it to the builder.
+	// Jobs is the number of compilers that run at once; 0 lets the builder choose.
 	Jobs int
-	// NoCache compiles again whatever is cached.
+	// NoCache ignores cached steps.
 	NoCache bool
 	// CacheFrom and CacheTo are layer caches as buildkit.ParseCaches reads them.
 	CacheFrom, CacheTo []string
-	// Output is where the image goes, if not into the engine.
+	// Output is the image's destination, if it is not the engine.
 	Output buildkit.Output
-	// Sign says by whom an image is signed that is pushed; its zero value is nobody.
+	// Sign says how to sign a pushed image; the zero value does not sign.
 	Sign SignOptions
-	// Locked is the file of a lock that says all of what is built; empty for none.
+	// Locked is the lock file to build from; empty for none.
 	Locked string
-	// KeptAt is a folder or registry (oci://…) where the packages of locks are kept; empty
-	// for none. A build without a lock does not look there.
+	// KeptAt is a folder or registry (oci://…) with the packages of locks; empty for none.
+	// Builds without a lock ignore it.
 	KeptAt string
-	// Offline takes everything from the bundles that were loaded here, and asks no network.
-	// Without Patched, what their lock says is built.
+	// Offline uses no network: everything comes from the bundles that were loaded here.
+	// Unless Patched is set, it builds what their lock records.
 	Offline bool
-	// OfflineLock is the file of the lock whose bundle is meant; empty where one alone was
+	// OfflineLock is the lock file that selects a bundle; empty if only one bundle was
 	// loaded.
 	OfflineLock string
-	// Patched is true where the user named a source in place of an offline lock's own.
+	// Patched is true if an offline build uses the user's source instead of the lock's.
 	Patched bool
-	// Chosen are the flags, of those in PatchFlags, that the user gave for a patched build.
+	// Chosen are the flags from PatchFlags that the user gave for a patched build.
 	Chosen []string
-	// CACert is a file with certificates (PEM) that steps with a network trust.
+	// CACert is a PEM file of CA certificates that build steps with a network trust.
 	CACert string
-	// SourcePolicy is a file that says which sources may be used; empty for all.
+	// SourcePolicy is a file with rules for the allowed sources; empty allows all.
 	SourcePolicy string
 
-	// lock is what Locked would be read from, where it is at hand.
+	// lock is the content of Locked, if it was read already.
 	lock *images.Lock
 }
 
-// PatchFlags are the flags that a patched build takes in place of what its lock says.
+// PatchFlags are the flags that override the lock in a patched build.
 var PatchFlags = []string{"source", "ref", "cpu", "cmake-flag", "programs", "no-ui"}
 
-// Build makes the image and leaves it in the engine, or where the options say.
+// Build builds the image and loads it into the engine, or sends it where opt.Output says.
 func (a *App) Build(ctx context.Context, opt BuildOptions) (Built, error) {
 	if len(opt.Platforms) > 1 && !opt.Output.Elsewhere() {
-		return Built{}, fault.New(fault.Usage, "an engine takes the image of one platform", fmt.Errorf("these are %d", len(opt.Platforms)),
-			"give the index to a registry (--push) or a file (--output), or name one platform")
+		return Built{}, fault.New(fault.Usage, "an engine takes an image of one platform", fmt.Errorf("got %d platforms", len(opt.Platforms)),
+			"add --push or --output for an index, or name one --platform")
 	}
 	signer, err := a.signer(opt.Sign)
 	if err != nil {
@@ -89,7 +89,7 @@ func (a *App) Build(ctx context.Context, opt BuildOptions) (Built, error) {
 	case err == nil:
 		defer eng.Close()
 		docker, local = eng.client, eng.local
-	// A builder that pushes needs no engine.
+		// Without an engine, only a build that names its builder and sends the image elsewhere works.
 	case !opt.Output.Elsewhere() || opt.Builder == buildkit.Auto:
 		return Built{}, err
 	}
@@ -115,13 +115,13 @@ func (a *App) Build(ctx context.Context, opt BuildOptions) (Built, error) {
 	return built, interrupted(ctx, err)
 }
 
-// Plan says what Build would do on each platform, without a builder or an engine. One
-// that this program finds itself is taken to be of this machine's platform.
+// Plan makes the plan of Build for each platform, without a builder or an engine. If this
+// program would choose the builder, Plan assumes one of this machine's platform.
 func (a *App) Plan(ctx context.Context, opt BuildOptions) ([]images.Plan, error) {
 	all, err := a.resolveAll(ctx, nil, true, opt.each())
 	if fault.ClassOf(err) == fault.Machine && len(all) > 0 && source.IsRemote(all[0].Request.Source) {
-		// Without git or a network the commit stays open, and the plan says so.
-		fmt.Fprintf(a.Err, "the commit cannot be looked up: %v\n", err)
+		// Without git or a network the commit stays unknown, and the plan says so.
+		fmt.Fprintf(a.Err, "cannot look up the commit: %v\n", err)
 		for i := range all {
 			all[i].checkout.Facts.Kind = images.SourceGit
 		}
@@ -144,17 +144,17 @@ func (a *App) Plan(ctx context.Context, opt BuildOptions) ([]images.Plan, error)
 	return plans, nil
 }
 
-// WriteLLB writes the graph of a plan as BuildKit reads it. What only a builder
-// could tell of the bases is left to the one that solves it.
+// WriteLLB writes the graph of a plan in BuildKit's format. Base digests that only a
+// builder can look up are left to the builder that solves the graph.
 func WriteLLB(ctx context.Context, p images.Plan, w io.Writer) error {
 	for _, pending := range p.Pending {
 		if !strings.HasSuffix(pending, "_base.digest") {
-			return fault.New(fault.Usage, "there is no graph yet", fmt.Errorf("%s is still to be looked up", pending),
-				"name a source on this machine, or a ref that can be looked up, and a CPU level")
+			return fault.New(fault.Usage, "cannot write the graph", fmt.Errorf("%s is still to be looked up", pending),
+				"name a local source or a reachable ref, and a CPU level")
 		}
 	}
 	p.Pending = nil
-	// What a BuildKit of today can do: the plan is for no builder in particular.
+	// The plan is for no particular builder: assume a current BuildKit.
 	g, err := llb.Build(p, llb.Capabilities{GitChecksum: true, GitSkipSubmodules: true, OCILayout: true, Merge: true}, llb.Options{})
 	if err != nil {
 		return err
@@ -163,7 +163,7 @@ func WriteLLB(ctx context.Context, p images.Plan, w io.Writer) error {
 }
 
 // build collects the builder's facts, makes the plan and carries it out. Others are the
-// same on other platforms, whose images make an index with the first.
+// same build for other platforms; all images then make one index.
 func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wanted, others ...wanted) (Built, error) {
 	p, err := a.begin(ctx, d, docker, append([]wanted{w}, others...))
 	if err != nil {
@@ -189,8 +189,8 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 	result, err := b.Build(ctx, job)
 	var lacks *buildkit.Incomplete
 	if errors.As(err, &lacks) && plan.Source.Layout != images.LayoutWhole && ctx.Err() == nil {
-		// The steps were given what such trees have had so far. This one may keep more
-		// elsewhere: what its own build takes is known to that build alone.
+		// The split steps mount the files that known trees need. This tree keeps some
+		// elsewhere, and only its own CMake files know where: compile it in one step.
 		why := "in steps it does not build: " + lacks.Line
 		d.notice("the source is compiled in one step, since " + why)
 		on.whole(why)
@@ -219,29 +219,28 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 	if w.Output.Elsewhere() {
 		return built, nil
 	}
-	// The exporters name the image differently; its tag leads to the id that
-	// the engine itself uses.
+	// Exporters report different ids for an image. The tag leads to the engine's own id.
 	info, err := docker.ImageInspect(ctx, plan.Image.Tags[0])
 	if err != nil {
-		return Built{}, fault.New(fault.Build, "the image was built, but the engine does not have it", err, "check that --builder and DOCKER_HOST belong together")
+		return Built{}, fault.New(fault.Build, "the image was built, but the engine does not have it", err, inspectAdvice(err))
 	}
-	// An exporter names an image without a note of when, and a bare run is of the
-	// newest: the image's own time is its commit's.
+	// Exporters record no tag time, so tag again: a bare `run` takes the newest image, and
+	// the image's creation time is its commit's.
 	for _, tag := range plan.Image.Tags {
 		if err := docker.ImageTag(ctx, info.ID, tag); err != nil {
-			return Built{}, fault.New(fault.Build, "the image was built, but cannot be named "+tag, err, "look at the engine's log")
+			return Built{}, fault.New(fault.Build, "the image was built, but the engine cannot tag it as "+tag, err, "")
 		}
 	}
 	built.ID, built.Layers = info.ID, layers(ctx, docker, info.ID, result.Layers)
 	return built, nil
 }
 
-// collect asks the builder for the facts of a build. Where a lock says them, the builder
-// has to say the same.
+// collect asks the builder for the facts of a build. For a locked build, the facts must
+// match the lock.
 func (a *App) collect(ctx context.Context, d *Display, docker *client.Client, b *buildkit.Builder, w wanted, kept buildkit.Kept) (buildkit.Facts, *buildkit.LocalBase, error) {
 	var local *buildkit.LocalBase
 	if kept.Images == nil {
-		// Steps run on the builder's platform, whatever the image's is.
+		// Steps run on the builder's platform, even if the image is for another.
 		_, arch, _ := strings.Cut(cmp.Or(b.Platform(), w.Request.Platform), "/")
 		var err error
 		if local, err = a.localBase(ctx, arch, docker, !b.Embedded); err != nil {
@@ -265,7 +264,7 @@ func (a *App) collect(ctx context.Context, d *Display, docker *client.Client, b 
 	return facts, local, err
 }
 
-// takeTurn waits until no other build of this user uses the engine.
+// takeTurn waits until no other build by this user runs on the engine.
 func (a *App) takeTurn(ctx context.Context, d *Display, engine string) (unlock func(), err error) {
 	cache, err := a.CacheDir()
 	if err != nil {
@@ -273,7 +272,7 @@ func (a *App) takeTurn(ctx context.Context, d *Display, engine string) (unlock f
 	}
 	dir := filepath.Join(cache, "locks")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fault.New(fault.Machine, "the cache folder cannot be written", err, "name another with LLORCH_CACHE_DIR")
+		return nil, fault.New(fault.Machine, "cannot write to the cache folder", err, diskAdvice(dir, otherCache, err))
 	}
 	lock := flock.New(filepath.Join(dir, digest.FromString(engine).Encoded()[:16]+".lock"))
 	got, err := lock.TryLock()
@@ -284,12 +283,12 @@ func (a *App) takeTurn(ctx context.Context, d *Display, engine string) (unlock f
 		})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("taking turns with other builds: %w", err)
+		return nil, fmt.Errorf("cannot lock the engine against other builds: %w", err)
 	}
 	return func() { _ = lock.Unlock() }, nil
 }
 
-// notice shows a decision that was taken for want of a better one.
+// notice shows a message about a decision or fallback.
 func (d *Display) notice(text string) {
 	_ = d.Do("note", func(s *Step) error { s.Note(text); return nil })
 }

@@ -12,48 +12,48 @@ import (
 	"github.com/llorch/llorch-bk/llb/objects"
 )
 
-// Built is an image that is in the engine.
+// Built is the result of a build.
 type Built struct {
-	// ID is the engine's id of the image; empty where it went elsewhere.
+	// ID is the engine's id of the image; empty if the image was sent elsewhere.
 	ID string `json:"id,omitempty"`
-	// Tags are its names, as people type them.
+	// Tags are the image's names in their short form.
 	Tags []string `json:"tags"`
-	// Reused is true where nothing was built because it was there.
+	// Reused is true if a matching image existed and nothing was built.
 	Reused bool `json:"reused,omitempty"`
-	// Digest is what the builder calls the image: its manifest's digest, or on an
-	// engine with graphdrivers its id.
+	// Digest is the builder's digest of the image: the manifest's, or the image id on an
+	// engine with graphdrivers.
 	Digest string `json:"digest,omitempty"`
-	// Signatures are what was put beside the image, one in each repository.
+	// Signatures are the signatures that were pushed, one for each repository.
 	Signatures []Signed `json:"signatures,omitempty"`
-	// Steps are what the build ran and what it found done, the slowest first.
+	// Steps are the build's steps, run or cached, slowest first.
 	Steps []buildkit.Step `json:"steps,omitempty"`
-	// Layers are the image's, the lowest first.
+	// Layers are the image's layers, lowest first.
 	Layers []Layer `json:"layers,omitempty"`
-	// Notes are what the image says of how it was compiled, if anything.
+	// Notes are the image's own notes about how it was compiled.
 	Notes []string `json:"notes,omitempty"`
-	// Objects is what was carried from and to a registry's compiler cache, if anything.
+	// Objects reports the transfer of compiler objects from and to a registry.
 	Objects *objects.Report `json:"objects,omitempty"`
 	Plan    images.Plan     `json:"plan,omitzero"`
-	// Plans are those of all platforms, where the image is an index of several.
+	// Plans has a plan for each platform if the image is an index.
 	Plans []images.Plan `json:"plans,omitempty"`
 }
 
-// Layer is a layer of an image, or what all layers of its base are together.
+// Layer is one layer of an image, or all layers of its base together.
 type Layer struct {
 	Name string `json:"name"`
-	// Bytes is what it takes unpacked.
+	// Bytes is the unpacked size.
 	Bytes int64 `json:"bytes"`
 }
 
-// layers are an image's by the names of those that were added to its base; nil
-// where the engine's history does not tell.
+// layers returns the layers that were added to the base, by name, and the base as one
+// layer; nil if the engine's history does not match.
 func layers(ctx context.Context, docker *client.Client, id string, added []string) []Layer {
 	history, err := docker.ImageHistory(ctx, id)
 	if err != nil {
 		return nil
 	}
 	var sizes []int64
-	// The newest comes first, with entries that made no layer in between.
+	// History is newest first, with entries that made no layer.
 	for _, h := range slices.Backward(history) {
 		if h.Size > 0 {
 			sizes = append(sizes, h.Size)
@@ -76,8 +76,8 @@ func layers(ctx context.Context, docker *client.Client, id string, added []strin
 	return out
 }
 
-// Compiled are the parts that were compiled, with their times, and those that
-// were there already.
+// Compiled returns the parts that were compiled, with their times, and the parts that were
+// cached.
 func (b Built) Compiled() (ran, cached []string) {
 	for _, s := range b.Steps {
 		part, ok := s.Compiles()
@@ -94,8 +94,7 @@ func (b Built) Compiled() (ran, cached []string) {
 	return ran, cached
 }
 
-// CompilerCache says how many of the compiles were in the compiler cache; empty where
-// nothing was compiled.
+// CompilerCache describes the compiler cache's hits; empty if nothing was compiled.
 func (b Built) CompilerCache() string {
 	var sum buildkit.Objects
 	for _, s := range b.Steps {
@@ -115,7 +114,7 @@ func (b Built) CompilerCache() string {
 	return text
 }
 
-// String is the image as one would name it.
+// String is the image's first tag, or its id.
 func (b Built) String() string {
 	if len(b.Tags) > 0 {
 		return b.Tags[0]

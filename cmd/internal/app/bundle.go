@@ -13,19 +13,19 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// BundleOptions are what the user asked of a bundle.
+// BundleOptions is a bundle as the user asked for it.
 type BundleOptions struct {
-	// BuildOptions have the lock, and the builder that fetches packages.
+	// BuildOptions name the lock, and the builder that fetches packages.
 	BuildOptions
-	// Model is the ref of a model that goes along; empty for the lock's, if it has one.
+	// Model is the ref of a model to add; empty for the lock's model, if it has one.
 	Model string
-	// Output is given the bundle.
+	// Output receives the bundle.
 	Output io.Writer
-	// File is what Output is called.
+	// File is the path of Output.
 	File string
 }
 
-// CreateBundle puts everything that a lock names on one platform into one archive.
+// CreateBundle packs everything that a lock names for one platform into one archive.
 func (a *App) CreateBundle(ctx context.Context, opt BundleOptions) (Kept, error) {
 	wanted, err := carriedModel(opt.Model)
 	if err != nil {
@@ -52,14 +52,14 @@ func (a *App) CreateBundle(ctx context.Context, opt BundleOptions) (Kept, error)
 	return k, interrupted(ctx, err)
 }
 
-// carriedModel is the ref of a model that can go into a bundle; the zero value for none.
+// carriedModel parses the ref of a model for a bundle. An empty ref gives the zero value.
 func carriedModel(raw string) (model.Ref, error) {
 	if raw == "" {
 		return model.Ref{}, nil
 	}
 	r, err := model.Parse(raw)
 	if err == nil && r.Kind == ref.File {
-		err = fault.New(fault.Usage, "the model "+r.Raw+" does not go into a bundle", errors.New("it is a file of your own"), "copy it beside the bundle, and name it there")
+		err = fault.New(fault.Usage, "a bundle cannot hold the model "+r.Raw, errors.New("it is a local file"), "copy the file to the other machine, and name it there with --model")
 	}
 	return r, err
 }

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,21 +12,21 @@ import (
 	"github.com/llorch/llorch-bk/runtime/replica"
 )
 
-// claims are who may change a replica: its server, and its handoff. Processes of one
-// user on one machine take turns by them. The container's name, which an engine
-// gives once, keeps all others apart.
+// claims are locks for replicas: the holder may change the replica's server and its
+// handoff. They serialise the processes of one user on one machine. Other processes are
+// kept apart by the container's name, which an engine gives only once.
 type claims interface {
-	// Acquire waits for a replica's claim; busy is called once if there is a wait.
+	// Acquire waits for a replica's lock; it calls busy once if it has to wait.
 	Acquire(ctx context.Context, id replica.ID, busy func()) (release func(), err error)
-	// Try is Acquire without a wait; a nil release means that somebody else has it.
+	// Try does not wait; a nil release means that another process holds the lock.
 	Try(id replica.ID) (release func(), err error)
 }
 
-// fileClaims are locks on files in a folder. A lock goes with its process, however
-// that ends; the empty file stays.
+// fileClaims are locks on files in a folder. The kernel releases a lock when its process
+// ends; the empty file stays.
 type fileClaims struct{ dir string }
 
-// claims are those of this user.
+// claims returns the locks of this user.
 func (a *App) claims() claims {
 	dir, err := a.CacheDir()
 	if err == nil {
@@ -35,7 +34,7 @@ func (a *App) claims() claims {
 		err = os.MkdirAll(dir, 0o755)
 	}
 	if err != nil {
-		// A user without a writable home still has turns to take.
+		// Users without a writable home need locks too.
 		dir = filepath.Join(os.TempDir(), "llorch-bk-locks-"+strconv.Itoa(os.Getuid()))
 	}
 	return fileClaims{dir}
@@ -83,5 +82,5 @@ func (c fileClaims) Try(id replica.ID) (func(), error) {
 }
 
 func (c fileClaims) broken(err error) error {
-	return fault.New(fault.Machine, "no lock can be taken in "+c.dir, fmt.Errorf("processes take turns by it: %w", err), "make the folder writable, or name another cache folder with LLORCH_CACHE_DIR")
+	return fault.New(fault.Machine, "cannot lock a file in "+c.dir, err, diskAdvice(c.dir, otherCache, err))
 }

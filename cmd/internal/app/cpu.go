@@ -8,8 +8,8 @@ import (
 	"github.com/llorch/llorch-bk/images"
 )
 
-// machineLevel is the best CPU level of this machine for an architecture, empty
-// where it is no Linux or of another architecture: emulated CPUs do not count.
+// machineLevel is the best CPU level of this machine for an architecture. It is empty on
+// other systems than Linux and for other architectures: emulated CPUs do not count.
 func machineLevel(arch string) string {
 	f, err := os.Open("/proc/cpuinfo")
 	if err != nil {

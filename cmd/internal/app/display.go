@@ -17,8 +17,8 @@ import (
 // ProgressModes are the values of --progress.
 var ProgressModes = []string{"auto", "tty", "plain", "json", "quiet"}
 
-// Display is the one progress stream of a command: builds, downloads and
-// waiting are shown in it side by side, by BuildKit's own display.
+// Display is the one progress stream of a command. It shows builds, downloads and waits
+// side by side in BuildKit's own display.
 type Display struct {
 	ch   chan *client.SolveStatus
 	done chan struct{}
@@ -27,8 +27,8 @@ type Display struct {
 	closed bool
 }
 
-// OpenDisplay starts showing progress on w. Close must be called before
-// anything else is written there.
+// OpenDisplay starts to show progress on w. Call Close before anything else is written
+// to w.
 func OpenDisplay(w io.Writer, mode string) (*Display, error) {
 	name := progressui.DisplayMode(mode)
 	if mode == "json" {
@@ -36,22 +36,22 @@ func OpenDisplay(w io.Writer, mode string) (*Display, error) {
 	}
 	ui, err := progressui.NewDisplay(w, name)
 	if err != nil {
-		return nil, fault.New(fault.Usage, fmt.Sprintf("progress cannot be shown as %q here", mode), err, "use --progress auto, plain, json or quiet")
+		return nil, fault.New(fault.Usage, fmt.Sprintf("cannot show progress as %q", mode), err, "use --progress auto, plain, json or quiet")
 	}
 	d := &Display{ch: make(chan *client.SolveStatus, 64), done: make(chan struct{})}
 	go func() {
 		defer close(d.done)
-		// The display ends with its channel, not with the command's context: what
-		// is cleaned up after Ctrl-C is shown as well.
+		// The display ends when its channel closes, not when the command is cancelled: the
+		// clean-up after Ctrl-C is shown too.
 		_, _ = ui.UpdateFrom(context.Background(), d.ch)
 		for range d.ch {
-			// A display that failed must not block the work.
+			// Drain the channel, so that a failed display does not block the work.
 		}
 	}()
 	return d, nil
 }
 
-// Update shows what a builder reports. A nil Display shows nothing.
+// Update shows a builder's status. A nil Display shows nothing.
 func (d *Display) Update(s *client.SolveStatus) {
 	if d == nil {
 		return
@@ -63,7 +63,7 @@ func (d *Display) Update(s *client.SolveStatus) {
 	}
 }
 
-// Close ends the display and waits until it is written.
+// Close ends the display and waits until everything is written.
 func (d *Display) Close() {
 	d.mu.Lock()
 	if !d.closed {
@@ -74,21 +74,21 @@ func (d *Display) Close() {
 	<-d.done
 }
 
-// Step is one step of ours in the display.
+// Step is one of llorch-bk's own steps in the display.
 type Step struct {
 	d     *Display
 	name  string
 	id    digest.Digest
 	began time.Time
 	total int64
-	// verb is what happens to the bytes of total.
+	// verb says what happens to the bytes, as in "downloading".
 	verb string
 }
 
 // Begin shows a new step. A total above 0 makes it a download of that many bytes.
 func (d *Display) Begin(name string, total int64) *Step { return d.begin(name, "downloading", total) }
 
-// begin shows a new step that does something to that many bytes; 0 where nobody knows.
+// begin shows a new step that processes total bytes; 0 if the size is unknown.
 func (d *Display) begin(name, verb string, total int64) *Step {
 	s := &Step{d: d, name: name, id: digest.FromString(identity.NewID()), began: time.Now(), total: total, verb: verb}
 	d.Update(&client.SolveStatus{Vertexes: []*client.Vertex{{Digest: s.id, Name: name, Started: &s.began}}})
@@ -98,7 +98,7 @@ func (d *Display) begin(name, verb string, total int64) *Step {
 	return s
 }
 
-// Set shows how many bytes are there.
+// Set shows how many bytes are done.
 func (s *Step) Set(current int64) { s.status(s.verb, current, s.total, false) }
 
 func (s *Step) status(name string, current, total int64, completed bool) {
@@ -110,12 +110,12 @@ func (s *Step) status(name string, current, total int64, completed bool) {
 	s.d.Update(&client.SolveStatus{Statuses: []*client.VertexStatus{st}})
 }
 
-// Note shows a line of text below the step.
+// Note shows a line of text under the step.
 func (s *Step) Note(line string) {
 	s.d.Update(&client.SolveStatus{Logs: []*client.VertexLog{{Vertex: s.id, Stream: 1, Data: []byte(line + "\n"), Timestamp: time.Now()}}})
 }
 
-// End completes the step, as failed where err is not nil.
+// End completes the step; a non-nil err marks it as failed.
 func (s *Step) End(err error) {
 	now := time.Now()
 	if s.total > 0 && err == nil {
@@ -128,7 +128,7 @@ func (s *Step) End(err error) {
 	s.d.Update(&client.SolveStatus{Vertexes: []*client.Vertex{v}})
 }
 
-// Do runs fn as a step.
+// Do shows fn as a step and returns its error.
 func (d *Display) Do(name string, fn func(*Step) error) error {
 	s := d.Begin(name, 0)
 	err := fn(s)

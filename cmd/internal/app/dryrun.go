@@ -11,7 +11,7 @@ import (
 	"github.com/llorch/llorch-bk/runtime/pool"
 )
 
-// PlanRun is the plan that Run would carry out now. It changes nothing.
+// PlanRun makes the plan that Run would carry out now. It changes nothing.
 func (a *App) PlanRun(ctx context.Context, opt RunOptions) (pool.Plan, error) {
 	req, eng, img, err := a.checkRun(ctx, opt)
 	if err != nil {
@@ -22,8 +22,8 @@ func (a *App) PlanRun(ctx context.Context, opt RunOptions) (pool.Plan, error) {
 	return p, interrupted(ctx, err)
 }
 
-// PlanUp is the plan that Up would carry out now, as far as it can be told before an
-// image is built. It changes nothing.
+// PlanUp makes the plan that Up would carry out now, as far as it is known before the image
+// is built. It changes nothing.
 func (a *App) PlanUp(ctx context.Context, build BuildOptions, opt RunOptions) (pool.Plan, error) {
 	req, eng, err := a.checkUp(ctx, &build, opt)
 	if err != nil {
@@ -36,9 +36,9 @@ func (a *App) PlanUp(ctx context.Context, build BuildOptions, opt RunOptions) (p
 	}
 	missing := ""
 	if !ok {
-		missing = "no image that fits is in the engine"
+		missing = "the engine has no matching image"
 		if build.NoCache {
-			missing = "`no-cache` asks for it"
+			missing = "`no-cache` is set"
 		}
 		img = imageOf{ID: "not built yet", Ref: "that is built", Labels: map[string]string{images.LabelDevice: images.DeviceOf(want.Request.Variant)}}
 	}
@@ -46,7 +46,8 @@ func (a *App) PlanUp(ctx context.Context, build BuildOptions, opt RunOptions) (p
 	return p, interrupted(ctx, err)
 }
 
-// planLaunch is the run plan for an image, which may have to be built first.
+// planLaunch makes the run plan for an image. A non-empty build says why the image has to
+// be built first.
 func (a *App) planLaunch(ctx context.Context, eng *dockerEngine, req request, img imageOf, build string) (pool.Plan, error) {
 	if err := eng.runsHere(img, engineArch(ctx, eng)); err != nil {
 		return pool.Plan{}, err
@@ -67,8 +68,8 @@ func (a *App) planLaunch(ctx context.Context, eng *dockerEngine, req request, im
 	return pool.Run(want, seen), nil
 }
 
-// hasModel is the model as it is on this machine, and why it has to be fetched where
-// it is not.
+// hasModel returns the model on this machine, or in fetch the reason why it has to be
+// downloaded.
 func (a *App) hasModel(ctx context.Context, req request) (l model.Local, fetch string, err error) {
 	f, err := a.fetcher(nil)
 	if err != nil {
@@ -85,7 +86,7 @@ func (a *App) hasModel(ctx context.Context, req request) (l model.Local, fetch s
 	return model.Local{Path: "/not/fetched/yet.gguf"}, "it is not on this machine", nil
 }
 
-// PlanStop is the plan that Stop would carry out now. It changes nothing.
+// PlanStop makes the plan that Stop would carry out now. It changes nothing.
 func (a *App) PlanStop(ctx context.Context, opt StopOptions) (pool.Plan, error) {
 	meant, err := opt.meant()
 	if err != nil {
@@ -100,7 +101,7 @@ func (a *App) PlanStop(ctx context.Context, opt StopOptions) (pool.Plan, error) 
 		if lerr != nil {
 			return pool.Plan{}, lerr
 		}
-		// What stop removes without an engine, and that it fails all the same.
+		// Show what stop would remove without an engine, and the error that it would return.
 		return pool.Halt(meant, pool.Seen{Unreachable: true, Handoffs: handoffs(entries)}), err
 	}
 	defer eng.Close()

@@ -14,12 +14,12 @@ import (
 	"github.com/llorch/llorch-bk/runtime/engine/docker"
 )
 
-// dockerEngine is an engine that answered.
+// dockerEngine is a Docker engine that answered.
 type dockerEngine struct {
-	// client is for what builds, and for nothing else.
+	// client is for builds only.
 	client *client.Client
 	at     engine.Endpoint
-	// local is true where the engine's loopback and CPU are this machine's.
+	// local is true if the engine shares this machine's loopback and CPU.
 	local bool
 }
 
@@ -31,8 +31,8 @@ func (a *App) engine(ctx context.Context) (*dockerEngine, error) {
 	return &dockerEngine{client: c, at: at, local: at.Local}, nil
 }
 
-// servers is the engine as what runs servers; d shows a model that is copied into
-// it, and may be nil.
+// servers returns the engine's run interface. d shows the copying of a model into the
+// engine, and may be nil.
 func (e *dockerEngine) servers(d *Display) engine.Engine {
 	if d == nil {
 		return docker.New(e.client, e.at, nil)
@@ -50,7 +50,7 @@ func (e *dockerEngine) servers(d *Display) engine.Engine {
 	})
 }
 
-// remote is the address that a handoff names the engine by; empty for a local one.
+// remote is the engine's address in handoffs; empty for a local engine.
 func (e *dockerEngine) remote() string {
 	if e.local {
 		return ""
@@ -64,19 +64,19 @@ func (e *dockerEngine) Close() error { return e.client.Close() }
 // imageOf is an image in the engine.
 type imageOf = docker.Image
 
-// images lists the engine's images with a label of ours, the newest first.
+// images lists the engine's images that have a label, newest first.
 func (e *dockerEngine) images(ctx context.Context, label string) ([]imageOf, error) {
 	return docker.Images(ctx, e.client, label)
 }
 
-// image looks an image up by name or id. One that is not there is an error that
-// errdefs.IsNotFound knows.
+// image looks up an image by name or id. errdefs.IsNotFound holds for the error of a
+// missing image.
 func (e *dockerEngine) image(ctx context.Context, name string) (imageOf, error) {
 	return docker.InspectImage(ctx, e.client, name)
 }
 
-// fitting is the newest image that does what a build would, on this machine. An
-// empty fit fits nothing.
+// fitting returns the newest image that a build would reproduce and that runs on this
+// machine. An empty fit digest matches nothing.
 func (e *dockerEngine) fitting(ctx context.Context, fit string, w wanted) (imageOf, bool, error) {
 	if fit == "" {
 		return imageOf{}, false, nil
@@ -98,8 +98,8 @@ func (e *dockerEngine) fitting(ctx context.Context, fit string, w wanted) (image
 	return imageOf{}, false, nil
 }
 
-// choose is the image that a run is about: the one that was named, else the
-// newest that was built here for the engine's platform.
+// choose returns the image to run: the named one, else the newest that was built here for
+// the engine's platform.
 func (e *dockerEngine) choose(ctx context.Context, name string) (imageOf, error) {
 	if name != "" {
 		img, err := e.image(ctx, name)
@@ -107,10 +107,10 @@ func (e *dockerEngine) choose(ctx context.Context, name string) (imageOf, error)
 			return img, fault.New(fault.Usage, "the engine has no image "+name, nil, "build it with llorch-bk build --tag "+name+", or get it with docker pull "+name)
 		}
 		if errdefs.IsInvalidArgument(err) {
-			return img, fault.New(fault.Usage, "no image can be called "+name, err, "check its name")
+			return img, fault.New(fault.Usage, "invalid image name "+name, err, "write it as registry.example.com/name:tag, or as an id")
 		}
 		if err != nil {
-			return img, fault.New(fault.Machine, "the image "+name+" cannot be looked up", err, "see whether the engine runs with `llorch-bk doctor`")
+			return img, fault.New(fault.Machine, "cannot look up the image "+name, err, "")
 		}
 		img.Ref = name
 		return img, nil
@@ -120,9 +120,9 @@ func (e *dockerEngine) choose(ctx context.Context, name string) (imageOf, error)
 		return imageOf{}, err
 	}
 	if len(found) == 0 {
-		return imageOf{}, fault.New(fault.Usage, "there is nothing to run", errors.New("no image was built here yet"), "llorch-bk up builds and runs one; llorch-bk build only builds")
+		return imageOf{}, fault.New(fault.Usage, "no image to run", errors.New("none was built here yet"), "build and run one with llorch-bk up, or only build with llorch-bk build")
 	}
-	// One that was built for other machines is not what a bare run means.
+	// A bare `run` does not mean an image that was built for other machines.
 	own := "linux/" + engineArch(ctx, e)
 	if i := slices.IndexFunc(found, func(img imageOf) bool { return img.Platform == "" || img.Platform == own }); i >= 0 {
 		return found[i], nil
@@ -130,8 +130,8 @@ func (e *dockerEngine) choose(ctx context.Context, name string) (imageOf, error)
 	return found[0], nil
 }
 
-// runsHere refuses an image whose code this machine's CPU does not have, before
-// it dies of an illegal instruction.
+// runsHere refuses an image whose instructions this machine's CPU lacks. Such a server
+// would die of an illegal instruction.
 func (e *dockerEngine) runsHere(img imageOf, arch string) error {
 	level := img.Labels[images.LabelCPU]
 	if level == "" || !e.local {
@@ -145,6 +145,7 @@ func (e *dockerEngine) runsHere(img imageOf, arch string) error {
 		errors.New("it was built for "+level+", and this machine is "+machine), "build one that does: llorch-bk build --cpu native, or --cpu portable")
 }
 
+// shortRefs shortens image names as docker prints them.
 func shortRefs(refs []string) []string {
 	out := make([]string, len(refs))
 	for i, r := range refs {

@@ -15,7 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// filler puts what a lock names into a store.
+// filler copies what a lock names into a store.
 type filler struct {
 	a        *App
 	d        *Display
@@ -25,7 +25,7 @@ type filler struct {
 	store    *bundle.Store
 }
 
-// filler opens a builder for a lock, which fetches packages as a build would.
+// filler opens a builder for a lock. The builder fetches packages as a build would.
 func (a *App) filler(ctx context.Context, d *Display, docker *client.Client, opt BuildOptions, store *bundle.Store) (*filler, func(), error) {
 	w, err := a.resolve(ctx, d, docker != nil, opt)
 	if err != nil {
@@ -38,7 +38,7 @@ func (a *App) filler(ctx context.Context, d *Display, docker *client.Client, opt
 	return &filler{a: a, d: d, w: w, p: p, platform: w.Request.Platform, store: store}, func() { p.b.Close() }, nil
 }
 
-// packages are the distribution's, and npm's.
+// packages stores the distribution's packages and npm's.
 func (f *filler) packages(ctx context.Context) ([]ocispec.Descriptor, error) {
 	var out []ocispec.Descriptor
 	for _, set := range llb.Fetches(f.p.job.Plan) {
@@ -55,7 +55,7 @@ func (f *filler) packages(ctx context.Context) ([]ocispec.Descriptor, error) {
 	return append(out, npm...), err
 }
 
-// set is one set of the distribution's packages.
+// set stores one set of the distribution's packages.
 func (f *filler) set(ctx context.Context, set llb.Fetch) ([]ocispec.Descriptor, error) {
 	var missing []images.Package
 	for _, p := range set.Packages {
@@ -89,8 +89,8 @@ func (f *filler) set(ctx context.Context, set llb.Fetch) ([]ocispec.Descriptor, 
 	return out, nil
 }
 
-// npm are the packages of the web UI. What is kept of the same lock file, for whatever
-// lock of ours, is not fetched again.
+// npm stores the packages of the web UI. It reuses those of any stored lock with the same
+// npm lock file.
 func (f *filler) npm(ctx context.Context) ([]ocispec.Descriptor, error) {
 	all, err := f.store.Artifacts()
 	if err != nil {
@@ -111,7 +111,7 @@ func (f *filler) npm(ctx context.Context) ([]ocispec.Descriptor, error) {
 		}
 		files, err := bundle.NPMFiles(filepath.Join(dir, llb.NPMContent), filepath.Join(dir, llb.NPMLock))
 		if err != nil {
-			return fault.New(fault.Build, "the web UI's packages are not what their lock file pins", err, "")
+			return fault.New(fault.Build, "the web UI's packages do not match their lock file", err, "")
 		}
 		for _, file := range files {
 			if _, err := f.store.PutFile(ctx, file.Digest, file.File); err != nil {
@@ -124,11 +124,11 @@ func (f *filler) npm(ctx context.Context) ([]ocispec.Descriptor, error) {
 	return out, err
 }
 
-// inFolder does something with a folder that goes afterwards.
+// inFolder calls do with a temporary folder and removes the folder afterwards.
 func inFolder(do func(dir string) error) error {
 	dir, err := os.MkdirTemp("", "llorch-keep-")
 	if err != nil {
-		return fault.New(fault.Machine, "there is no room to fetch into", err, "set TMPDIR to a folder with room")
+		return fault.New(fault.Machine, "cannot create a temporary folder", err, diskAdvice(os.TempDir(), otherTemp, err))
 	}
 	defer os.RemoveAll(dir)
 	return do(dir)

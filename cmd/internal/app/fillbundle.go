@@ -20,7 +20,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// bases are the images that the lock names, for the platform.
+// bases stores the base images that the lock names for the platform.
 func (f *filler) bases(ctx context.Context, lock images.Lock) ([]ocispec.Descriptor, error) {
 	var out []ocispec.Descriptor
 	for _, b := range (bundle.Artifact{Lock: lock, Platform: f.platform}).Bases() {
@@ -53,22 +53,22 @@ func (f *filler) base(ctx context.Context, b images.BaseFacts) (ocispec.Descript
 	bare, _, _ := strings.Cut(b.Ref, "@")
 	ref, err := name.ParseReference(bare)
 	if err != nil {
-		return ocispec.Descriptor{}, fault.New(fault.Usage, "the base "+b.Ref+" has no name that a registry takes", err, "")
+		return ocispec.Descriptor{}, fault.New(fault.Usage, "invalid name of the base image "+b.Ref, err, "")
 	}
 	step := f.d.Begin("fetch the base "+b.Ref, 0)
 	d, err := bundle.PullImage(ctx, f.store, ref.Context().Digest(b.Digest), f.platform, bundle.Options(trusting(f.w.caCert)), step.Set)
 	step.End(err)
 	if err != nil {
-		return d, fault.New(fault.Machine, "the base "+b.Ref+"@"+b.Digest+" cannot be had", err, "check the network, and the login: docker login")
+		return d, fault.New(fault.Machine, "cannot pull the base image "+b.Ref+"@"+b.Digest, err, registryAdvice(err))
 	}
 	return d, nil
 }
 
-// ownBase is one that was bootstrapped on this machine.
+// ownBase stores a base that was bootstrapped on this machine.
 func (f *filler) ownBase(ctx context.Context, want digest.Digest) (ocispec.Descriptor, error) {
 	local := f.p.job.Local
 	if local == nil || local.Manifest != want {
-		return ocispec.Descriptor{}, fault.New(fault.Machine, "the base "+want.String()+" cannot be had", errors.New("it was bootstrapped on another machine"), "take this machine's: llorch-bk lock --update base")
+		return ocispec.Descriptor{}, fault.New(fault.Machine, "the base image "+want.String()+" is not available", errors.New("it was bootstrapped on another machine"), "lock this machine's base image instead: llorch-bk lock --update base")
 	}
 	from := local.Store
 	info, err := from.Info(ctx, want)
@@ -101,7 +101,7 @@ func (f *filler) ownBase(ctx context.Context, want digest.Digest) (ocispec.Descr
 	return top, nil
 }
 
-// source is the locked commit.
+// source stores the locked commit.
 func (f *filler) source(ctx context.Context) ([]ocispec.Descriptor, error) {
 	var out []ocispec.Descriptor
 	commit, from := f.w.locked.Source.Commit, f.w.checkout.Location
@@ -120,8 +120,8 @@ func (f *filler) source(ctx context.Context) ([]ocispec.Descriptor, error) {
 	return out, err
 }
 
-// builder is the daemon that a machine without a builder starts, where it can be had for
-// the platform.
+// builder stores the build daemon, for machines without a builder. It is left out if this
+// machine has none for the platform.
 func (f *filler) builder(ctx context.Context) ([]ocispec.Descriptor, error) {
 	if runtime.GOOS+"/"+runtime.GOARCH != f.platform {
 		f.d.notice("the bundle has no builder: this machine has none for " + f.platform)
@@ -143,7 +143,7 @@ func (f *filler) builder(ctx context.Context) ([]ocispec.Descriptor, error) {
 	return []ocispec.Descriptor{d}, err
 }
 
-// putFile keeps a file whose digest nobody knows yet.
+// putFile stores a file whose digest is not known yet.
 func (f *filler) putFile(ctx context.Context, file, mediaType, title string) (ocispec.Descriptor, error) {
 	d := ocispec.Descriptor{MediaType: mediaType, Annotations: map[string]string{ocispec.AnnotationTitle: title}}
 	r, err := os.Open(file)
@@ -160,7 +160,7 @@ func (f *filler) putFile(ctx context.Context, file, mediaType, title string) (oc
 	return d, nil
 }
 
-// model is fetched into the store of models, from which it goes into the bundle.
+// model fetches a model into the model store; the bundle reads it from there.
 func (f *filler) model(ctx context.Context, ref model.Ref, elsewhere map[digest.Digest]string) ([]ocispec.Descriptor, error) {
 	fetch, err := f.a.fetcher(modelProgress{f.d})
 	if err != nil {

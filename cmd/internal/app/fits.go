@@ -9,18 +9,18 @@ import (
 	"github.com/llorch/llorch-bk/runtime/model/store"
 )
 
-// runner is one run on its way, from the model to the server.
+// runner carries a run from the model to the server.
 type runner struct {
 	a   *App
 	d   *Display
 	eng *dockerEngine
 	r   request
-	// offline forbids every request for the model.
+	// offline forbids network requests for the model.
 	offline bool
-	// onGPU is whether the server is going to use one.
+	// onGPU is true if the server will use a GPU.
 	onGPU bool
-	// said is whether it was said that the model is too large: once, when its header
-	// is here, if that is before the rest of it, else when it is whole.
+	// said is true once the warning about the model's size was shown. It is shown once: as
+	// soon as the header was read, else when the model is complete.
 	said bool
 	// models is the store that holds the model against removal.
 	models *store.Store
@@ -34,7 +34,7 @@ func (w *runner) release() {
 	}
 }
 
-// fetch makes sure that the model is on this host, for the project that runs it.
+// fetch downloads the model, unless it is on this host, and records the project as a user.
 func (w *runner) fetch(ctx context.Context) (model.Local, error) {
 	f, err := w.a.fetcher(modelProgress{w.d})
 	if err != nil {
@@ -50,19 +50,19 @@ func (w *runner) fetch(ctx context.Context) (model.Local, error) {
 	return l, l.Examine()
 }
 
-// fits warns of a model that takes more memory than the server will have. It is no
-// refusal: a part of a model can stay on disk, mapped, or off the GPU.
+// fits warns if the model needs more memory than the server will have. It does not refuse:
+// parts of a model can stay on disk (mmap) or off the GPU.
 func (w *runner) fits(ctx context.Context, h model.Header) {
 	if w.said {
 		return
 	}
 	need, err := h.Need(w.r.Ctx, w.onGPU)
 	if err != nil {
-		return // A header that the estimate does not understand may be one that the server does.
+		return // The server may understand a header that the estimate does not.
 	}
 	facts, err := w.eng.servers(nil).Facts(ctx)
 	if err != nil {
-		return // The start says what is wrong with the engine.
+		return // Starting the server reports what is wrong with the engine.
 	}
 	have := facts.Memory
 	if w.r.memory > 0 && w.r.memory < have {
@@ -92,12 +92,12 @@ func tooLarge(what string, need, have int64, tokens int) string {
 	if tokens > 0 {
 		with = fmt.Sprintf("a context of %d", tokens)
 	}
-	return fmt.Sprintf("serving this model with %s takes about %s of %s, and there are %s: it may be slow, or not start; a smaller `ctx` takes less",
+	return fmt.Sprintf("the model may not fit: with %s it needs about %s of %s, and %s are available; it may be slow or fail to start; a smaller `ctx` needs less",
 		with, units.BytesSize(float64(need)), what, units.BytesSize(float64(have)))
 }
 
-// smaller names the nearest model of the same repository that would fit, as far as
-// that can be told at once.
+// smaller names the next smaller model of the same repository that would fit, if that can
+// be told without a download.
 func (a *App) smaller(ctx context.Context, h model.Header, less int64) string {
 	f, err := a.fetcher(nil)
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 	"github.com/llorch/llorch-bk/runtime/pool"
 )
 
-// hostGPU is what this machine's driver says; nil where the engine is another
-// machine's, which cannot be asked from here.
+// hostGPU asks this machine's driver for its GPUs. It is nil for an engine on another
+// machine, whose driver cannot be asked from here.
 func hostGPU(ctx context.Context, local bool) *images.GPUFacts {
 	if !local {
 		return nil
@@ -28,14 +28,14 @@ func hostGPU(ctx context.Context, local bool) *images.GPUFacts {
 	return &f
 }
 
-// deviceOf begins ggml's names of the GPUs that an image is for. An image that is
-// not ours and that is given a GPU is most likely for CUDA.
+// deviceOf is the prefix of ggml's names for the GPUs that an image uses. For images from
+// elsewhere that are given a GPU it assumes CUDA.
 func deviceOf(img imageOf) string {
 	return cmp.Or(img.Labels[images.LabelDevice], "CUDA")
 }
 
-// findGPU makes sure, within seconds and before a model is loaded, that the image's
-// server sees the GPUs that spec asks for.
+// findGPU verifies, within seconds and before a model is loaded, that the image's server
+// sees the GPUs that spec asks for.
 func findGPU(ctx context.Context, s *Step, eng engine.Prober, local bool, spec engine.Spec, labels map[string]string) error {
 	found, err := eng.Devices(ctx, spec)
 	if err != nil {
@@ -49,15 +49,14 @@ func findGPU(ctx context.Context, s *Step, eng engine.Prober, local bool, spec e
 		return nil
 	}
 	library := images.AppDir + "/libggml-" + strings.ToLower(spec.Device) + ".so"
-	return noGPU("the server does not see the GPU that it is to use", labels, gpu.Circumstances{
+	return noGPU("the server does not find the GPU", labels, gpu.Circumstances{
 		Evidence: e, Linked: eng.Linked(ctx, spec, library), Host: hostGPU(ctx, local), Asked: spec.GPUs,
-		// An engine that has nothing to give refuses what CUDA takes.
+		// An engine without GPUs to give refuses a CUDA request.
 		Given: spec.Device == "CUDA" || found.Given,
 	}).WithLines(found.Lines)
 }
 
-// withHost adds to an engine's refusal what this machine lacks, which is most often
-// the reason for it.
+// withHost adds what this machine lacks to an engine's refusal: that is usually its cause.
 func withHost(err error, device string, host *images.GPUFacts) error {
 	var f *fault.Fault
 	if device != "CUDA" || !errors.As(err, &f) || f.Class != fault.Engine || host == nil || host.Why == "" || len(host.Devices) > 0 {
@@ -76,12 +75,12 @@ func noGPU(what string, labels map[string]string, c gpu.Circumstances) *fault.Fa
 	return fault.New(fault.Engine, what, errors.New(why), do)
 }
 
-// proofPatience is how long the lines of a server that is ready may take to get
-// through the engine's log. Tests have less of it.
+// proofPatience bounds the time until the lines of a ready server appear in the engine's
+// log. Tests shorten it.
 var proofPatience = 5 * time.Second
 
-// proveGPU is what a ready server's own lines say of the GPU that it was to use; an
-// error has the cause pool.NoGPU where they do not say that it does.
+// proveGPU reads the proof that a ready server uses its GPU from the server's log. Without
+// that proof the error has the cause pool.NoGPU.
 func proveGPU(ctx context.Context, eng engine.Follower, local bool, i engine.Server) (*handoff.GPU, error) {
 	device := cmp.Or(i.Labels[labelDevice], "CUDA")
 	var e gpu.Evidence
@@ -113,8 +112,8 @@ func proveGPU(ctx context.Context, eng engine.Follower, local bool, i engine.Ser
 	return out, nil
 }
 
-// gpuBefore refuses to compile for a GPU that this machine does not have, where the
-// server is to use one afterwards.
+// gpuBefore fails before compiling for a GPU that this machine does not have, if the server
+// is to use one afterwards.
 func gpuBefore(ctx context.Context, eng *dockerEngine, r images.Request, opt RunOptions) error {
 	if images.DeviceOf(r.Variant) != "CUDA" || opt.GPUs == "none" || opt.AllowCPU || !eng.local {
 		return nil
@@ -124,18 +123,18 @@ func gpuBefore(ctx context.Context, eng *dockerEngine, r images.Request, opt Run
 		return err
 	}
 	if host := hostGPU(ctx, true); host.Driver == "" && len(host.Devices) == 0 {
-		return fault.New(fault.Engine, "there is no NVIDIA GPU to run on", errors.New(host.Why),
+		return fault.New(fault.Engine, "the engine has no NVIDIA GPU", errors.New(host.Why),
 			"install its driver and NVIDIA's container toolkit (see llorch-bk doctor), run on the CPU with `allow-cpu`, or only build with llorch-bk build")
 	}
 	return nil
 }
 
-// gpuFindings are what is wrong between this machine's GPUs and the images that
-// were built for GPUs.
+// gpuFindings reports mismatches between this machine's GPUs and the images that were built
+// for GPUs.
 func (a *App) gpuFindings(ctx context.Context) ([]doctor.Finding, error) {
 	eng, err := a.engine(ctx)
 	if err != nil {
-		return nil, interrupted(ctx, nil) // another finding says what the engine lacks
+		return nil, interrupted(ctx, nil) // Another finding reports the missing engine.
 	}
 	defer eng.Close()
 	host := hostGPU(ctx, eng.local)
@@ -144,7 +143,7 @@ func (a *App) gpuFindings(ctx context.Context) ([]doctor.Finding, error) {
 	}
 	found, err := eng.images(ctx, images.LabelCUDA)
 	if err != nil {
-		return nil, fmt.Errorf("the images for GPUs: %w", err)
+		return nil, fmt.Errorf("cannot list the GPU images: %w", err)
 	}
 	var built []doctor.GPUImage
 	for _, img := range found {

@@ -13,7 +13,7 @@ import (
 	"github.com/llorch/llorch-bk/runtime/health"
 )
 
-// labelDevice begins ggml's names of the GPUs in a server's mask.
+// labelDevice is the label with the prefix of ggml's names for the server's GPUs.
 const labelDevice = images.LabelDevice
 
 func runLabels(r request, gpus, device string, flags []string) map[string]string {
@@ -22,7 +22,7 @@ func runLabels(r request, gpus, device string, flags []string) map[string]string
 	}
 	applied, err := json.Marshal(flags)
 	if err != nil {
-		applied = []byte("[]") // Strings always marshal.
+		applied = []byte("[]") // A list of strings always marshals.
 	}
 	l := map[string]string{engine.LabelModel: r.ref.Raw, engine.LabelFlags: string(applied)}
 	if len(r.attached.files) > 0 {
@@ -36,17 +36,17 @@ func runLabels(r request, gpus, device string, flags []string) map[string]string
 	return l
 }
 
-// describe is the handoff of a ready server, from its container and its own word.
+// describe makes the handoff of a ready server, from its container and its /props.
 func describe(ctx context.Context, i engine.Server) (handoff.Handoff, error) {
 	props, err := health.AskProps(ctx, nil, i.URL)
 	if err != nil && ctx.Err() != nil {
 		return handoff.Handoff{}, context.Cause(ctx)
 	}
-	// A server that is ready but does not say what it is, is named by its image.
+	// A server that does not report its version is named by its image.
 	l := i.Labels
 	version := props.BuildInfo
-	// Trees that ask git for their version while they are compiled, as those before
-	// May 2025 do, find none: git's folder does not travel with the tree.
+	// Trees before May 2025 ask git for their version while they are compiled. The build has
+	// no .git folder, so they report none.
 	if strings.HasSuffix(version, "-unknown") {
 		version = ""
 	}

@@ -13,7 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Kept is what is kept for a lock on one platform.
+// Kept describes what is stored for a lock on one platform.
 type Kept struct {
 	// Where is the folder, file or registry.
 	Where    string `json:"where,omitempty"`
@@ -23,29 +23,29 @@ type Kept struct {
 	Platform string `json:"platform"`
 	// Lock is the lock's digest.
 	Lock string `json:"lock"`
-	// Contents are what there is, by kind.
+	// Contents lists what is stored, by kind.
 	Contents []Content `json:"contents"`
 }
 
-// Content is what there is of one kind.
+// Content is everything of one kind.
 type Content struct {
 	// Kind is base, package, npm, source, builder or model.
 	Kind  string `json:"kind"`
 	Count int    `json:"count"`
 	Bytes int64  `json:"bytes"`
-	// Names are those of few things of a kind.
+	// Names are the names, if there are only a few.
 	Names []string `json:"names,omitempty"`
 }
 
-// kinds are how blobs are called for a person.
+// kinds are the kinds' names for the user, by media type.
 var kinds = map[string]string{
 	bundle.PackageType: "package", bundle.NPMType: "npm", bundle.SourceType: "source", bundle.BuilderType: "builder", bundle.ModelType: "model",
 }
 
-// fewNames is how many names of a kind are listed.
+// fewNames is the largest number of names that is listed.
 const fewNames = 4
 
-// keptOf describes an artifact; bases are how large its base images are.
+// keptOf describes an artifact; bases is the size of its base images in bytes.
 func keptOf(a bundle.Artifact, bases int64) Kept {
 	k := Kept{Source: a.Lock.Source.Repository, Commit: a.Lock.Source.Commit, Variant: a.Lock.Request.Variant, Platform: a.Platform, Lock: a.LockDigest.String()}
 	if bases > 0 {
@@ -72,7 +72,7 @@ func keptOf(a bundle.Artifact, bases int64) Kept {
 	return k
 }
 
-// keep puts the packages of a lock where LockOptions say.
+// keep stores the packages of a lock in opt.Keep.
 func (a *App) keep(ctx context.Context, d *Display, docker *client.Client, opt LockOptions, lock images.Lock) (*Kept, error) {
 	at := opt.Keep
 	var store *bundle.Store
@@ -85,11 +85,11 @@ func (a *App) keep(ctx context.Context, d *Display, docker *client.Client, opt L
 			return nil, cerr
 		}
 		if reg, err = bundle.AtRegistry(at, trusting(caCert)); err != nil {
-			return nil, fault.New(fault.Usage, "--keep "+at+" names no place in a registry", err, "write it as oci://registry.example.com/packages:llama")
+			return nil, fault.New(fault.Usage, "--keep must name a folder or oci://REGISTRY/NAME[:TAG], got "+at, err, "write it as oci://registry.example.com/packages:llama")
 		}
 		store, err = a.bundles()
 	} else if store, err = bundle.Open(at); err != nil {
-		err = fault.New(fault.Usage, "--keep "+at+" cannot be used", err, "name a new folder, or one that an earlier --keep wrote")
+		err = fault.New(fault.Usage, "cannot use the folder --keep "+at, err, "name a new folder, or one that lock --keep wrote")
 	}
 	if err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (a *App) keep(ctx context.Context, d *Display, docker *client.Client, opt L
 		err := reg.Push(ctx, store, art, step.Set)
 		step.End(err)
 		if err != nil {
-			return nil, fault.New(fault.Machine, "the packages cannot be pushed to "+at, err, "check the name, and the login: docker login")
+			return nil, fault.New(fault.Machine, "cannot push the packages to "+at, err, registryAdvice(err))
 		}
 	}
 	k := keptOf(art, 0)
@@ -122,6 +122,7 @@ func (a *App) keep(ctx context.Context, d *Display, docker *client.Client, opt L
 	return &k, nil
 }
 
+// notKept is the fault of a store that cannot be written or is damaged.
 func notKept(where string, err error) error {
 	var f *fault.Fault
 	if errors.As(err, &f) {
@@ -129,9 +130,9 @@ func notKept(where string, err error) error {
 	}
 	var damaged *bundle.DamagedError
 	if errors.As(err, &damaged) {
-		return fault.New(fault.Machine, "what is kept on this machine is damaged", err, "repeat the command, which fetches it anew")
+		return fault.New(fault.Machine, "a stored blob on this machine is damaged", err, "repeat the command; it fetches the blob again")
 	}
-	return fault.New(fault.Machine, "nothing can be kept in "+where, err, "check that there is room, and who may write there")
+	return fault.New(fault.Machine, "cannot store data in "+where, err, diskAdvice(where, "", err))
 }
 
 func sizeOf(blobs []ocispec.Descriptor) (sum int64) {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,30 +15,29 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// shelf is where what locks name may be found on this machine: a store, and others
-// that are looked into after it.
+// shelf finds what locks name on this machine: in a store, and then in further ones.
 type shelf struct {
 	store     *bundle.Store
 	artifacts []bundle.Artifact
 	more      []shelf
 }
 
-// openKept is a folder that lock --keep wrote.
+// openKept opens a folder that lock --keep wrote.
 func openKept(dir string) (shelf, error) {
 	store, err := bundle.Open(dir)
 	if err == nil {
 		var all []bundle.Artifact
 		if all, err = store.Artifacts(); err == nil && len(all) == 0 {
-			err = errors.New("it has nothing for a lock")
+			err = errors.New("it holds nothing for a lock")
 		}
 		if err == nil {
 			return shelf{store: store, artifacts: all}, nil
 		}
 	}
-	return shelf{}, fault.New(fault.Usage, "there are no packages of a lock in "+dir, err, "write them: llorch-bk lock --keep "+dir)
+	return shelf{}, fault.New(fault.Usage, dir+" holds no packages of a lock", err, "store them with llorch-bk lock --keep "+dir)
 }
 
-// file is where a blob is.
+// file returns the path of a blob.
 func (s shelf) file(d digest.Digest) (string, bool) {
 	if s.store.Has(d) {
 		return s.store.Path(d), true
@@ -50,7 +50,7 @@ func (s shelf) file(d digest.Digest) (string, bool) {
 	return "", false
 }
 
-// source is the git bundle of a commit.
+// source returns the path of the git bundle with a commit.
 func (s shelf) source(commit string) (string, bool) {
 	for _, a := range s.artifacts {
 		for _, b := range a.Of(bundle.SourceType) {
@@ -62,8 +62,8 @@ func (s shelf) source(commit string) (string, bool) {
 	return "", false
 }
 
-// npm are the packages of a web UI by the digest of its lock file; nil where some are
-// not here.
+// npm returns the packages of a web UI, by the digest of its lock file; nil if some are
+// missing.
 func (s shelf) npm(uiLock, platform string) map[string]buildkit.KeptFile {
 	for _, a := range s.artifacts {
 		if a.Lock.Source.UILock != uiLock || a.Platform != platform {
@@ -96,14 +96,14 @@ func (s shelf) npmOf(blobs []ocispec.Descriptor) map[string]buildkit.KeptFile {
 	return found
 }
 
-// keptFor is what a build takes from this machine.
+// keptFor is what one build may use from this machine.
 type keptFor struct {
 	shelf    *shelf
 	offline  bool
 	platform string
 }
 
-// kept is what a build is to take from this machine, by its options.
+// kept finds what a build may use from this machine, by its options.
 func (a *App) kept(ctx context.Context, d *Display, w wanted) (keptFor, error) {
 	k := keptFor{platform: w.Request.Platform}
 	switch {
@@ -126,7 +126,7 @@ func (a *App) kept(ctx context.Context, d *Display, w wanted) (keptFor, error) {
 	return k, nil
 }
 
-// bases are what facts are collected with.
+// bases returns the base images for collecting facts.
 func (k keptFor) bases() buildkit.Kept {
 	if !k.offline {
 		return buildkit.Kept{}
@@ -140,7 +140,7 @@ func (k keptFor) bases() buildkit.Kept {
 	}}
 }
 
-// all is what is built with.
+// all returns everything for the build itself.
 func (k keptFor) all(f images.Facts) buildkit.Kept {
 	out := k.bases()
 	if k.shelf == nil {
@@ -153,15 +153,15 @@ func (k keptFor) all(f images.Facts) buildkit.Kept {
 	return out
 }
 
-// pkg is the file of a package by its sha256, in hex.
+// pkg returns the path of a package by its sha256 in hex.
 func (k keptFor) pkg(sum string) (string, bool) {
 	return k.shelf.file(digest.NewDigestFromEncoded(digest.SHA256, sum))
 }
 
-// pullKept fetches what a registry keeps for a lock, as far as it is not here.
+// pullKept fetches what a registry stores for a lock, unless it is here already.
 func (a *App) pullKept(ctx context.Context, d *Display, w wanted) (shelf, error) {
 	failed := func(err error) (shelf, error) {
-		return shelf{}, fault.New(fault.Machine, "what is kept at "+w.KeptAt+" cannot be had", err, "check the name, and the login: docker login; or leave --kept out")
+		return shelf{}, fault.New(fault.Machine, "cannot fetch the packages from "+w.KeptAt, err, cmp.Or(registryAdvice(err), "remove --kept to fetch them from the mirrors"))
 	}
 	store, err := a.bundles()
 	if err != nil {
@@ -189,7 +189,7 @@ func (a *App) pullKept(ctx context.Context, d *Display, w wanted) (shelf, error)
 	return s, nil
 }
 
-// wants are the blobs that a locked build takes, that are listed and that are not here.
+// wants returns the listed blobs that a locked build needs and that are not here.
 func (s shelf) wants(w wanted) (blobs []ocispec.Descriptor, total int64) {
 	wanted, seen := map[digest.Digest]bool{}, map[digest.Digest]bool{}
 	p := w.locked.Packages

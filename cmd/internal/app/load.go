@@ -15,8 +15,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// LoadBundle keeps what a bundle has on this machine: for offline builds, and its model
-// in the store of models.
+// LoadBundle imports a bundle for offline builds on this machine, and its model into the
+// model store.
 func (a *App) LoadBundle(ctx context.Context, file string) ([]Kept, error) {
 	d, err := OpenDisplay(a.Err, a.Progress)
 	if err != nil {
@@ -30,7 +30,7 @@ func (a *App) LoadBundle(ctx context.Context, file string) ([]Kept, error) {
 func (a *App) loadBundle(ctx context.Context, d *Display, file string) ([]Kept, error) {
 	info, err := os.Stat(file)
 	if err != nil {
-		return nil, fault.New(fault.Usage, "the bundle "+file+" cannot be read", err, "name a file that llorch-bk bundle create wrote")
+		return nil, fault.New(fault.Usage, "cannot read the bundle "+file, err, "name a file that llorch-bk bundle create wrote")
 	}
 	store, err := a.bundles()
 	if err != nil {
@@ -49,7 +49,7 @@ func (a *App) loadBundle(ctx context.Context, d *Display, file string) ([]Kept, 
 	var out []Kept
 	for _, art := range found {
 		if art.Lock.Recipe != images.Recipe(llb.ScriptsDigest()) {
-			d.notice("another version of llorch-bk wrote the lock of this bundle, and only that one builds it: bring it along too")
+			d.notice("another version of llorch-bk wrote this bundle's lock; only that version can build it, so copy it to this machine too")
 		}
 		if err := a.acceptModels(ctx, store, art); err != nil {
 			return nil, err
@@ -57,7 +57,7 @@ func (a *App) loadBundle(ctx context.Context, d *Display, file string) ([]Kept, 
 		c, err := store.Contents(art)
 		bases := c.Bytes - sizeOf(art.Blobs)
 		if errors.Is(err, bundle.ErrNotThere) {
-			bases = 0 // It has packages alone.
+			bases = 0 // It holds packages only.
 		} else if err != nil {
 			return nil, badBundle(file, err)
 		}
@@ -66,25 +66,25 @@ func (a *App) loadBundle(ctx context.Context, d *Display, file string) ([]Kept, 
 	return out, nil
 }
 
-// badBundle says what is wrong: with the file, or with this machine.
+// badBundle tells a problem of the file from a problem of this machine.
 func badBundle(file string, err error) error {
 	var damaged *bundle.DamagedError
 	var disk *fs.PathError
 	var known *fault.Fault
 	switch {
 	case errors.As(err, &damaged), errors.Is(err, bundle.ErrNotThere):
-		return fault.New(fault.Usage, "the bundle "+file+" is damaged", err, "copy it again, or make it again: llorch-bk bundle create")
+		return fault.New(fault.Usage, "the bundle "+file+" is damaged", err, "copy it again, or create it again with llorch-bk bundle create")
 	case errors.Is(err, bundle.ErrNoBundle):
 		return fault.New(fault.Usage, "cannot load "+file, err, "name a file that llorch-bk bundle create wrote")
 	case errors.As(err, &known):
-		return fault.New(fault.Usage, "the bundle "+file+" cannot be used", err, known.Do)
+		return fault.New(fault.Usage, "cannot use the bundle "+file, err, known.Do)
 	case errors.As(err, &disk):
-		return fault.New(fault.Machine, "the bundle "+file+" cannot be loaded", err, "check that there is room in LLORCH_CACHE_DIR, and who may write there")
+		return fault.New(fault.Machine, "cannot load the bundle "+file, err, diskAdvice(disk.Path, otherCache, err))
 	}
-	return fault.New(fault.Usage, "the bundle "+file+" is damaged", err, "copy it again, or make it again: llorch-bk bundle create")
+	return fault.New(fault.Usage, "the bundle "+file+" is damaged", err, "copy it again, or create it again with llorch-bk bundle create")
 }
 
-// acceptModels moves a bundle's model into the store of models.
+// acceptModels moves a bundle's model into the model store.
 func (a *App) acceptModels(ctx context.Context, store *bundle.Store, art bundle.Artifact) error {
 	blobs := art.Of(bundle.ModelType)
 	if len(blobs) == 0 {
@@ -100,7 +100,7 @@ func (a *App) acceptModels(ctx context.Context, store *bundle.Store, art bundle.
 			Revision: b.Annotations[bundle.AnnotationModelRevision], Ref: b.Annotations[bundle.AnnotationModel],
 		})
 		if err != nil {
-			return fault.New(fault.Model, "the bundle's model cannot be kept: "+b.Annotations[ocispec.AnnotationTitle], err, "check LLORCH_MODEL_DIR, and that there is room")
+			return fault.New(fault.Model, "cannot store the bundle's model "+b.Annotations[ocispec.AnnotationTitle], err, diskAdvice(f.Store.Dir(), otherModels, err))
 		}
 	}
 	for _, b := range blobs {
@@ -111,8 +111,8 @@ func (a *App) acceptModels(ctx context.Context, store *bundle.Store, art bundle.
 	return nil
 }
 
-// bundledBuilder is BuildKit's daemon out of a bundle that was loaded here; nil where
-// there is none for this machine.
+// bundledBuilder returns BuildKit's daemon from a bundle that was loaded here; nil if no
+// bundle has one for this machine.
 func (a *App) bundledBuilder() ([]byte, error) {
 	store, err := a.bundles()
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// localBase is the base that setup bootstrapped on this machine, if it did. A builder
-// apart from the engine does not see what the engine has, and is given it.
+// localBase returns the base image that setup bootstrapped on this machine, if it did. A
+// builder apart from the engine cannot see the engine's images, so it gets the base.
 func (a *App) localBase(ctx context.Context, arch string, docker *client.Client, apart bool) (*buildkit.LocalBase, error) {
 	cache, err := a.CacheDir()
 	if err != nil {
@@ -35,7 +35,7 @@ func (a *App) localBase(ctx context.Context, arch string, docker *client.Client,
 	}
 	config, err := content.ReadBlob(ctx, store, ocispec.Descriptor{Digest: found.ConfigDigest})
 	if err != nil {
-		return nil, fmt.Errorf("the config of %s: %w", found.Ref, err)
+		return nil, fmt.Errorf("cannot read the config of %s: %w", found.Ref, err)
 	}
 	return &buildkit.LocalBase{
 		Ref: found.Ref, Manifest: found.Manifest.Digest, Store: store, Config: config,

@@ -22,7 +22,7 @@ import (
 	"github.com/llorch/llorch-bk/llb/source"
 )
 
-// Parts of a lock that can be moved alone.
+// Parts of a lock that can be updated alone.
 const (
 	LockSource   = "source"
 	LockBase     = "base"
@@ -30,41 +30,40 @@ const (
 	LockModel    = "model"
 )
 
-// LockParts are what Update of LockOptions takes.
+// LockParts are the values of LockOptions.Update.
 var LockParts = []string{LockSource, LockBase, LockPackages, LockModel}
 
-// LockOptions are what the user asked of a lock.
+// LockOptions is a lock as the user asked for it.
 type LockOptions struct {
 	BuildOptions
-	// File is the lock.
+	// File is the path of the lock.
 	File string
-	// SourceChosen is true where the user named a source, and does not mean the lock's.
+	// SourceChosen is true if the user named a source, which then replaces the lock's.
 	SourceChosen bool
-	// Model is a model ref to lock as well, or to move to; empty for none, or for the
-	// ref of the lock.
+	// Model is the ref of a model to lock, or to update to. If it is empty, an update takes
+	// the lock's ref, and a new lock has no model.
 	Model string
-	// Update is the part of a lock that is there to move; empty writes all of it anew.
+	// Update is the part to update; empty writes the whole lock anew.
 	Update string
-	// Check writes nothing, and fails where the lock is not what it would be.
+	// Check writes nothing, and fails if the lock is out of date.
 	Check bool
-	// Keep is a folder or registry (oci://…) that the packages themselves go into; empty
-	// for none.
+	// Keep is a folder or registry (oci://…) to store the packages in; empty for none.
 	Keep string
 }
 
-// Locked is what Lock did.
+// Locked is the result of Lock.
 type Locked struct {
 	File string `json:"file"`
-	// Changed are the parts that are other than before, none for a new lock.
+	// Changed are the parts that differ from the old lock; none for a new lock.
 	Changed []images.Difference `json:"changed,omitempty"`
-	// New is true where there was no lock.
+	// New is true if there was no lock.
 	New  bool        `json:"new,omitempty"`
 	Lock images.Lock `json:"lock"`
-	// Kept is what was kept of the packages; nil where nothing was asked for.
+	// Kept describes the stored packages; nil if none were asked for.
 	Kept *Kept `json:"kept,omitempty"`
 }
 
-// Lock looks up everything that an image is made of and writes it down.
+// Lock looks up everything that an image is made of and writes it to the lock.
 func (a *App) Lock(ctx context.Context, opt LockOptions) (Locked, error) {
 	old, err := readLock(opt.File)
 	switch there := !errors.Is(err, fs.ErrNotExist); {
@@ -74,7 +73,7 @@ func (a *App) Lock(ctx context.Context, opt LockOptions) (Locked, error) {
 		return Locked{}, fault.New(fault.Usage, "there is no lock "+opt.File, nil, "write one first: llorch-bk lock")
 	}
 	if opt.Update != "" && !slices.Contains(LockParts, opt.Update) {
-		return Locked{}, fault.New(fault.Usage, fmt.Sprintf("a lock has no part %q that can be moved alone", opt.Update), nil, "name one of "+strings.Join(LockParts, ", "))
+		return Locked{}, fault.New(fault.Usage, fmt.Sprintf("--update must be one of %s, got %q", strings.Join(LockParts, ", "), opt.Update), nil, "see llorch-bk lock --help")
 	}
 	docker, closeIt := a.maybeEngine(ctx)
 	defer closeIt()
@@ -98,7 +97,7 @@ func (a *App) Lock(ctx context.Context, opt LockOptions) (Locked, error) {
 	}
 	if opt.Check {
 		if len(out.Changed) > 0 {
-			return out, fault.New(fault.Usage, "the lock is not what it would be now: "+out.Changed[0].String(), nil, "move it with llorch-bk lock --update "+strings.Join(LockParts, "|"))
+			return out, fault.New(fault.Usage, "the lock is out of date: "+out.Changed[0].String(), nil, "update it with llorch-bk lock --update "+strings.Join(LockParts, "|"))
 		}
 		return out, nil
 	}
@@ -112,7 +111,7 @@ func (a *App) Lock(ctx context.Context, opt LockOptions) (Locked, error) {
 		}
 	}
 	if err := renameio.WriteFile(opt.File, data, 0o644, renameio.WithTempDir(filepath.Dir(opt.File))); err != nil {
-		return out, fault.New(fault.Machine, "the lock cannot be written", err, "check --lock")
+		return out, fault.New(fault.Machine, "cannot write the lock "+opt.File, err, diskAdvice(filepath.Dir(opt.File), "name another file with --lock", err))
 	}
 	return out, nil
 }
@@ -125,7 +124,7 @@ func readLock(file string) (images.Lock, error) {
 	return images.DecodeLock(data)
 }
 
-// lock looks up what is to be new, and takes the rest from the old lock.
+// lock looks up the parts that are to change, and keeps the rest of the old lock.
 func (a *App) lock(ctx context.Context, d *Display, docker *client.Client, opt LockOptions, old images.Lock) (images.Lock, error) {
 	var each []BuildOptions
 	for _, platform := range opt.platforms() {
@@ -164,7 +163,7 @@ func (a *App) lock(ctx context.Context, d *Display, docker *client.Client, opt L
 	return compose(opt.Update, old, fresh, snapshots(distribution, time.Now())), nil
 }
 
-// lockOne looks up what an image of one platform is made of, and tells the distribution.
+// lockOne locks an image for one platform, and returns the distribution's name.
 func (a *App) lockOne(ctx context.Context, d *Display, docker *client.Client, b *buildkit.Builder, w wanted) (images.Lock, string, error) {
 	facts, local, err := a.collect(ctx, d, docker, b, w, buildkit.Kept{})
 	if err != nil {
@@ -194,8 +193,8 @@ func (a *App) lockOne(ctx context.Context, d *Display, docker *client.Client, b 
 	return l, found.Distribution, err
 }
 
-// request is what the new lock is asked for: by the flags where all of it is new, else
-// by the old one.
+// request returns the build to lock: from the flags for a whole new lock, else from the old
+// lock.
 func (o LockOptions) request(old images.Lock) (BuildOptions, error) {
 	b := o.BuildOptions
 	b.Request.Tags = nil
@@ -204,16 +203,16 @@ func (o LockOptions) request(old images.Lock) (BuildOptions, error) {
 	}
 	platform := b.Request.Platform
 	if _, ok := old.Platforms[platform]; !ok {
-		return b, fault.New(fault.Usage, "the lock has no "+platform, nil, "lock that one too: llorch-bk lock --platform "+platform)
+		return b, fault.New(fault.Usage, "the lock has no platform "+platform, nil, "add it with llorch-bk lock --platform "+platform)
 	}
 	if ours := images.Recipe(llb.ScriptsDigest()); old.Recipe != ours && o.Update != "" {
-		return b, fault.New(fault.Usage, "no part of this lock can be moved alone", errors.New("another version of this program wrote it, and builds otherwise"), "write all of it anew: llorch-bk lock")
+		return b, fault.New(fault.Usage, "cannot update a part of this lock", errors.New("another version of llorch-bk wrote it, and that version builds in another way"), "write the whole lock again: llorch-bk lock")
 	}
 	asked := o.Request
 	b.Request = old.Asks(platform)
 	switch {
 	case o.Update == LockSource:
-		// A branch of the lock's may have moved.
+		// The lock's branch may have moved.
 		if asked.Ref != "" || o.SourceChosen {
 			b.Request.Ref = asked.Ref
 		}
@@ -226,8 +225,8 @@ func (o LockOptions) request(old images.Lock) (BuildOptions, error) {
 	return b, nil
 }
 
-// compose is a lock of which one part is new, or all of it. What is locked for other
-// platforms is kept where it is of the same source, request and program.
+// compose combines the new part with the old lock. Other platforms are kept if their
+// source, request and program version are the same.
 func compose(part string, old, fresh images.Lock, snapshots []string) images.Lock {
 	for name, p := range fresh.Platforms {
 		was, had := old.Platforms[name]
@@ -237,7 +236,7 @@ func compose(part string, old, fresh images.Lock, snapshots []string) images.Loc
 		case had && part == LockPackages:
 			p.Build, p.Runtime, p.Accelerator = was.Build, was.Runtime, was.Accelerator
 		}
-		// The archives' time stands for these packages; it does not move without them.
+		// The snapshot time belongs to these packages; it changes only with them.
 		p.Snapshots = snapshots
 		if had && samePackages(was.Packages, p.Packages) {
 			p.Snapshots = was.Snapshots
@@ -261,8 +260,8 @@ func samePackages(x, y images.PackageSets) bool {
 	return slices.Equal(x.Toolchain, y.Toolchain) && slices.Equal(x.Accelerator, y.Accelerator) && slices.Equal(x.UI, y.UI) && slices.Equal(x.Runtime, y.Runtime)
 }
 
-// snapshots are the services that keep what a distribution's archives had at a time. A
-// slim base has no certificates to trust them by; what counts is each package's hash.
+// snapshots are the addresses of services that keep a distribution's archive as of a time.
+// They use http: a slim base has no CA certificates, and each package's hash is verified.
 func snapshots(distribution string, now time.Time) []string {
 	at := now.UTC().Format("20060102T150405Z")
 	switch distribution {
@@ -274,7 +273,7 @@ func snapshots(distribution string, now time.Time) []string {
 	return nil
 }
 
-// openLock reads a lock that must be there.
+// openLock reads a lock that must exist.
 func openLock(file string) (images.Lock, error) {
 	lock, err := readLock(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -283,7 +282,7 @@ func openLock(file string) (images.Lock, error) {
 	return lock, err
 }
 
-// theLock is the lock that a build is to keep to.
+// theLock returns the lock of a locked build.
 func (o BuildOptions) theLock() (images.Lock, error) {
 	if o.lock != nil {
 		return *o.lock, nil
@@ -291,7 +290,7 @@ func (o BuildOptions) theLock() (images.Lock, error) {
 	return openLock(o.Locked)
 }
 
-// fromLock is what a lock asks for, in place of a request and what would be looked up.
+// fromLock replaces a request and its facts with those of a lock.
 func fromLock(opt BuildOptions) (BuildOptions, *images.Facts, []byte, error) {
 	lock, err := opt.theLock()
 	if err != nil {
@@ -302,16 +301,16 @@ func fromLock(opt BuildOptions) (BuildOptions, *images.Facts, []byte, error) {
 		return opt, nil, nil, err
 	}
 	opt.Request = r
-	// In its one form, whatever the file's. An image is of any model.
+	// The image records the lock in canonical form, without the model: it serves any model.
 	lock.Model = images.LockModel{}
 	data, err := lock.Encode()
 	return opt, &f, data, err
 }
 
-// keepTo completes facts by those of a lock, and refuses what the lock has otherwise.
+// keepTo completes facts from a lock, and refuses facts that contradict it.
 func keepTo(f *images.Facts, locked images.Facts) error {
 	differs := func(part, has, want string) error {
-		return fault.New(fault.Usage, "cannot build from the lock: "+part, fmt.Errorf("the lock has %s, the source %s", want, has), "see what moved: llorch-bk lock --check")
+		return fault.New(fault.Usage, "cannot build from the lock: "+part, fmt.Errorf("the lock has %s, the source %s", want, has), "see what changed with llorch-bk lock --check")
 	}
 	has, want := f.Source, locked.Source
 	switch {

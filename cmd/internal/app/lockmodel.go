@@ -10,8 +10,8 @@ import (
 	"github.com/llorch/llorch-bk/runtime/model"
 )
 
-// lockModel is the model of a new lock: looked up where it is new or is to move, else
-// that of the old one.
+// lockModel returns the model for a lock: looked up if it is new or to be updated, else the
+// old lock's.
 func (a *App) lockModel(ctx context.Context, d *Display, opt LockOptions, old images.LockModel) (images.LockModel, error) {
 	raw := opt.Model
 	switch {
@@ -45,9 +45,9 @@ func (a *App) lockModel(ctx context.Context, d *Display, opt LockOptions, old im
 	return m, nil
 }
 
-// lockedModel is the model of a lock that a build keeps to, where it has one; given says
-// that the user named a model on the command line. An offline build keeps to the lock of
-// the bundle, and serves what else the user has.
+// lockedModel returns the model that a build's lock names, if any; given is true if the
+// user named a model on the command line. An offline build uses the bundle's lock, and
+// serves the user's model instead if one is given.
 func (a *App) lockedModel(build BuildOptions, given bool) (images.LockModel, error) {
 	switch {
 	case build.Offline && given:
@@ -66,14 +66,14 @@ func (a *App) lockedModel(build BuildOptions, given bool) (images.LockModel, err
 		return images.LockModel{}, err
 	}
 	if lock.Model.Pinned != "" && given {
-		return images.LockModel{}, fault.New(fault.Usage, "--locked and --model exclude each other", errors.New("the lock says which model is served"),
-			"leave --model out, or move the lock's: llorch-bk lock --update model --model REF")
+		return images.LockModel{}, fault.New(fault.Usage, "--locked and --model cannot be used together", errors.New("the lock names the model"),
+			"remove --model, or update the lock with llorch-bk lock --update model --model REF")
 	}
 	return lock.Model, nil
 }
 
-// keepToModel refuses a model that is on this host and is not the lock's. A ref with a
-// hash was held to it already; a model in several files has none.
+// keepToModel refuses a model on this host that differs from the lock's. A ref with a hash
+// was verified already; a model in several files has no such hash.
 func (a *App) keepToModel(ctx context.Context, d *Display, locked images.LockModel, l model.Local) error {
 	if len(locked.Files) == 0 {
 		return nil
@@ -84,7 +84,7 @@ func (a *App) keepToModel(ctx context.Context, d *Display, locked images.LockMod
 	}
 	id, err := f.IdentityOf(ctx, l)
 	if err != nil {
-		return fault.New(fault.Model, "the model cannot be read", err, "")
+		return fault.New(fault.Model, "cannot read the model", err, "")
 	}
 	differs := func(part string, has, want any) error {
 		return fault.New(fault.Model, "cannot use the lock: model."+part, fmt.Errorf("the lock has %v, the repository %v", want, has), "lock the current model with llorch-bk lock --update model")

@@ -9,7 +9,7 @@ import (
 	"github.com/llorch/llorch-bk/runtime/replica"
 )
 
-// LogsOptions say which log is printed.
+// LogsOptions select a log.
 type LogsOptions struct {
 	Pool, Replica, HandoffDir string
 	Follow                    bool

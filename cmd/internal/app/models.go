@@ -12,7 +12,7 @@ import (
 	"github.com/llorch/llorch-bk/runtime/model/store"
 )
 
-// fetcher gets models as the environment says.
+// fetcher returns a model fetcher that is configured from the environment.
 func (a *App) fetcher(p model.Progress) (*model.Fetcher, error) {
 	env, err := model.FromEnv(a.Getenv)
 	if err != nil {
@@ -33,7 +33,7 @@ func (a *App) fetcher(p model.Progress) (*model.Fetcher, error) {
 	return f, nil
 }
 
-// Pulled is a model that is on this host.
+// Pulled is a model on this host.
 type Pulled struct {
 	Ref    string `json:"ref"`
 	Path   string `json:"path"`
@@ -43,7 +43,7 @@ type Pulled struct {
 	Shards int    `json:"shards"`
 }
 
-// PullModel makes sure that a model is on this host.
+// PullModel downloads a model, unless it is on this host.
 func (a *App) PullModel(ctx context.Context, raw string) (Pulled, error) {
 	ref, err := model.Parse(raw)
 	if err != nil {
@@ -65,7 +65,7 @@ func (a *App) PullModel(ctx context.Context, raw string) (Pulled, error) {
 	return Pulled{Ref: ref.Raw, Path: l.Path, Size: l.Size, SHA256: l.SHA256, Commit: l.Commit, Shards: l.Shards}, nil
 }
 
-// Models are what the store has.
+// Models lists the models in the store.
 func (a *App) Models() ([]store.Stored, error) {
 	f, err := a.fetcher(nil)
 	if err != nil {
@@ -79,10 +79,10 @@ func storeFault(s *store.Store, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fault.New(fault.Model, "the model store at "+s.Dir()+" cannot be read", err, "check LLORCH_MODEL_DIR, and that the folder is this user's to read")
+	return fault.New(fault.Model, "cannot read the model store "+s.Dir(), err, diskAdvice(s.Dir(), otherModels, err))
 }
 
-// named are the stored models that words mean; none of them means all.
+// named finds the stored models with these names; no names mean all models.
 func named(s *store.Store, words []string) ([]store.Stored, error) {
 	if len(words) == 0 {
 		all, err := s.List()
@@ -96,7 +96,7 @@ func named(s *store.Store, words []string) ([]store.Stored, error) {
 			return nil, storeFault(s, err)
 		}
 		if len(found) == 0 {
-			return nil, fault.New(fault.Usage, "the store has no model "+w, nil, "llorch-bk model ls shows what it has")
+			return nil, fault.New(fault.Usage, "the store has no model "+w, nil, "list the models with llorch-bk model ls")
 		}
 		for _, m := range found {
 			if !seen[m.Path] {
@@ -108,17 +108,17 @@ func named(s *store.Store, words []string) ([]store.Stored, error) {
 	return out, nil
 }
 
-// Verified is what reading a model again said.
+// Verified is the result of verifying one model.
 type Verified struct {
 	Ref string `json:"ref"`
-	// Wrong names what is not as it should be; empty where all is well.
+	// Wrong lists what does not match; empty for an intact model.
 	Wrong []string `json:"wrong,omitempty"`
-	// Repaired is true where it was fetched anew.
+	// Repaired is true if the model was downloaded again.
 	Repaired bool `json:"repaired,omitempty"`
 }
 
-// VerifyModels reads models of the store again, all of them where none is named.
-// With repair, what is wrong is removed and fetched anew.
+// VerifyModels verifies the named models, or all. With repair, it removes changed models
+// and downloads them again.
 func (a *App) VerifyModels(ctx context.Context, words []string, repair bool) ([]Verified, error) {
 	d, err := OpenDisplay(a.Err, a.Progress)
 	if err != nil {
@@ -152,20 +152,20 @@ func (a *App) VerifyModels(ctx context.Context, words []string, repair bool) ([]
 		out = append(out, v)
 	}
 	if len(bad) > 0 {
-		return out, fault.New(fault.Model, "not every model is as it was fetched", errors.New(strings.Join(bad, "; ")),
-			"llorch-bk model verify --repair fetches those anew")
+		return out, fault.New(fault.Model, "some models have changed since their download", errors.New(strings.Join(bad, "; ")),
+			"download them again with llorch-bk model verify --repair")
 	}
 	return out, nil
 }
 
-// repairModel fetches a model anew.
+// repairModel downloads a model again.
 func repairModel(ctx context.Context, f *model.Fetcher, m store.Stored) error {
 	from, err := ref.Parse(m.Ref)
 	if err != nil || from.Kind == ref.File {
-		return fault.New(fault.Model, m.Ref+" cannot be fetched anew", errors.New("nobody wrote down where it is from"), "llorch-bk model rm "+filepath.Base(m.Path)+", and pull it again")
+		return fault.New(fault.Model, "cannot download "+m.Ref+" again", errors.New("the store has no record of its source"), "remove it with llorch-bk model rm "+filepath.Base(m.Path)+", and pull it again")
 	}
 	if f.Environment.Offline {
-		return fault.New(fault.Model, m.Ref+" cannot be fetched anew", errors.New("HF_HUB_OFFLINE is set"), "unset it")
+		return fault.New(fault.Model, "cannot download "+m.Ref+" again", errors.New("HF_HUB_OFFLINE is set"), "unset HF_HUB_OFFLINE")
 	}
 	return f.Refetch(ctx, m, from)
 }

@@ -13,12 +13,11 @@ import (
 	"github.com/llorch/llorch-bk/llb"
 )
 
-// secretMax is the most that BuildKit takes as a secret.
+// secretMax is the largest secret that BuildKit takes, in bytes.
 const secretMax = 500 << 10
 
-// certificates reads a file of certificates. Without a name it is the one that the
-// environment tells OpenSSL's programs, and Go's, to trust; if that is none, it is
-// theirs to complain about.
+// certificates reads a PEM file of CA certificates. Without a name it reads SSL_CERT_FILE,
+// as OpenSSL and Go do, and ignores a file that it cannot use: those programs report it.
 func (a *App) certificates(file string) ([]byte, error) {
 	if file == "" {
 		pem, err := os.ReadFile(a.Getenv("SSL_CERT_FILE"))
@@ -29,18 +28,18 @@ func (a *App) certificates(file string) ([]byte, error) {
 	}
 	pem, err := os.ReadFile(file)
 	if err == nil && len(pem) > secretMax {
-		err = fmt.Errorf("it is larger than the %d bytes that BuildKit takes", secretMax)
+		err = fmt.Errorf("it is larger than %d bytes, the most that BuildKit takes", secretMax)
 	}
 	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
-		err = errors.New("it has no certificate in PEM form")
+		err = errors.New("it has no PEM certificate")
 	}
 	if err != nil {
-		return nil, fault.New(fault.Usage, "--ca-cert "+file+" cannot be used", err, "give a file that begins with -----BEGIN CERTIFICATE-----")
+		return nil, fault.New(fault.Usage, "cannot use --ca-cert "+file, err, "name a PEM file; it has lines with -----BEGIN CERTIFICATE-----")
 	}
 	return pem, nil
 }
 
-// proxy is what the environment says of the way out of this network.
+// proxy reads the proxy settings from the environment.
 func (a *App) proxy() llb.Proxy {
 	get := func(name string) string {
 		if v := a.Getenv(strings.ToLower(name)); v != "" {
@@ -51,7 +50,7 @@ func (a *App) proxy() llb.Proxy {
 	return llb.Proxy{HTTP: get("HTTP_PROXY"), HTTPS: get("HTTPS_PROXY"), FTP: get("FTP_PROXY"), No: get("NO_PROXY"), All: get("ALL_PROXY")}
 }
 
-// roots are the authorities that this machine trusts, and a network's own.
+// roots are the system's CA certificates and those in caCert.
 func roots(caCert []byte) *x509.CertPool {
 	pool, err := x509.SystemCertPool()
 	if err != nil {
@@ -61,8 +60,8 @@ func roots(caCert []byte) *x509.CertPool {
 	return pool
 }
 
-// trusting carries requests of this program itself, which trust a network's own
-// authority as the steps do; nil where there is none to trust.
+// trusting returns a transport for this program's own requests that also trusts the
+// certificates in caCert; nil if there are none.
 func trusting(caCert []byte) http.RoundTripper {
 	if len(caCert) == 0 {
 		return nil

@@ -12,14 +12,14 @@ import (
 	"github.com/llorch/llorch-bk/runtime/pool"
 )
 
-// files are a project's handoffs. Tests have them in memory.
+// files are a project's handoffs. Tests keep them in memory.
 type files interface {
 	List(project string) ([]handoff.Entry, error)
 	Write(project string, h handoff.Handoff) (string, error)
 	Remove(project, pool, replica, container string) error
 }
 
-// folder is files on disk.
+// folder implements files on disk.
 type folder struct{}
 
 func (folder) List(project string) ([]handoff.Entry, error) { return handoff.List(project) }
@@ -31,13 +31,13 @@ func (folder) Remove(project, pool, replica, container string) error {
 	return handoff.Remove(project, pool, replica, container)
 }
 
-// observer looks at what a plan is made for.
+// observer collects the state that a plan is made from.
 type observer struct {
 	eng   engine.Observer
 	host  string // the engine's address in handoffs
 	files files
 	now   func() time.Time
-	// step asks a server how far it is.
+	// step asks a server for its state of readiness.
 	step func(ctx context.Context, url string) health.Step
 }
 
@@ -45,7 +45,7 @@ func (e *dockerEngine) observer(eng engine.Observer) observer {
 	return observer{eng: eng, host: e.remote(), files: folder{}, now: time.Now, step: health.Look}
 }
 
-// project looks at a project's servers and handoffs, and at what has other names.
+// project observes a project's servers and handoffs, and the containers with further names.
 func (o observer) project(ctx context.Context, project string, names ...string) (pool.Seen, error) {
 	entries, err := o.files.List(project)
 	if err != nil {
@@ -57,7 +57,7 @@ func (o observer) project(ctx context.Context, project string, names ...string) 
 	}
 	seen := pool.Seen{At: o.now(), Engine: facts.ID, EngineHost: o.host, CPUs: facts.CPUs, Handoffs: handoffs(entries)}
 	for _, h := range seen.Handoffs {
-		// A handoff's server may be another project's, as in a folder that was copied.
+		// The handoff's server may belong to another project, if a folder was copied.
 		if h.Container != "" {
 			names = append(names, h.Container)
 		}
@@ -66,7 +66,7 @@ func (o observer) project(ctx context.Context, project string, names ...string) 
 	return seen, err
 }
 
-// handoffs are handoff files as a plan knows them.
+// handoffs converts handoff files for a plan.
 func handoffs(entries []handoff.Entry) []pool.Handoff {
 	var out []pool.Handoff
 	for _, e := range entries {
@@ -82,7 +82,7 @@ func handoffs(entries []handoff.Entry) []pool.Handoff {
 	return out
 }
 
-// run looks at all that a run plan depends on.
+// run observes everything that a run plan depends on.
 func (o observer) run(ctx context.Context, spec engine.Spec) (pool.Seen, error) {
 	id := spec.Of()
 	seen, err := o.project(ctx, id.Project, id.Name(), id.StandbyName())
@@ -104,12 +104,11 @@ func (o observer) run(ctx context.Context, spec engine.Spec) (pool.Seen, error) 
 	return seen, nil
 }
 
-// startingFor is how long a server that does not answer may still be about to
-// open its port.
+// startingFor is how long after its start a silent server still counts as starting.
 const startingFor = time.Minute
 
-// answers asks the running servers of a project, or of all where it is empty, how
-// they are.
+// answers asks each running server for its health: those of a project, or all if project is
+// empty.
 func (o observer) answers(ctx context.Context, seen *pool.Seen) error {
 	seen.Health = map[string]pool.Health{}
 	for _, s := range seen.Servers {
@@ -118,7 +117,7 @@ func (o observer) answers(ctx context.Context, seen *pool.Seen) error {
 		}
 		step := o.step(ctx, s.URL)
 		if ctx.Err() != nil {
-			// A question that was broken off has no answer to act upon.
+			// An interrupted request says nothing about the server.
 			return context.Cause(ctx)
 		}
 		switch {

@@ -19,7 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// bundles is the store of what bundles were loaded, or made, on this machine.
+// bundles opens the store of the bundles that were loaded or created on this machine.
 func (a *App) bundles() (*bundle.Store, error) {
 	cache, err := a.CacheDir()
 	if err != nil {
@@ -27,20 +27,20 @@ func (a *App) bundles() (*bundle.Store, error) {
 	}
 	s, err := bundle.Open(filepath.Join(cache, "bundle"))
 	if err != nil {
-		return nil, fault.New(fault.Machine, "the bundles of this machine cannot be used", err, "name another folder with LLORCH_CACHE_DIR")
+		return nil, fault.New(fault.Machine, "cannot open the bundles on this machine", err, diskAdvice(filepath.Join(cache, "bundle"), otherCache, err))
 	}
 	return s, nil
 }
 
-// offline is a build that may use no network: what was loaded, and the lock of it that
-// is meant.
+// offline is a build without a network: the loaded bundles, and the lock of the bundle to
+// build from.
 type offline struct {
 	shelf
 	lock     images.Lock
 	platform string
 }
 
-// openOffline finds the lock that an offline build is of.
+// openOffline finds the lock for an offline build.
 func (a *App) openOffline(opt BuildOptions) (*offline, error) {
 	if err := opt.needsNoNetwork(); err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (a *App) openOffline(opt BuildOptions) (*offline, error) {
 	}
 	o := &offline{shelf: shelf{store: store}, platform: opt.Request.Platform}
 	if o.artifacts, err = store.Artifacts(); err != nil {
-		return nil, fault.New(fault.Machine, "the bundles of this machine cannot be read", err, "load them again: llorch-bk bundle load FILE")
+		return nil, fault.New(fault.Machine, "cannot read the bundles on this machine", err, "load them again: llorch-bk bundle load FILE")
 	}
 	if opt.KeptAt != "" {
 		more, err := openKept(opt.KeptAt)
@@ -70,7 +70,7 @@ func (a *App) openOffline(opt BuildOptions) (*offline, error) {
 	return o, err
 }
 
-// needsNoNetwork refuses what an offline build is asked for and only a network gives.
+// needsNoNetwork refuses options of an offline build that need a network.
 func (o BuildOptions) needsNoNetwork() error {
 	var what string
 	switch caches := slices.Concat(o.CacheFrom, o.CacheTo); {
@@ -85,10 +85,10 @@ func (o BuildOptions) needsNoNetwork() error {
 	default:
 		return nil
 	}
-	return fault.New(fault.Usage, "--offline and "+what+" exclude each other", errors.New("that needs a network"), "leave one of them out")
+	return fault.New(fault.Usage, "--offline and "+what+" cannot be used together", errors.New("the latter needs a network"), "remove one of them")
 }
 
-// onlyLock is the one lock for a platform of which something is kept.
+// onlyLock returns the only stored lock for a platform, and fails if there are several.
 func onlyLock(all []bundle.Artifact, platform string) (images.Lock, error) {
 	found := map[digest.Digest]images.Lock{}
 	var names []string
@@ -101,24 +101,24 @@ func onlyLock(all []bundle.Artifact, platform string) (images.Lock, error) {
 	switch len(found) {
 	case 0:
 		return images.Lock{}, fault.New(fault.Machine, "no bundle for "+platform+" was loaded on this machine", nil,
-			"make one where there is a network (llorch-bk bundle create), and load it here: llorch-bk bundle load FILE")
+			"create one on a machine with a network (llorch-bk bundle create), and load it here: llorch-bk bundle load FILE")
 	case 1:
 		for _, l := range found {
 			return l, nil
 		}
 	}
 	slices.Sort(names)
-	return images.Lock{}, fault.New(fault.Usage, "several bundles were loaded on this machine", errors.New(strings.Join(names, "; ")), "name the file of the lock that is meant: --offline=FILE")
+	return images.Lock{}, fault.New(fault.Usage, "several bundles are loaded on this machine", errors.New(strings.Join(names, "; ")), "choose one by its lock file: --offline=FILE")
 }
 
-// patched is a build of a source of the user's own with all that a lock says beside it.
+// patched builds the user's own source, with everything else from the lock.
 func (o *offline) patched(opt BuildOptions) (BuildOptions, *images.Facts, error) {
 	r, f, err := o.lock.Locked(o.platform, opt.Request.Tags, llb.ScriptsDigest())
 	if err != nil {
 		return opt, nil, err
 	}
 	r.Source, r.Ref = opt.Request.Source, opt.Request.Ref
-	// What needs nothing else than the bundle has.
+	// These options need nothing beyond the bundle.
 	for _, name := range opt.Chosen {
 		switch name {
 		case "cpu":
@@ -135,9 +135,9 @@ func (o *offline) patched(opt BuildOptions) (BuildOptions, *images.Facts, error)
 	return opt, &f, nil
 }
 
-// find gives the source, once everything that is needed is known to be here.
+// find checks that everything the build needs is here, and returns the source.
 func (o *offline) find(ctx context.Context, r source.Resolver, w *wanted) (source.Checkout, error) {
-	// Of a partial clone git would fetch what it lacks.
+	// Git would fetch what a partial clone lacks; forbid that.
 	r.Env = append(os.Environ(), "GIT_ALLOW_PROTOCOL=file")
 	var c source.Checkout
 	var err error
@@ -152,12 +152,12 @@ func (o *offline) find(ctx context.Context, r source.Resolver, w *wanted) (sourc
 		}
 	}
 	if missing := o.missing(w.Patched, uiLock); len(missing) > 0 {
-		what := "this cannot be built offline: something is not on this machine"
+		what := "cannot build offline: one thing is not on this machine"
 		if len(missing) > 1 {
-			what = fmt.Sprintf("this cannot be built offline: %d things are not on this machine", len(missing))
+			what = fmt.Sprintf("cannot build offline: %d things are not on this machine", len(missing))
 		}
 		return c, fault.New(fault.Machine, what, errors.New(strings.Join(missing, "\n")),
-			"bring them: llorch-bk bundle create where there is a network, and llorch-bk bundle load FILE here")
+			"run llorch-bk bundle create on a machine with a network, and llorch-bk bundle load FILE here")
 	}
 	if w.Patched {
 		return c, nil
@@ -166,8 +166,8 @@ func (o *offline) find(ctx context.Context, r source.Resolver, w *wanted) (sourc
 	return r.Packed(ctx, packed, o.lock.Source.Repository, o.lock.Source.Commit)
 }
 
-// missing names everything that a build takes and that is not here. A lock's own web UI
-// may be built from other packages than a patched tree's.
+// missing lists everything that a build needs and that is not here. A patched tree may need
+// other npm packages for its web UI than the lock's tree.
 func (o *offline) missing(patched bool, uiLock string) []string {
 	var out []string
 	p := o.lock.Platforms[o.platform]
@@ -195,14 +195,14 @@ func (o *offline) missing(patched bool, uiLock string) []string {
 	if uiLock != "" && o.npm(uiLock, o.platform) == nil {
 		why := "the web UI's npm packages"
 		if patched && uiLock != o.lock.Source.UILock {
-			why += ", since " + images.UILockFile + " is not the lock's (--no-ui leaves the web UI out)"
+			why += ", because " + images.UILockFile + " differs from the lock's (--no-ui leaves out the web UI)"
 		}
 		out = append(out, why)
 	}
 	return out
 }
 
-// offlineNeeds says whether the engine's BuildKit can do what an offline build takes.
+// offlineNeeds returns an error if the engine's BuildKit cannot build offline.
 func offlineNeeds(ctx context.Context, b *buildkit.Builder) error {
 	caps, err := b.Capabilities(ctx)
 	if err != nil {
@@ -211,5 +211,5 @@ func offlineNeeds(ctx context.Context, b *buildkit.Builder) error {
 	if caps.OCILayout {
 		return nil
 	}
-	return fault.New(fault.Machine, b.String()+" takes no base image from this machine", errors.New("it is older than BuildKit 0.12"), "use one that does: --builder managed")
+	return fault.New(fault.Machine, b.String()+" cannot use a base image from this machine", errors.New("it is older than BuildKit 0.12"), "use --builder managed")
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/llorch/llorch-bk/llb/registry"
 )
 
-// openImage opens an archive that is a file here, unpacked into dir, else an image in a
-// registry. Nothing of it is checked yet but that it is one.
+// openImage opens an archive file, unpacked into dir, or an image in a registry. It does not
+// verify the content yet.
 func openImage(image, dir string, opt VerifyOptions, asking []remote.Option) (*audit.Image, error) {
 	platform := platformOf(opt.Request.Platform)
 	if isFile(image) {
@@ -31,11 +31,11 @@ func openImage(image, dir string, opt VerifyOptions, asking []remote.Option) (*a
 	}
 	desc, err := remote.Get(ref, asking...)
 	if err != nil {
-		return nil, fault.New(fault.Machine, image+" cannot be had", err, "check the name, and the login: docker login")
+		return nil, fault.New(fault.Machine, "cannot read "+image+" from its registry", err, registryAdvice(err))
 	}
 	img, err := audit.Remote(desc, platform)
 	if errors.Is(err, audit.ErrPlatform) {
-		return nil, fault.New(fault.Usage, image+" cannot be verified", err, "name a platform that it has: --platform linux/arm64")
+		return nil, fault.New(fault.Usage, "cannot verify "+image, err, "name one of its platforms, as in: --platform linux/arm64")
 	}
 	if err != nil {
 		return nil, untrue(image, err)
@@ -53,7 +53,7 @@ func isFile(name string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// registry is where the image is, if that is a registry.
+// registry returns the image's reference, if the image is in a registry.
 func (o VerifyOptions) registry() (name.Reference, bool) {
 	if o.Image == "" || isFile(o.Image) {
 		return nil, false
@@ -62,7 +62,7 @@ func (o VerifyOptions) registry() (name.Reference, bool) {
 	return ref, err == nil
 }
 
-// imageRef is an image's name, and whether its registry is spoken to without TLS.
+// imageRef parses an image's name. insecure lists registries that are used without TLS.
 func imageRef(image string, insecure []string) (name.Reference, error) {
 	var options []name.Option
 	for _, host := range insecure {
@@ -72,13 +72,13 @@ func imageRef(image string, insecure []string) (name.Reference, error) {
 	}
 	ref, err := name.ParseReference(image, options...)
 	if err != nil {
-		return nil, fault.New(fault.Usage, image+" is no image and no file", err, "name an image in a registry, or an archive of build --output")
+		return nil, fault.New(fault.Usage, image+" is neither a file nor an image name", err, "name an image in a registry, or an archive that build --output wrote")
 	}
 	return ref, nil
 }
 
-// asking is how registries are asked: with the login of docker login, and trust in a
-// network's own authority.
+// asking returns the options of registry requests: the login of docker login, and the CA
+// certificates of --ca-cert.
 func (a *App) asking(ctx context.Context, opt BuildOptions) ([]remote.Option, error) {
 	caCert, err := a.certificates(opt.CACert)
 	if err != nil {
@@ -87,10 +87,10 @@ func (a *App) asking(ctx context.Context, opt BuildOptions) ([]remote.Option, er
 	return append(registry.Options(trusting(caCert)), remote.WithContext(ctx)), nil
 }
 
-// openArchive opens the image for a platform of an archive of an OCI layout.
+// openArchive opens the image for a platform in an archive of an OCI layout.
 func openArchive(file, dir string, platform v1.Platform) (*audit.Image, error) {
 	none := func(err error) error {
-		return fault.New(fault.Usage, file+" is no archive of an OCI layout with one image for "+platform.String(), err, "")
+		return fault.New(fault.Usage, file+" is not an OCI layout archive with an image for "+platform.String(), err, "")
 	}
 	if err := unpack(file, dir); err != nil {
 		return nil, none(err)
@@ -110,7 +110,7 @@ func openArchive(file, dir string, platform v1.Platform) (*audit.Image, error) {
 	return img, nil
 }
 
-// unpack writes the files of an archive below dir.
+// unpack writes the files of an archive to dir.
 func unpack(file, dir string) error {
 	f, err := os.Open(file)
 	if err != nil {

@@ -14,30 +14,30 @@ import (
 	"github.com/llorch/llorch-bk/runtime/pool"
 )
 
-// operations carry out the operations of plans. They decide nothing.
+// operations carries out the operations of plans. It decides nothing.
 type operations struct {
 	d     *Display
 	eng   engine.Engine
 	files files
-	// engineID and host are how handoffs name the engine; local is whether its
-	// machine is this one.
+	// engineID and host identify the engine in handoffs; local is true if the engine runs on
+	// this machine.
 	engineID, host string
 	local          bool
-	// labels are the image's.
+	// labels are the image's labels.
 	labels map[string]string
-	// grace is how long a server may take to end by itself.
+	// grace is how long a server may take to end before it is killed.
 	grace                 time.Duration
 	timeout, stallTimeout time.Duration
-	// describe says what a ready server is.
+	// describe makes the handoff of a ready server.
 	describe func(ctx context.Context, s engine.Server) (handoff.Handoff, error)
-	// healthy waits until a server is; pause lets somebody else go first.
+	// healthy waits until a server is healthy; pause gives another process time to act.
 	healthy func(ctx context.Context, s engine.Server, o health.Options) error
 	pause   func(ctx context.Context) error
 
 	prepared engine.Prepared
-	// created is the id of what prepared made and did not start yet.
+	// created is the id of the container that prepared created and did not start yet.
 	created string
-	// proof is what the server with the id in proven proved of its GPUs.
+	// proof is the GPU proof of the server with the id in proven.
 	proof  *handoff.GPU
 	proven string
 }
@@ -85,7 +85,7 @@ func (o *operations) Do(ctx context.Context, op pool.Op) (engine.Server, error) 
 	case pool.Withdraw:
 		return s, o.files.Remove(op.Replica.Project, op.Replica.Pool, op.Replica.Replica, op.Handoff.Container)
 	case pool.Stop:
-		return s, o.d.Do("stop what "+op.Replica.Pool+" ran before", func(*Step) error { return o.eng.Stop(ctx, s, o.grace) })
+		return s, o.d.Do("stop the old server of "+op.Replica.Pool, func(*Step) error { return o.eng.Stop(ctx, s, o.grace) })
 	case pool.Remove:
 		return s, o.eng.Remove(ctx, s, cmp.Or(op.Grace, o.grace))
 	case pool.Promote:
@@ -93,12 +93,12 @@ func (o *operations) Do(ctx context.Context, op pool.Op) (engine.Server, error) 
 	case pool.Await:
 		return s, errors.Join(o.pause(ctx), pool.ErrAgain)
 	}
-	return s, fmt.Errorf("there is no operation %q", op.Do)
+	return s, fmt.Errorf("unknown operation %q", op.Do)
 }
 
 // Turn implements pool.Doer.
 func (o *operations) Turn(_ pool.Op, err error) {
-	o.d.notice("the GPU cannot be used, so the server runs on the CPU: " + oneLine(err))
+	o.d.notice("the GPU cannot be used; the server runs on the CPU: " + oneLine(err))
 }
 
 func (o *operations) probe(ctx context.Context, spec engine.Spec) error {
@@ -111,7 +111,7 @@ func (o *operations) probe(ctx context.Context, spec engine.Spec) error {
 	return err
 }
 
-// confirm is pool.ErrAgain where a server does not have its name any more.
+// confirm returns pool.ErrAgain if the server no longer has its name.
 func (o *operations) confirm(ctx context.Context, s engine.Server) error {
 	found, err := o.eng.Observe(ctx, s.Project, s.Name)
 	if err != nil {
@@ -125,7 +125,7 @@ func (o *operations) confirm(ctx context.Context, s engine.Server) error {
 	return pool.ErrAgain
 }
 
-// start starts what was created, or a server that was stopped.
+// start starts the created container, or a server that was stopped.
 func (o *operations) start(ctx context.Context, s engine.Server) (started engine.Server, err error) {
 	err = o.d.Do("start "+s.Name, func(*Step) error {
 		if s.ID == o.created && o.prepared != nil {
@@ -164,7 +164,7 @@ func (o *operations) prove(ctx context.Context, s engine.Server) error {
 	return err
 }
 
-// publish writes the handoff of a server, if it still is what it was.
+// publish writes the handoff of a server, if the server is unchanged.
 func (o *operations) publish(ctx context.Context, s engine.Server) error {
 	return o.d.Do("write the handoff", func(*Step) error {
 		h, err := o.describe(ctx, s)
@@ -176,23 +176,23 @@ func (o *operations) publish(ctx context.Context, s engine.Server) error {
 		}
 		h.EngineHost, h.EngineID = o.host, o.engineID
 		if err := o.same(ctx, s); err != nil {
-			return fault.New(fault.Engine, "the server ended before its handoff was written", err, "see llorch-bk ps")
+			return fault.New(fault.Engine, "the server ended before its handoff was written", err, "see its state with llorch-bk ps")
 		}
 		if _, err := o.files.Write(s.Project, h); err != nil {
 			return err
 		}
-		// Who does not share our locks may have removed it since.
+		// A process without our locks may have removed the server since.
 		if err := o.same(ctx, s); errors.Is(err, engine.ErrGone) {
 			return errors.Join(
-				fault.New(fault.Engine, "the server was removed while its handoff was written", nil, "see llorch-bk ps"),
+				fault.New(fault.Engine, "another program removed the server while its handoff was written", nil, "start it again"),
 				o.files.Remove(s.Project, s.Pool, s.Replica, s.ID))
 		}
 		return nil
 	})
 }
 
-// awaitPause is how long somebody else is given to start a server before everything
-// is looked at again.
+// awaitPause is how long to wait for another process that starts a server, before observing
+// again.
 const awaitPause = 200 * time.Millisecond
 
 func pause(ctx context.Context) error {
@@ -204,8 +204,8 @@ func pause(ctx context.Context) error {
 	}
 }
 
-// same is nil where a server still runs as it did when it was started or found, and
-// engine.ErrGone where it does not exist any more.
+// same returns nil if a server still runs as it was started or found, and engine.ErrGone if
+// it no longer exists.
 func (o *operations) same(ctx context.Context, s engine.Server) error {
 	found, err := o.eng.Observe(ctx, s.Project, s.ID)
 	if err != nil {

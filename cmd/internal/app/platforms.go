@@ -12,7 +12,7 @@ import (
 	"github.com/llorch/llorch-bk/llb/buildkit"
 )
 
-// platforms are those that the image is asked for.
+// platforms are the platforms to build for.
 func (o BuildOptions) platforms() []string {
 	if len(o.Platforms) > 0 {
 		return o.Platforms
@@ -20,13 +20,13 @@ func (o BuildOptions) platforms() []string {
 	return []string{o.Request.Platform}
 }
 
-// on is the same asked for one platform.
+// on returns the options for one platform.
 func (o BuildOptions) on(platform string) BuildOptions {
 	o.Request.Platform, o.Platforms = platform, nil
 	return o
 }
 
-// each is the same for each platform.
+// each returns the options for each platform.
 func (o BuildOptions) each() []BuildOptions {
 	var all []BuildOptions
 	for _, p := range o.platforms() {
@@ -35,7 +35,7 @@ func (o BuildOptions) each() []BuildOptions {
 	return all
 }
 
-// resolveAll checks what is asked for on each platform, and finds its one commit.
+// resolveAll checks the build for each platform, and finds its commit once.
 func (a *App) resolveAll(ctx context.Context, d *Display, local bool, each []BuildOptions) ([]wanted, error) {
 	var all []wanted
 	for _, opt := range each {
@@ -52,32 +52,31 @@ func (a *App) resolveAll(ctx context.Context, d *Display, local bool, each []Bui
 	return all, err
 }
 
-// found takes another platform's source: looked up twice, it could have moved.
+// found copies the source of another platform: a second lookup could find a newer commit.
 func (w *wanted) found(by wanted) {
 	w.checkout, w.Request.Source, w.Request.Ref = by.checkout, by.Request.Source, by.Request.Ref
 }
 
-// thisPlatform is this machine's, as one that builds for Linux.
+// thisPlatform is the platform of Linux builds on this machine.
 const thisPlatform = "linux/" + runtime.GOARCH
 
-// job is a build of what is wanted on each platform, with the facts of each.
+// job is a build for all its platforms, with the facts of each.
 type job struct {
 	all   []wanted
 	facts []buildkit.Facts
 	local *buildkit.LocalBase
-	// kept are what this machine has for each.
+	// kept is what each platform may use from this machine.
 	kept []keptFor
 }
 
-// begun is a build that a builder can go on with.
+// begun is a build that is ready for its builder.
 type begun struct {
 	b   *buildkit.Builder
 	on  *job
 	job buildkit.Job
 }
 
-// begin collects the builder's facts and makes the plans. The builder is the caller's
-// to close.
+// begin collects the builder's facts and makes the plans. The caller closes the builder.
 func (a *App) begin(ctx context.Context, d *Display, docker *client.Client, all []wanted) (_ begun, err error) {
 	w := all[0]
 	b, err := a.builder(ctx, d, docker, w)
@@ -104,12 +103,12 @@ func (a *App) begin(ctx context.Context, d *Display, docker *client.Client, all 
 	}}, nil
 }
 
-// collectAll asks the builder for the facts of a build on each platform.
+// collectAll asks the builder for the facts of each platform.
 func (a *App) collectAll(ctx context.Context, d *Display, docker *client.Client, b *buildkit.Builder, all []wanted) (*job, error) {
 	j := &job{all: all}
 	for _, w := range all {
 		if len(j.facts) > 0 {
-			// The tree is the same, and has been read.
+			// The tree is the same for every platform; do not read it again.
 			w.checkout.Facts = j.facts[0].Source
 		}
 		kept, err := a.kept(ctx, d, w)
@@ -125,7 +124,7 @@ func (a *App) collectAll(ctx context.Context, d *Display, docker *client.Client,
 	return j, nil
 }
 
-// keeps is what this machine has for all platforms together.
+// keeps returns what all platforms together may use from this machine.
 func (j *job) keeps() buildkit.Kept {
 	out := j.kept[0].all(j.facts[0].Facts)
 	for _, k := range j.kept[1:] {
@@ -141,7 +140,7 @@ func (j *job) keeps() buildkit.Kept {
 	return out
 }
 
-// plan makes the plans of a job, the first one's and the others'.
+// plan makes the plan of the first platform, and those of the others.
 func (j *job) plan() (first images.Plan, others []images.Plan, err error) {
 	for i, w := range j.all {
 		p, err := images.MakePlan(w.Request, j.facts[i].Facts)
@@ -157,7 +156,7 @@ func (j *job) plan() (first images.Plan, others []images.Plan, err error) {
 	return first, others, nil
 }
 
-// whole has every plan compile the tree in one step, for want of another way.
+// whole makes every plan compile the tree in one step; why says why.
 func (j *job) whole(why string) {
 	tree := *j.facts[0].Source.Tree
 	tree.Layout, tree.LayoutWhy = images.LayoutWhole, why
@@ -166,8 +165,8 @@ func (j *job) whole(why string) {
 	}
 }
 
-// runsPlatform refuses programs of a platform that the engine's machine cannot run. An
-// engine whose kernel has an emulator for them can, and its BuildKit knows.
+// runsPlatform refuses programs that the engine's machine cannot run. If its kernel has an
+// emulator registered, its BuildKit reports that platform.
 func (e *dockerEngine) runsPlatform(ctx context.Context, platform, what string) error {
 	own := engineArch(ctx, e)
 	if own == "" || platform == "" || platform == "linux/"+own {
@@ -180,5 +179,5 @@ func (e *dockerEngine) runsPlatform(ctx context.Context, platform, what string) 
 		}
 	}
 	return fault.New(fault.Machine, fmt.Sprintf("%s is for %s, and the engine runs linux/%s", what, platform, own), errors.New("the engine's machine has no emulator for it"),
-		"run it on such a machine: push it there with llorch-bk build --push; or register an emulator (binfmt_misc) for tests")
+		"push it with llorch-bk build --push and run it on such a machine; for tests, register an emulator (binfmt_misc)")
 }

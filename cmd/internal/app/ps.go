@@ -12,38 +12,38 @@ import (
 	"github.com/llorch/llorch-bk/runtime/pool"
 )
 
-// The states of a running replica, as ps shows them.
+// The states of a running replica in the output of ps.
 const (
 	StateReady   = string(pool.Ready)
 	StateLoading = string(pool.Loading)
 	StateSilent  = string(pool.Silent)
 )
 
-// Pool is a replica of a pool as it is now.
+// Pool is the current state of one replica.
 type Pool struct {
 	Pool    string `json:"pool"`
 	Replica string `json:"replica"`
-	// State is StateReady, StateLoading, StateSilent, or Docker's word for a
-	// container that does not run, with its exit code.
+	// State is StateReady, StateLoading or StateSilent, or for a stopped container Docker's
+	// own word with the exit code.
 	State   string    `json:"state"`
 	URL     string    `json:"url"`
 	Image   string    `json:"image"`
 	Model   string    `json:"model"`
 	Since   time.Time `json:"since"`
 	Project string    `json:"project"`
-	// Handoff is the path of the handoff, empty while there is none.
+	// Handoff is the path of the handoff; empty if there is none.
 	Handoff   string `json:"handoff,omitempty"`
 	Container string `json:"container"`
 }
 
-// PsOptions say which pools are listed.
+// PsOptions select the pools to list.
 type PsOptions struct {
 	HandoffDir  string
 	AllProjects bool
 }
 
-// Ps lists pools as the engine tells of them, and sets their handoffs right:
-// one that is missing is written, one that is no longer true is removed.
+// Ps lists pools as the engine reports them, and repairs their handoffs: it writes missing
+// ones and removes stale ones.
 func (a *App) Ps(ctx context.Context, opt PsOptions) ([]Pool, error) {
 	dir, err := handoff.Resolve(opt.HandoffDir)
 	if err != nil {
@@ -72,8 +72,8 @@ func (a *App) Ps(ctx context.Context, opt PsOptions) ([]Pool, error) {
 	return list(dir, opt.AllProjects, seen), nil
 }
 
-// reconcile carries out what makes a project's handoffs true, replica by replica. One
-// that somebody else is at is left to them.
+// reconcile repairs a project's handoffs, one replica at a time. It skips replicas that
+// another process has locked.
 func (a *App) reconcile(ctx context.Context, eng *dockerEngine, look observer, project string, seen pool.Seen) error {
 	on := eng.servers(nil)
 	plan := pool.Reconcile(project, seen)
@@ -87,7 +87,7 @@ func (a *App) reconcile(ctx context.Context, eng *dockerEngine, look observer, p
 		}
 		err = func() error {
 			defer release()
-			// What was seen before the claim may have changed since.
+			// The state may have changed since it was observed without the lock.
 			now, err := look.project(ctx, project)
 			if err == nil {
 				err = look.answers(ctx, &now)
@@ -101,7 +101,7 @@ func (a *App) reconcile(ctx context.Context, eng *dockerEngine, look observer, p
 			return context.Cause(ctx)
 		}
 		if err != nil {
-			// One file that is not as it should be is no reason to show nothing.
+			// Show the list even if one handoff cannot be repaired.
 			a.say("warning: the handoff of %s: %v", id, err)
 		}
 	}
@@ -111,7 +111,7 @@ func (a *App) reconcile(ctx context.Context, eng *dockerEngine, look observer, p
 	return nil
 }
 
-// list are the rows of ps: a row for each replica, also while it is replaced.
+// list makes the rows of ps: one for each replica, even while the replica is replaced.
 func list(project string, all bool, seen pool.Seen) []Pool {
 	out := []Pool{}
 	for _, s := range seen.Servers {
@@ -134,7 +134,7 @@ func list(project string, all bool, seen pool.Seen) []Pool {
 	return out
 }
 
-// stateOf is a replica's state in a word.
+// stateOf is a replica's state in one word.
 func stateOf(s engine.Server, health pool.Health) string {
 	switch {
 	case s.State.Running:

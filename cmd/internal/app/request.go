@@ -18,27 +18,26 @@ import (
 	"github.com/llorch/llorch-bk/runtime/replica"
 )
 
-// request is RunOptions checked, before anything was started.
+// request is RunOptions after validation; nothing has been started yet.
 type request struct {
 	RunOptions
 	ref    model.Ref
 	memory int64
-	// roots are the authorities that the model's servers are trusted by, nil for the
-	// system's.
+	// roots are the CA certificates for model downloads; nil for the system's.
 	roots *x509.CertPool
-	// locked is the model of the lock that the build keeps to, if there is one.
+	// locked is the model of the build's lock, if there is one.
 	locked images.LockModel
 	// attached is what the flags for the server name on this host; Server has the paths
 	// that the server gets for it.
 	attached attached
 }
 
-// check says everything that can be wrong with a run before anything is started.
+// check reports everything that is wrong with a run before anything is started.
 func check(opt RunOptions) (request, error) {
 	r := request{RunOptions: opt}
 	var err error
 	if err := errors.Join(replica.ValidPool(opt.Pool), replica.ValidReplica(opt.Replica)); err != nil {
-		return r, fault.New(fault.Usage, "the pool cannot be called that", err, "check `pool` and `replica`")
+		return r, fault.New(fault.Usage, "invalid `pool` or `replica`", err, "")
 	}
 	if r.ref, err = model.Parse(opt.Model); err != nil {
 		return r, err
@@ -63,16 +62,16 @@ func check(opt RunOptions) (request, error) {
 	if err := handoff.CheckWritable(r.HandoffDir); err != nil {
 		return r, err
 	}
-	// What a spec itself knows to be wrong: address, port, limits, policies.
+	// Spec.Validate knows the rest: address, port, limits, policies.
 	probe := r.spec(imageOf{ID: "checked later"}, model.Local{Path: "/checked/later.gguf"}, nil)
 	return r, probe.Validate()
 }
 
-// checkPatience says what is wrong with a run's numbers that no Spec knows of.
+// checkPatience checks the numbers of a run that Spec.Validate does not know.
 func checkPatience(opt RunOptions) error {
 	switch {
 	case opt.Ctx < 0:
-		return fault.New(fault.Usage, fmt.Sprintf("`ctx` must not be negative, got %d", opt.Ctx), nil, "leave it out for the model's own context")
+		return fault.New(fault.Usage, fmt.Sprintf("`ctx` must not be negative, got %d", opt.Ctx), nil, "remove it for the model's own context size")
 	case opt.Timeout <= 0:
 		return fault.New(fault.Usage, fmt.Sprintf("`timeout` must be above zero, got %v", opt.Timeout), nil, "write it as 30m")
 	case opt.StallTimeout <= 0:
@@ -81,7 +80,7 @@ func checkPatience(opt RunOptions) error {
 	return nil
 }
 
-// wanted is what a run wants of its pool.
+// wanted returns the desired state of a pool.
 func (r request) wanted(img imageOf, m model.Local) (pool.Wanted, error) {
 	spec, err := r.specOf(img, m)
 	if err != nil {
@@ -99,13 +98,13 @@ func (r request) wanted(img imageOf, m model.Local) (pool.Wanted, error) {
 	return w, nil
 }
 
-// specOf is the container for a run, with the flags that its server gets.
+// specOf returns the container for a run, with its server flags.
 func (r request) specOf(img imageOf, m model.Local) (engine.Spec, error) {
 	flags, err := engine.ServerFlags(r.Server, engine.ServerOptions{CPU: r.gpus(img) == "", Ctx: r.Ctx})
 	return r.spec(img, m, flags), err
 }
 
-// spec is the container for a run.
+// spec returns the container for a run.
 func (r request) spec(img imageOf, m model.Local, flags []string) engine.Spec {
 	gpus, device := r.gpus(img), ""
 	if gpus != "" {
@@ -126,8 +125,8 @@ func (r request) spec(img imageOf, m model.Local, flags []string) engine.Spec {
 	}
 }
 
-// gpus is what the server may use: by default all of them for an image that was
-// built for GPUs, and none for another.
+// gpus returns the GPUs for the server. The default is all GPUs for an image that was built
+// for GPUs, and none for other images.
 func (r request) gpus(img imageOf) string {
 	switch {
 	case r.GPUs == "none":
@@ -138,8 +137,8 @@ func (r request) gpus(img imageOf) string {
 	return r.GPUs
 }
 
-// serverUser is whom the server runs as: the owner of the model where that is
-// an ordinary user, who can then read it whatever its mode, else a fixed one.
+// serverUser is the user that the server runs as: the model's owner, who can read it
+// whatever its mode, or a fixed user if the owner is root.
 func serverUser(m model.Local) string {
 	path := m.Path
 	if m.Dir != "" {
@@ -152,7 +151,7 @@ func serverUser(m model.Local) string {
 	return fmt.Sprintf("%d:%d", uid, gid)
 }
 
-// owner is who a file belongs to.
+// owner returns the owner of a file.
 func owner(path string) (uid, gid uint32, ok bool) {
 	info, err := os.Stat(path)
 	if err != nil {

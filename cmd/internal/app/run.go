@@ -14,56 +14,56 @@ import (
 	"github.com/llorch/llorch-bk/runtime/replica"
 )
 
-// DefaultModel is small, instructable and free to use (Apache-2.0): half a
-// gigabyte that answers sensibly on any machine.
+// DefaultModel is half a gigabyte large, follows instructions and is free to use
+// (Apache-2.0). It runs on any machine.
 const DefaultModel = "hf:Qwen/Qwen2.5-0.5B-Instruct-GGUF/qwen2.5-0.5b-instruct-q4_k_m.gguf"
 
-// DefaultHandoffDir is where consumers look, relative to the working folder.
+// DefaultHandoffDir is the folder where consumers look, relative to the working folder.
 const DefaultHandoffDir = ".runtime/engines"
 
-// grace is how long a server that is replaced or cleaned up may take to end.
+// grace is how long a replaced or failed server may take to end before it is killed.
 const grace = 10 * time.Second
 
-// RunOptions are what the user asked of a run.
+// RunOptions is a run as the user asked for it.
 type RunOptions struct {
 	Pool, Replica string
-	// HandoffDir is the folder of the handoff, absolute or not.
+	// HandoffDir is the folder of the handoff, absolute or relative.
 	HandoffDir string
-	// Image is a name or id; empty takes the newest image that was built here.
+	// Image is a name or id; empty for the newest image that was built here.
 	Image string
-	// Model is a model ref. ModelGiven says that this command was given it, rather than
-	// a default or the settings.
+	// Model is a model ref. ModelGiven is true if it was given on the command line, and is
+	// not a default or a setting.
 	Model      string
 	ModelGiven bool
 	// Server are the flags for llama-server.
 	Server []string
-	// Port is the host's port; 0 takes a free one and keeps it.
+	// Port is the host's port; 0 chooses a free one and keeps it.
 	Port   int
 	Listen string
-	// Ctx is the context size in tokens, 0 the model's own.
+	// Ctx is the context size in tokens; 0 for the model's own.
 	Ctx int
 	// Timeout bounds a start that makes progress, StallTimeout one that makes none.
 	Timeout, StallTimeout time.Duration
-	// GPUs is all, none, a list, or empty for what the image's variant says.
+	// GPUs is all, none or a list; empty for the default of the image's variant.
 	GPUs string
-	// AllowCPU runs on the CPU where the GPU cannot be used.
+	// AllowCPU runs on the CPU if the GPU cannot be used.
 	AllowCPU bool
-	// Memory is a size such as 8g, empty for no limit.
+	// Memory is a size such as 8g; empty for no limit.
 	Memory  string
 	CPUs    float64
 	Restart string
 }
 
-// Running is a server that is ready.
+// Running is a ready server.
 type Running struct {
 	Handoff     handoff.Handoff
 	HandoffPath string
-	// Already is true where the pool ran the same thing before.
+	// Already is true if the pool ran the same server before.
 	Already bool
 }
 
-// checkRun checks a run, connects to the engine, which is the caller's to close, and
-// finds the image.
+// checkRun validates a run, connects to the engine and finds the image. The caller closes
+// the engine.
 func (a *App) checkRun(ctx context.Context, opt RunOptions) (req request, eng *dockerEngine, img imageOf, err error) {
 	if req, err = check(opt); err != nil {
 		return req, nil, img, err
@@ -84,8 +84,8 @@ func (a *App) checkRun(ctx context.Context, opt RunOptions) (req request, eng *d
 	return req, eng, img, nil
 }
 
-// Run brings a pool to serve a model and writes its handoff. A pool that runs
-// the same thing already is left alone; one that runs another is replaced.
+// Run serves a model in a pool and writes the handoff. A pool that already runs the same
+// server is left alone; another server is replaced.
 func (a *App) Run(ctx context.Context, opt RunOptions) (Running, error) {
 	req, eng, img, err := a.checkRun(ctx, opt)
 	if err != nil {
@@ -107,14 +107,14 @@ func (a *App) Run(ctx context.Context, opt RunOptions) (Running, error) {
 	return r, interrupted(ctx, err)
 }
 
-// reach refuses an engine whose loopback is not ours, unless the user says
-// where its ports can be reached.
+// reach refuses an engine on another machine, unless the user names an address to listen
+// on.
 func reach(eng *dockerEngine, r request) error {
 	if eng.local || r.Listen != engine.DefaultListen {
 		return nil
 	}
 	return fault.New(fault.Machine, "the engine at "+eng.at.Host+" is another machine", errors.New("a server on its 127.0.0.1 cannot be reached from here"),
-		"name an address of that machine with `listen`; the server then listens there for whoever can reach it")
+		"name an address of that machine with `listen`; everyone who can reach that address can then use the server")
 }
 
 // modelProgress shows a fetch in the display.
@@ -122,7 +122,7 @@ type modelProgress struct{ d *Display }
 
 func (p modelProgress) Begin(name string, total int64) model.Task { return p.d.Begin(name, total) }
 
-// launch brings the pool to the wanted state and proves that it is ready.
+// launch starts the server, unless it runs already, and waits until it is ready.
 func (a *App) launch(ctx context.Context, w *runner, img imageOf, m model.Local) (Running, error) {
 	if err := w.eng.runsHere(img, engineArch(ctx, w.eng)); err != nil {
 		return Running{}, err
@@ -140,7 +140,7 @@ func (a *App) launch(ctx context.Context, w *runner, img imageOf, m model.Local)
 	ops.labels, ops.timeout, ops.stallTimeout = img.Labels, w.r.Timeout, w.r.StallTimeout
 	l := launcher{
 		claims: a.claims(), look: w.eng.observer(eng), ops: ops,
-		busy: func() { w.d.notice("another llorch-bk is at pool " + want.Spec.Pool + ": this one waits for it") },
+		busy: func() { w.d.notice("waiting for another llorch-bk that is changing pool " + want.Spec.Pool) },
 		first: func() {
 			w.onGPU = want.Spec.GPUs != ""
 			w.fits(ctx, m.Header())
@@ -149,21 +149,21 @@ func (a *App) launch(ctx context.Context, w *runner, img imageOf, m model.Local)
 	return l.bring(ctx, want)
 }
 
-// launcher brings one replica to what is wanted.
+// launcher brings one replica to its desired state.
 type launcher struct {
 	claims claims
 	look   observer
 	ops    *operations
-	// busy is called if somebody else has to be waited for, first before the first
-	// server is started.
+	// busy is called before waiting for another process, first before the first server is
+	// started.
 	busy, first func()
 }
 
-// rounds is how often everything is looked at again since somebody who does not
-// share our locks acted first. Each round waits for what that one did.
+// rounds is how often to observe again because a process without our locks acted first.
+// Each round waits for that process.
 const rounds = 100
 
-// bring makes plans and carries them out until one was carried out whole.
+// bring makes plans and executes them until one plan was executed completely.
 func (l launcher) bring(ctx context.Context, want pool.Wanted) (Running, error) {
 	id := want.Spec.Of()
 	release, err := l.claims.Acquire(ctx, id, l.busy)
@@ -192,10 +192,10 @@ func (l launcher) bring(ctx context.Context, want pool.Wanted) (Running, error) 
 		running.Already = started.ID == ""
 		return running, err
 	}
-	return Running{}, fault.New(fault.Engine, "pool "+id.String()+" changes all the time", errors.New("other processes start and stop its servers"), "see `docker ps -a`, and end them")
+	return Running{}, fault.New(fault.Engine, "pool "+id.String()+" keeps changing", errors.New("other processes start and stop its servers"), "stop the other processes; `docker ps -a` shows the containers")
 }
 
-// running is what the replica's handoff says.
+// running reads the replica's handoff.
 func (l launcher) running(id replica.ID) (Running, error) {
 	all, err := l.ops.files.List(id.Project)
 	for _, e := range all {
@@ -203,10 +203,10 @@ func (l launcher) running(id replica.ID) (Running, error) {
 			return Running{Handoff: e.Handoff, HandoffPath: e.Path}, nil
 		}
 	}
-	return Running{}, errors.Join(err, fault.New(fault.Unexpected, "the handoff of pool "+id.String()+" is gone", errors.New("it was removed just after it was written"), "llorch-bk ps writes it again"))
+	return Running{}, errors.Join(err, fault.New(fault.Unexpected, "the handoff of pool "+id.String()+" is missing", errors.New("another program removed it after it was written"), "write it again with llorch-bk ps"))
 }
 
-// engineArch is the architecture of the engine's machine in Go's spelling.
+// engineArch is the architecture of the engine's machine, in Go's spelling.
 func engineArch(ctx context.Context, eng *dockerEngine) string {
 	v, err := eng.client.ServerVersion(ctx)
 	if err != nil {
@@ -215,7 +215,7 @@ func engineArch(ctx context.Context, eng *dockerEngine) string {
 	return strings.ToLower(v.Arch)
 }
 
-// oneLine is a fault's what and why, for a line of the display.
+// oneLine is a fault's What and Why on one line, for the display.
 func oneLine(err error) string {
 	var f *fault.Fault
 	if !errors.As(err, &f) || f.Why == nil {

@@ -17,17 +17,17 @@ import (
 	"github.com/llorch/llorch-bk/runtime/engine/docker"
 )
 
-// registryPatience is how long a registry may take to say that it has an image.
+// registryPatience bounds the question whether a registry has an image.
 const registryPatience = 20 * time.Second
 
-// SetupOptions say how setup may go about it.
+// SetupOptions configure setup.
 type SetupOptions struct {
-	// Yes does everything without asking.
+	// Yes installs without asking.
 	Yes bool
 }
 
-// Setup makes this machine able to build and run: an engine that answers, and a
-// base image where no registry gives one. Repeating it changes nothing.
+// Setup prepares this machine to build and run: a working engine, and a base image if no
+// registry has one. Running it again changes nothing.
 func (a *App) Setup(ctx context.Context, opt SetupOptions) error {
 	return interrupted(ctx, a.setup(ctx, opt))
 }
@@ -43,14 +43,14 @@ func (a *App) setup(ctx context.Context, opt SetupOptions) error {
 	defer api.Close()
 	info, err := doctor.AskEngine(ctx, api)
 	if err != nil {
-		return fault.New(fault.Machine, "the Docker engine does not say what it is", err, "look at its log")
+		return fault.New(fault.Machine, "the Docker engine does not report its version", err, "")
 	}
 	a.say("engine  Docker %s at %s (%s)", info.Version, at.Host, at.Source)
 	return a.setupBase(ctx, opt, api, at.Local)
 }
 
-// setupBase sees to it that the catalogue's CPU base can be had: from the
-// engine, from its registry, or bootstrapped here.
+// setupBase makes the catalogue's CPU base image available: from the engine, from its
+// registry, or bootstrapped here.
 func (a *App) setupBase(ctx context.Context, opt SetupOptions, api *client.Client, local bool) error {
 	choice, err := images.Choose(images.Request{Variant: "cpu"}, images.Facts{})
 	if err != nil {
@@ -72,7 +72,7 @@ func (a *App) setupBase(ctx context.Context, opt SetupOptions, api *client.Clien
 		return context.Cause(ctx)
 	}
 	if !local || runtime.GOOS != "linux" {
-		return fault.New(fault.Machine, "the base image "+v.BuildBase+" cannot be had", registryErr, "give the engine access to the registry, or name another image with --base")
+		return fault.New(fault.Machine, "the base image "+v.BuildBase+" is not available", registryErr, "give the engine access to the registry, or name another image with --base")
 	}
 	cache, err := a.CacheDir()
 	if err != nil {
@@ -83,7 +83,7 @@ func (a *App) setupBase(ctx context.Context, opt SetupOptions, api *client.Clien
 		return err
 	}
 	if !ok || err != nil {
-		a.say("base    the registry of %s does not answer; bootstrapping Debian %s from the distribution's packages", v.BuildBase, base.DefaultSuite)
+		a.say("base    cannot get %s from its registry; bootstrapping Debian %s from the distribution's packages", v.BuildBase, base.DefaultSuite)
 		if err := a.mend(ctx, opt, doctor.Want{Bootstrap: true}); err != nil {
 			return err
 		}
@@ -110,7 +110,7 @@ func (a *App) bootstrap(ctx context.Context, cache string) (b base.Base, err err
 	})
 }
 
-// mend brings the machine to what is wanted, as far as it may.
+// mend installs and starts what want needs, as far as the user consents.
 func (a *App) mend(ctx context.Context, opt SetupOptions, want doctor.Want) error {
 	host, err := a.host()
 	if err != nil {
@@ -144,10 +144,10 @@ func (a *App) mend(ctx context.Context, opt SetupOptions, want doctor.Want) erro
 			}
 		}
 	}
-	return doctor.Refusal(manual, errors.New("this cannot be done from here"))
+	return doctor.Refusal(manual, errors.New("llorch-bk cannot do this itself"))
 }
 
-// Doctor says what is wrong with this machine, and changes nothing.
+// Doctor reports what is wrong with this machine, and changes nothing.
 func (a *App) Doctor(ctx context.Context) ([]doctor.Finding, error) {
 	host, err := a.host()
 	if err != nil {
@@ -165,7 +165,7 @@ func (a *App) Doctor(ctx context.Context) ([]doctor.Finding, error) {
 	return slices.Concat(found, gpus, builders), err
 }
 
-// host is this machine with the engine that would be used.
+// host describes this machine and its engine.
 func (a *App) host() (doctor.Host, error) {
 	addr, chosen, err := docker.Address(docker.Options{Getenv: a.Getenv})
 	return doctor.Host{
@@ -183,7 +183,7 @@ func (a *App) askEngine(ctx context.Context) (doctor.EngineInfo, error) {
 	return doctor.AskEngine(ctx, api)
 }
 
-// ask shows what would be done and takes the person's answer.
+// ask shows the steps and reads the user's answer.
 func (a *App) ask(ctx context.Context, steps []doctor.Step) (bool, error) {
 	fmt.Fprintln(a.Err, "This machine needs:")
 	for _, s := range steps {

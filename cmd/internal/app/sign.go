@@ -19,32 +19,32 @@ import (
 	"github.com/llorch/llorch-bk/llb/signature"
 )
 
-// Keyless stands in place of a key's file: it signs with a certificate for an identity.
+// Keyless is the value of --sign for a certificate of an identity instead of a key.
 const Keyless = "keyless"
 
-// SignOptions say by whom something is signed.
+// SignOptions say how to sign.
 type SignOptions struct {
-	// Key is the file of a private key in PEM, or Keyless; empty for no signature.
+	// Key is the file of a PEM private key, or Keyless; empty to sign nothing.
 	Key string
-	// PasswordFile has the key's password. Without it, COSIGN_PASSWORD does.
+	// PasswordFile holds the key's password; without it, COSIGN_PASSWORD does.
 	PasswordFile string
-	// TokenFile has the token of OpenID Connect for Keyless. Without it, the CI's
-	// environment does.
+	// TokenFile holds the OpenID Connect token for Keyless; without it, the CI's environment
+	// provides one.
 	TokenFile string
-	// Fulcio and Rekor are the addresses of Keyless' services.
+	// Fulcio and Rekor are the addresses of the services for Keyless.
 	Fulcio, Rekor string
 }
 
-// signer reads the key, before anything is built; it is nil where nothing is to be signed.
+// signer reads the key before anything is built; it is nil if nothing is to be signed.
 func (a *App) signer(o SignOptions) (*signature.Signer, error) {
 	switch o.Key {
 	case "":
 		return nil, nil
 	case Keyless:
-		// That there is a token is known now; it is asked for when it is needed.
+		// Check now that there is a token; request it when it is needed, since it expires.
 		if o.TokenFile == "" && a.Getenv("SIGSTORE_ID_TOKEN") == "" && a.Getenv("ACTIONS_ID_TOKEN_REQUEST_URL") == "" {
-			return nil, fault.New(fault.Usage, "--sign keyless has no identity token", errors.New("--identity-token-file, SIGSTORE_ID_TOKEN and GitHub's token request are not set"),
-				"on GitHub give the job the permission id-token: write; on GitLab declare SIGSTORE_ID_TOKEN below id_tokens; elsewhere name a file with --identity-token-file")
+			return nil, fault.New(fault.Usage, "--sign keyless needs an identity token", errors.New("--identity-token-file, SIGSTORE_ID_TOKEN and ACTIONS_ID_TOKEN_REQUEST_URL are not set"),
+				"on GitHub, give the job the permission id-token: write; on GitLab, declare SIGSTORE_ID_TOKEN under id_tokens; elsewhere, name a file with --identity-token-file")
 		}
 		return signature.NewKeylessSigner(signature.Keyless{
 			Fulcio: o.Fulcio, Rekor: o.Rekor,
@@ -53,16 +53,16 @@ func (a *App) signer(o SignOptions) (*signature.Signer, error) {
 	}
 	pem, err := os.ReadFile(o.Key)
 	if err != nil {
-		return nil, fault.New(fault.Usage, "the key cannot be read", err, "name a private key in PEM with --sign, or sign with --sign "+Keyless)
+		return nil, fault.New(fault.Usage, "cannot read the key "+o.Key, err, "name a PEM private key with --sign, or use --sign "+Keyless)
 	}
 	signer, err := signature.NewKeySigner(pem, func() ([]byte, error) { return a.password(o) })
 	if err != nil {
-		return nil, fault.New(fault.Usage, "the key "+o.Key+" cannot be used", err, "it has to be a private key in PEM; its password comes from --sign-password-file or COSIGN_PASSWORD")
+		return nil, fault.New(fault.Usage, "cannot use the key "+o.Key, err, "name a PEM private key; give its password in --sign-password-file or COSIGN_PASSWORD")
 	}
 	return signer, nil
 }
 
-// password is the key's. It is in no argument, which others on the machine can see.
+// password reads the key's password. It is never an argument: other users can see those.
 func (a *App) password(o SignOptions) ([]byte, error) {
 	if o.PasswordFile == "" {
 		return []byte(a.Getenv("COSIGN_PASSWORD")), nil
@@ -71,8 +71,8 @@ func (a *App) password(o SignOptions) ([]byte, error) {
 	return []byte(strings.TrimRight(string(data), "\r\n")), err
 }
 
-// identityToken is a token for Fulcio: from a file, from the environment as GitLab gives
-// it, or from GitHub.
+// identityToken returns a token for Fulcio: from a file, from the environment (GitLab), or
+// from GitHub's token service.
 func (a *App) identityToken(ctx context.Context, o SignOptions) (string, error) {
 	if o.TokenFile != "" {
 		data, err := os.ReadFile(o.TokenFile)
@@ -104,22 +104,22 @@ func (a *App) identityToken(ctx context.Context, o SignOptions) (string, error) 
 		Value string `json:"value"`
 	}
 	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("GitHub gives no token: %s", resp.Status)
+		return "", fmt.Errorf("GitHub's token service answered %s", resp.Status)
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&answer); err != nil || answer.Value == "" {
-		return "", errors.Join(errors.New("GitHub gives no token"), err)
+		return "", errors.Join(errors.New("GitHub's token service returned no token"), err)
 	}
 	return answer.Value, nil
 }
 
-// Signed is a signed statement that was put beside an image.
+// Signed is a signed statement that was pushed beside an image.
 type Signed struct {
-	// Image is the image in its repository, by digest; Artifact is what refers to it.
+	// Image is the image by digest; Artifact is the pushed statement that refers to it.
 	Image    string `json:"image"`
 	Artifact string `json:"artifact"`
 }
 
-// signPushed signs an image where it was pushed to, once in each repository.
+// signPushed signs a pushed image, once in each repository.
 func signPushed(ctx context.Context, signer *signature.Signer, tags []string, digest string, insecure []string, asking []remote.Option) ([]Signed, error) {
 	st, err := signature.Statement(signature.PredicateSign, strings.TrimPrefix(digest, "sha256:"), struct{}{})
 	if err != nil {
@@ -127,7 +127,7 @@ func signPushed(ctx context.Context, signer *signature.Signer, tags []string, di
 	}
 	bundle, err := signer.Sign(ctx, st)
 	if err != nil {
-		return nil, fault.New(fault.Build, "the image was pushed, but cannot be signed", err, "check --sign; the image is there: sign it with cosign, or build once more")
+		return nil, fault.New(fault.Build, "the image was pushed, but could not be signed", err, "sign the pushed image with cosign, or build again")
 	}
 	var out []Signed
 	seen := map[string]bool{}
@@ -149,12 +149,12 @@ func signPushed(ctx context.Context, signer *signature.Signer, tags []string, di
 	return out, nil
 }
 
-// pushStatement puts a signed statement beside the image with this digest.
+// pushStatement pushes a signed statement beside the image with this digest.
 func pushStatement(ctx context.Context, ref name.Reference, digest string, st attest.Statement, bundle []byte, asking []remote.Option) (Signed, error) {
 	image := ref.Context().Digest(digest)
 	artifact, err := signature.Push(ctx, image, st.PredicateType, bundle, asking...)
 	if err != nil {
-		return Signed{}, fault.New(fault.Build, "the signature cannot be pushed beside "+image.String(), err, "log in with docker login; name a registry without TLS with --insecure-registry")
+		return Signed{}, fault.New(fault.Build, "cannot push the signature of "+image.String(), err, registryAdvice(err))
 	}
 	return Signed{image.String(), artifact.String()}, nil
 }

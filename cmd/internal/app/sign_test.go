@@ -76,7 +76,7 @@ func TestSigned(t *testing.T) {
 	}
 	opt.Image = unsigned.tag
 	_, err = a.Verify(t.Context(), opt)
-	wantFault(t, err, fault.Build, "is not signed by key", "no signature is beside it")
+	wantFault(t, err, fault.Build, "is not signed by key", "it has no signature")
 	opt.Image, opt.Trust.Key = image.tag, stranger
 	_, err = a.Verify(t.Context(), opt)
 	wantFault(t, err, fault.Build, "is not signed by key")
@@ -196,15 +196,15 @@ func TestSignOptions(t *testing.T) {
 		change func(*VerifyOptions)
 		want   string
 	}{
-		"two to trust":       {func(o *VerifyOptions) { o.Trust = TrustOptions{Key: public, Identity: "x"} }, "exclude each other"},
+		"two to trust":       {func(o *VerifyOptions) { o.Trust = TrustOptions{Key: public, Identity: "x"} }, "cannot be used together"},
 		"half an identity":   {func(o *VerifyOptions) { o.Trust = TrustOptions{Identity: "x"} }, "are needed together"},
-		"no key":             {func(o *VerifyOptions) { o.Trust.Key = "nowhere" }, "--key has to name a public key"},
-		"a private key":      {func(o *VerifyOptions) { o.Trust.Key = private }, "--key has to name a public key"},
+		"no key":             {func(o *VerifyOptions) { o.Trust.Key = "nowhere" }, "name a PEM public key with --key"},
+		"a private key":      {func(o *VerifyOptions) { o.Trust.Key = private }, "name a PEM public key with --key"},
 		"no root":            {func(o *VerifyOptions) { o.Trust = TrustOptions{Identity: "x", Issuer: "y", Root: public} }, "--trusted-root"},
 		"no registry":        {func(o *VerifyOptions) { o.Trust.Key, o.Image = public, public }, "only an image in a registry has signatures"},
 		"nobody attests":     {func(o *VerifyOptions) { o.Attest, o.NoRebuild = true, false }, "--sign FILE"},
-		"nothing to attest":  {func(o *VerifyOptions) { o.Attest, o.Sign.Key = true, private }, "--no-rebuild exclude"},
-		"no lock to rebuild": {func(o *VerifyOptions) { o.NoRebuild = false }, "does not say what it was made of"},
+		"nothing to attest":  {func(o *VerifyOptions) { o.Attest, o.Sign.Key = true, private }, "--attest and --no-rebuild"},
+		"no lock to rebuild": {func(o *VerifyOptions) { o.NoRebuild = false }, "has no lock inside"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -13,18 +12,18 @@ import (
 	"github.com/llorch/llorch-bk/runtime/replica"
 )
 
-// StopOptions say what is stopped.
+// StopOptions select what is stopped.
 type StopOptions struct {
 	// Pools are ids; none means the default pool.
 	Pools      []string
 	All        bool
 	HandoffDir string
-	// Grace is how long a server may take to end by itself.
+	// Grace is how long a server may take to end before it is killed.
 	Grace time.Duration
 }
 
-// Stop ends pools and returns what it ended. Handoffs go first, also those of
-// an engine that does not answer: nobody is to bind what may be gone.
+// Stop stops pools and returns their names. It removes handoffs first, even if the engine
+// does not answer: no program should bind a server that may be gone.
 func (a *App) Stop(ctx context.Context, opt StopOptions) ([]string, error) {
 	meant, err := opt.meant()
 	if err != nil {
@@ -42,7 +41,7 @@ func (a *App) Stop(ctx context.Context, opt StopOptions) ([]string, error) {
 	return s.stop(ctx)
 }
 
-// meant are the replicas that a stop is about.
+// meant returns the replicas to stop.
 func (opt StopOptions) meant() (pool.Meant, error) {
 	dir, err := handoff.Resolve(opt.HandoffDir)
 	if err != nil {
@@ -50,14 +49,14 @@ func (opt StopOptions) meant() (pool.Meant, error) {
 	}
 	m := pool.Meant{Project: dir, All: opt.All, Pools: opt.Pools}
 	if m.All && len(m.Pools) > 0 {
-		return m, fault.New(fault.Usage, "`all` and the names of pools exclude each other", nil, "see llorch-bk stop --help")
+		return m, fault.New(fault.Usage, "`all` and pool names cannot be used together", nil, "remove one of them")
 	}
 	if len(m.Pools) == 0 {
 		m.Pools = []string{handoff.DefaultPool}
 	}
 	for _, p := range m.Pools {
 		if err := replica.ValidPool(p); err != nil {
-			return m, fault.New(fault.Usage, "no pool can be called "+p, err, "llorch-bk ps lists the pools")
+			return m, fault.New(fault.Usage, "invalid pool name "+p, err, "list the pools with llorch-bk ps")
 		}
 	}
 	return m, nil
@@ -84,7 +83,7 @@ func (a *App) withdrawAll(ctx context.Context, meant pool.Meant) error {
 	return nil
 }
 
-// stopper stops pools.
+// stopper stops the pools of a project.
 type stopper struct {
 	claims claims
 	look   observer
@@ -105,10 +104,11 @@ func (s stopper) stop(ctx context.Context) ([]string, error) {
 	for _, id := range plan.Replicas() {
 		err := s.replica(ctx, id)
 		if ctx.Err() != nil {
-			return stopped, interrupted(ctx, errors.Join(err, context.Cause(ctx)))
+			return stopped, interrupted(ctx, errors.Join(append(failed, err, context.Cause(ctx))...))
 		}
 		if err != nil {
-			failed = append(failed, fmt.Errorf("%s: %w", id, err))
+			// A Leftover also survives a later Ctrl-C.
+			failed = append(failed, &fault.Leftover{What: "pool " + id.String() + " was not stopped", Why: err, Do: "llorch-bk stop " + id.Pool})
 		} else if slices.Contains(plan.Stopped, id) {
 			stopped = append(stopped, id.String())
 		}
@@ -117,12 +117,12 @@ func (s stopper) stop(ctx context.Context) ([]string, error) {
 		s.say("note: %s", n)
 	}
 	if len(failed) > 0 {
-		return stopped, fault.New(fault.Unexpected, "not everything could be stopped", errors.Join(failed...), "look at the engine's log, or remove the container by hand: docker rm -f NAME")
+		return stopped, fault.New(fault.Unexpected, "some pools were not stopped", errors.Join(failed...), "")
 	}
 	return stopped, nil
 }
 
-// replica stops one replica once nobody else is at it.
+// replica stops one replica while it holds the replica's lock.
 func (s stopper) replica(ctx context.Context, id replica.ID) error {
 	release, err := s.claim(ctx, id)
 	if err != nil {
@@ -137,8 +137,8 @@ func (s stopper) replica(ctx context.Context, id replica.ID) error {
 	return err
 }
 
-// claim takes a replica's claim. A run that has it waits for a server: that one ends,
-// so that the run does.
+// claim takes a replica's lock. If a run holds it and waits for its server, claim stops that
+// server, so that the run gives up.
 func (s stopper) claim(ctx context.Context, id replica.ID) (func(), error) {
 	for said := false; ; said = true {
 		release, err := s.claims.Try(id)
@@ -146,7 +146,7 @@ func (s stopper) claim(ctx context.Context, id replica.ID) (func(), error) {
 			return release, err
 		}
 		if !said {
-			s.say("note: another llorch-bk is starting %s: it is told to give up", id)
+			s.say("note: another llorch-bk is starting %s; stopping that start", id)
 		}
 		seen, err := s.look.project(ctx, id.Project)
 		if err == nil {

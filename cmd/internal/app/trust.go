@@ -18,28 +18,28 @@ import (
 	"github.com/llorch/llorch-bk/llb/signature"
 )
 
-// TrustOptions say whose signatures count.
+// TrustOptions name the trusted signer.
 type TrustOptions struct {
-	// Key is the file of a public key in PEM.
+	// Key is the file of a PEM public key.
 	Key string
-	// Identity and Issuer are who signed keyless, and who vouches for that; Root is the
-	// file of a trusted root (sigstore's JSON).
+	// Identity is the keyless signer, and Issuer vouches for it; Root is the file of a
+	// trusted root (sigstore's JSON).
 	Identity, Issuer, Root string
 }
 
-// verifier is nil where nobody's signature was asked for.
+// verifier is nil if no signature is required.
 func (o TrustOptions) verifier() (*signature.Verifier, error) {
 	byIdentity := o.Identity != "" || o.Issuer != ""
 	switch {
 	case o.Key != "" && byIdentity:
-		return nil, fault.New(fault.Usage, "--key and --identity exclude each other", nil, "leave one of them out")
+		return nil, fault.New(fault.Usage, "--key and --identity cannot be used together", nil, "remove one of them")
 	case o.Key != "":
-		return trusted(o.Key, "--key has to name a public key in PEM", signature.TrustKey)
+		return trusted(o.Key, "name a PEM public key with --key", signature.TrustKey)
 	case byIdentity && (o.Identity == "" || o.Issuer == "" || o.Root == ""):
-		return nil, fault.New(fault.Usage, "the identity to trust is incomplete", errors.New("--identity, --issuer and --trusted-root are needed together"),
-			"name all three; cosign trusted-root create writes a trusted root")
+		return nil, fault.New(fault.Usage, "the trusted identity is incomplete", errors.New("--identity, --issuer and --trusted-root are needed together"),
+			"give all three; cosign trusted-root create writes a trusted root")
 	case byIdentity:
-		return trusted(o.Root, "--trusted-root has to name a trusted root of sigstore's", func(root []byte) (*signature.Verifier, error) {
+		return trusted(o.Root, "name sigstore's trusted_root.json with --trusted-root", func(root []byte) (*signature.Verifier, error) {
 			return signature.TrustIdentity(root, o.Identity, o.Issuer)
 		})
 	}
@@ -49,25 +49,25 @@ func (o TrustOptions) verifier() (*signature.Verifier, error) {
 func trusted(file, do string, trust func([]byte) (*signature.Verifier, error)) (*signature.Verifier, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fault.New(fault.Usage, file+" cannot be read", err, do)
+		return nil, fault.New(fault.Usage, "cannot read "+file, err, do)
 	}
 	v, err := trust(data)
 	if err != nil {
-		return nil, fault.New(fault.Usage, file+" cannot be trusted", err, do)
+		return nil, fault.New(fault.Usage, "cannot use "+file, err, do)
 	}
 	return v, nil
 }
 
-// signatures checks what is signed beside an image in a registry. Without a verifier it
-// only counts, and a registry that cannot tell has none. With one, it is a fault.Build if
-// the image is not signed by whom the verifier trusts.
+// signatures checks the signed statements beside an image in a registry. Without a verifier
+// it only counts them, and ignores a registry that cannot list them. With a verifier, an
+// image that the trusted signer did not sign is a fault.Build.
 func signatures(ctx context.Context, ref name.Reference, img *audit.Image, trust *signature.Verifier, asking []remote.Option) (checks []audit.Check, unchecked int, err error) {
 	var why []error
 	is := false
 	for _, digest := range distinct(img.Root, img.Descriptor.Digest) {
 		found, err := signature.Find(ctx, ref.Context().Digest(digest.String()), asking...)
 		if err != nil && trust != nil {
-			return nil, 0, fault.New(fault.Machine, "the signatures of "+ref.String()+" cannot be had", err, "check the login: docker login")
+			return nil, 0, fault.New(fault.Machine, "cannot fetch the signatures of "+ref.String(), err, registryAdvice(err))
 		}
 		for _, b := range found {
 			if trust == nil {
@@ -86,12 +86,12 @@ func signatures(ctx context.Context, ref name.Reference, img *audit.Image, trust
 		return checks, unchecked, nil
 	}
 	if len(why) == 0 {
-		why = []error{errors.New("no signature is beside it")}
+		why = []error{errors.New("it has no signature")}
 	}
-	return nil, 0, fault.New(fault.Build, fmt.Sprintf("%s is not signed by %s", ref, trust), errors.Join(why...), "do not use it, or name who signed it")
+	return nil, 0, fault.New(fault.Build, fmt.Sprintf("%s is not signed by %s", ref, trust), errors.Join(why...), "do not use the image, or name its signer with --key or --identity")
 }
 
-// checkSigned checks one bundle, and whether it signs the image or states something else.
+// checkSigned checks one bundle; the bool is true if it signs the image itself.
 func checkSigned(b signature.Bundle, digest v1.Hash, img *audit.Image, trust *signature.Verifier) (audit.Check, bool, error) {
 	c := audit.Check{Digest: b.Digest.String()}
 	if b.Err != nil {
@@ -114,7 +114,7 @@ func checkSigned(b signature.Bundle, digest v1.Hash, img *audit.Image, trust *si
 			return c, false, err
 		}
 		if r.Manifest != img.Descriptor.Digest.String() {
-			return c, false, fmt.Errorf("it says that %s was rebuilt", r.Manifest)
+			return c, false, fmt.Errorf("it is about the rebuilt image %s", r.Manifest)
 		}
 		c.What, c.Holds = "rebuilt", fmt.Sprintf("by %s, with %s on %s: the same", s.By, r.Tool, r.At.Format(time.DateOnly))
 		return c, false, nil
@@ -130,8 +130,8 @@ func distinct(a, b v1.Hash) []v1.Hash {
 	return []v1.Hash{a, b}
 }
 
-// attestRebuilt signs that an image was built again and is the same, and puts that
-// beside it.
+// attestRebuilt signs a statement that the rebuilt image is identical, and pushes it beside
+// the image.
 func attestRebuilt(ctx context.Context, img *audit.Image, signer *signature.Signer, opt VerifyOptions, asking []remote.Option) (Signed, error) {
 	ref, err := imageRef(opt.Image, opt.Output.Insecure)
 	if err != nil {
@@ -151,7 +151,7 @@ func attestRebuilt(ctx context.Context, img *audit.Image, signer *signature.Sign
 	}
 	bundle, err := signer.Sign(ctx, st)
 	if err != nil {
-		return Signed{}, fault.New(fault.Build, "the image is the same, but that cannot be signed", err, "check --sign")
+		return Signed{}, fault.New(fault.Build, "the rebuilt image is identical, but the statement could not be signed", err, "")
 	}
 	return pushStatement(ctx, ref, digest.String(), st, bundle, asking)
 }

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// checkUp checks both halves of an up before either starts, and connects to the
-// engine. It fills in what the engine's machine decides of the build.
+// checkUp validates the build and the run before either starts, and connects to the engine.
+// It completes the build with what the engine's machine decides.
 func (a *App) checkUp(ctx context.Context, build *BuildOptions, opt RunOptions) (request, *dockerEngine, error) {
 	locked, err := a.lockedModel(*build, opt.ModelGiven)
 	if err != nil {
@@ -55,8 +55,8 @@ func (a *App) checkUp(ctx context.Context, build *BuildOptions, opt RunOptions) 
 	return req, eng, nil
 }
 
-// Up builds what is missing and runs it. The model is fetched while the image
-// is built; whichever fails first ends the other.
+// Up builds the image if it is missing, and runs it. It downloads the model during the
+// build; the first failure stops both.
 func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Running, error) {
 	req, eng, err := a.checkUp(ctx, &build, opt)
 	if err != nil {
@@ -92,13 +92,13 @@ func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Runni
 	return r, interrupted(ctx, err)
 }
 
-// findImage is the image for a build request that is in the engine and fits, if one
-// is; and the request with its facts.
+// findImage looks for an image in the engine that matches the build. It also returns the
+// resolved build.
 func (a *App) findImage(ctx context.Context, d *Display, eng *dockerEngine, opt BuildOptions) (want wanted, img imageOf, ok bool, err error) {
 	if want, err = a.resolve(ctx, d, eng.local, opt); err != nil {
 		return want, img, false, err
 	}
-	// What runs here at once is worth more than the first choice of a toolkit.
+	// Prefer a toolkit that works now over the preferred one.
 	want.replace = true
 	if opt.NoCache {
 		return want, img, false, nil
@@ -111,8 +111,7 @@ func (a *App) findImage(ctx context.Context, d *Display, eng *dockerEngine, opt 
 	return want, img, ok, err
 }
 
-// obtain is the image for a build request: one that is there and fits, else a
-// new one.
+// obtain returns an image for the build: a matching one in the engine, else a new one.
 func (a *App) obtain(ctx context.Context, d *Display, eng *dockerEngine, opt BuildOptions) (imageOf, error) {
 	want, img, ok, err := a.findImage(ctx, d, eng, opt)
 	if err != nil {
@@ -125,10 +124,10 @@ func (a *App) obtain(ctx context.Context, d *Display, eng *dockerEngine, opt Bui
 		}
 		return eng.image(ctx, built.ID)
 	}
-	d.notice("the image " + img.Ref + " fits and is used as it is")
+	d.notice("reusing the image " + img.Ref + ", which matches")
 	for _, tag := range want.Request.Tags {
 		if err := eng.client.ImageTag(ctx, img.ID, tag); err != nil {
-			return imageOf{}, fault.New(fault.Usage, "the image cannot be named "+tag, err, "give another `tag`")
+			return imageOf{}, fault.New(fault.Usage, "the engine cannot tag the image as "+tag, err, "")
 		}
 	}
 	return img, nil

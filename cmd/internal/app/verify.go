@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -19,51 +20,49 @@ import (
 	"github.com/moby/buildkit/identity"
 )
 
-// VerifyOptions are what the user asked of a verification.
+// VerifyOptions is a verification as the user asked for it.
 type VerifyOptions struct {
-	// BuildOptions say the builder, and the lock where the image is not to say it.
+	// BuildOptions name the builder, and the lock if the image's own is not to be used.
 	BuildOptions
-	// Image is an image in a registry, or the file of an archive that build --output
-	// wrote; empty to build the lock twice.
+	// Image is an image in a registry, or an archive that build --output wrote; empty to
+	// build the lock twice.
 	Image string
-	// NoRebuild only checks what the image has and what is stated about it.
+	// NoRebuild checks the image and its attestations only.
 	NoRebuild bool
-	// Trust says whose signature the image must have; its zero value asks for none.
+	// Trust names the required signer; the zero value requires none.
 	Trust TrustOptions
-	// Attest signs, as Sign says, that the image was built again and is the same, and
-	// puts that beside it.
+	// Attest signs a statement, as Sign says, that the rebuilt image is identical, and pushes
+	// it beside the image.
 	Attest bool
-	// Tool is this program with its version, for that statement.
+	// Tool is this program's name and version, for that statement.
 	Tool string
-	// Keep is the folder for both images where they differ.
+	// Keep is the folder for both images if they differ.
 	Keep string
 }
 
-// Verification is what a verification found.
+// Verification is the result of Verify.
 type Verification struct {
-	// Checks are what the image has and what is stated about it; each of them holds.
+	// Checks are the properties and statements that were verified; all of them hold.
 	Checks []audit.Check `json:"checks"`
-	// Unchecked is how many signed statements are beside the image while nobody said whose
-	// count.
+	// Unchecked is the number of signed statements that were not verified, since no signer
+	// was named.
 	Unchecked int `json:"unchecked_signatures,omitempty"`
-	// Attested is the statement that was put beside the image.
+	// Attested is the pushed statement.
 	Attested *Signed `json:"attested,omitempty"`
-	// Same is true where both images are the same, byte for byte; nil where nothing was
-	// rebuilt.
+	// Same is true if both images are identical, byte for byte; nil if nothing was rebuilt.
 	Same *bool `json:"same,omitempty"`
-	// Image and Rebuilt are the digests of the platform's manifests.
+	// Image and Rebuilt are the digests of the platform manifests.
 	Image   string `json:"image"`
 	Rebuilt string `json:"rebuilt,omitempty"`
-	// Differences are empty where they are the same.
+	// Differences is empty if the images are identical.
 	Differences []compare.Difference `json:"differences,omitempty"`
-	// Kept are the two archives, where they differ.
+	// Kept are the two archives, if the images differ.
 	Kept []string `json:"kept,omitempty"`
 }
 
-// Verify checks that an image is what it says, builds it from its lock once more, on a
-// builder with nothing in it, and compares. An image that is not what it says is a
-// fault.Build that names the layer or the statement; one that cannot be read is a
-// fault.Machine.
+// Verify checks an image, rebuilds it from its lock on an empty builder, and compares. An
+// image that fails a check is a fault.Build that names the layer or statement; one that
+// cannot be read is a fault.Machine.
 func (a *App) Verify(ctx context.Context, opt VerifyOptions) (Verification, error) {
 	who, err := a.who(opt)
 	if err != nil {
@@ -80,23 +79,22 @@ func (a *App) Verify(ctx context.Context, opt VerifyOptions) (Verification, erro
 	return v, interrupted(ctx, err)
 }
 
-// who is whose signatures count, and who signs; either may be nil.
+// who holds the trusted signer and the own signer; either may be nil.
 type who struct {
 	trust  *signature.Verifier
 	signer *signature.Signer
 }
 
-// who reads the keys of a verification, and refuses what cannot work before anything is
-// fetched or built.
+// who reads the keys, and refuses what cannot work before anything is fetched or built.
 func (a *App) who(opt VerifyOptions) (w who, err error) {
 	_, inRegistry := opt.registry()
 	switch trusting := opt.Trust != (TrustOptions{}); {
 	case opt.Attest && opt.Sign.Key == "":
-		return w, fault.New(fault.Usage, "--attest needs --sign", nil, "name a private key with --sign FILE, or --sign "+Keyless)
+		return w, fault.New(fault.Usage, "--attest needs --sign", nil, "add --sign FILE, or --sign "+Keyless)
 	case opt.Attest && opt.NoRebuild:
-		return w, fault.New(fault.Usage, "--attest and --no-rebuild exclude each other", nil, "what was not rebuilt cannot be said to be the same")
+		return w, fault.New(fault.Usage, "--attest and --no-rebuild cannot be used together", errors.New("only a rebuild shows that the images are identical"), "remove one of them")
 	case (opt.Attest || trusting) && !inRegistry:
-		return w, fault.New(fault.Usage, "only an image in a registry has signatures", nil, "name one, as registry.example.com/llama:edge")
+		return w, fault.New(fault.Usage, "only an image in a registry has signatures", nil, "name one, as in: registry.example.com/llama:edge")
 	}
 	if w.trust, err = opt.Trust.verifier(); err != nil {
 		return w, err
@@ -111,7 +109,7 @@ func (a *App) verify(ctx context.Context, d *Display, docker *client.Client, opt
 	var out Verification
 	dir, err := os.MkdirTemp("", "llorch-verify-")
 	if err != nil {
-		return out, fault.New(fault.Machine, "there is no room to build in", err, "")
+		return out, fault.New(fault.Machine, "cannot create a temporary folder", err, diskAdvice(os.TempDir(), otherTemp, err))
 	}
 	defer os.RemoveAll(dir)
 	asking, err := a.asking(ctx, opt.BuildOptions)
@@ -159,13 +157,13 @@ func (a *App) verify(ctx context.Context, d *Display, docker *client.Client, opt
 		return out, nil
 	}
 	if out.Differences, err = compare.Images(image, rebuilt); err != nil {
-		return out, fault.New(fault.Build, "the images differ, and cannot be compared", err, "")
+		return out, fault.New(fault.Build, "the images differ, but cannot be compared", err, "")
 	}
 	out.Kept, err = keepBoth(opt.Keep, image, rebuilt)
 	return out, err
 }
 
-// examine checks what an image has, what is stated about it and who signed it.
+// examine checks an image's content, attestations and signatures.
 func (a *App) examine(ctx context.Context, d *Display, image *audit.Image, name string, opt VerifyOptions, who who, asking []remote.Option, out *Verification) (found *audit.Found, err error) {
 	err = d.Do("check "+name, func(*Step) error {
 		if found, err = checks(ctx, image, name, opt.Locked); err != nil {
@@ -183,18 +181,17 @@ func (a *App) examine(ctx context.Context, d *Display, image *audit.Image, name 
 	return found, err
 }
 
-// keepLock writes the lock in an image into dir.
+// keepLock writes the image's own lock to dir.
 func keepLock(dir string, found *audit.Found, image string) (string, error) {
 	if found.Lock == nil {
-		return "", fault.New(fault.Usage, image+" does not say what it was made of", nil, "it was not built with --locked: name its lock with --locked FILE, or only check it with --no-rebuild")
+		return "", fault.New(fault.Usage, image+" has no lock inside", errors.New("it was not built with --locked"), "name its lock with --locked FILE, or only check the image with --no-rebuild")
 	}
 	file := filepath.Join(dir, images.LockFile)
 	return file, os.WriteFile(file, found.Lock, 0o600)
 }
 
-// checks checks all of an image and what its index states about it. name is the image's,
-// and locked the file of its lock, if it has none in it: what is stated is about the lock
-// that it was built from, and how another one differs is for the rebuild to show.
+// checks verifies an image's content, and the statements in its index. Statements are about
+// the lock that the image was built from: its own, or the file in locked if it has none.
 func checks(ctx context.Context, image *audit.Image, name, locked string) (*audit.Found, error) {
 	found, err := audit.Content(ctx, image)
 	if err != nil {
@@ -221,16 +218,15 @@ func checks(ctx context.Context, image *audit.Image, name, locked string) (*audi
 	return found, nil
 }
 
-// untrue is the fault of an image that is not what it says, or that cannot be read.
+// untrue is the fault of an image that fails a check, or that cannot be read.
 func untrue(name string, err error) error {
 	if audit.Broken(err) {
-		return fault.New(fault.Machine, name+" cannot be had", err, "check the name, the network and the login: docker login")
+		return fault.New(fault.Machine, "cannot read "+name, err, registryAdvice(err))
 	}
-	return fault.New(fault.Build, name+" failed verification", err, "do not use it: it was changed after it was built, or is damaged")
+	return fault.New(fault.Build, name+" failed verification", err, "do not use the image: it is damaged, or was changed after the build")
 }
 
-// rebuild builds a lock into an archive, on a builder of its own with nothing in it
-// where no other is named.
+// rebuild builds a lock into an archive. Unless a builder is named, it uses a new, empty one.
 func (a *App) rebuild(ctx context.Context, d *Display, docker *client.Client, opt BuildOptions, file string) error {
 	out, err := os.Create(file)
 	if err != nil {
@@ -251,7 +247,7 @@ func (a *App) rebuild(ctx context.Context, d *Display, docker *client.Client, op
 		w.fresh = &fresh
 		defer func() {
 			if err := w.fresh.Drop(context.WithoutCancel(ctx)); err != nil {
-				d.notice("the builder of this verification is still there: " + err.Error())
+				d.notice("the temporary builder could not be removed: " + err.Error())
 			}
 		}()
 	}
@@ -261,7 +257,7 @@ func (a *App) rebuild(ctx context.Context, d *Display, docker *client.Client, op
 	return nil
 }
 
-// keepBoth writes two images that differ as OCI layouts into a folder.
+// keepBoth writes two images that differ to a folder, as OCI layouts.
 func keepBoth(dir string, image, rebuilt v1.Image) ([]string, error) {
 	var kept []string
 	for _, of := range []struct {
@@ -274,7 +270,7 @@ func keepBoth(dir string, image, rebuilt v1.Image) ([]string, error) {
 			err = p.AppendImage(of.img)
 		}
 		if err != nil {
-			return kept, fault.New(fault.Machine, "the images that differ cannot be kept in "+dir, err, "name another folder with --keep")
+			return kept, fault.New(fault.Machine, "cannot write the images to "+dir, err, diskAdvice(dir, "name another folder with --keep", err))
 		}
 		kept = append(kept, path)
 	}

@@ -154,9 +154,9 @@ func TestVerifyRefuses(t *testing.T) {
 	}{
 		"a changed layer":           {spoiltLayer.tag, fault.Build, []string{"failed verification", "layer app (" + layers[1].Digest.String()}},
 		"another image's statement": {pushImage(t, other).tag, fault.Build, []string{"failed verification", "SBOM (", "its subject is"}},
-		"no registry":               {"127.0.0.1:1/llama:x", fault.Machine, []string{"cannot be had"}},
-		"no image":                  {strings.TrimSuffix(spoiltLayer.tag, "x") + "y", fault.Machine, []string{"cannot be had"}},
-		"no name":                   {"A B", fault.Usage, []string{"is no image and no file"}},
+		"no registry":               {"127.0.0.1:1/llama:x", fault.Machine, []string{"cannot read 127.0.0.1:1/llama:x from its registry", "check the network"}},
+		"no image":                  {strings.TrimSuffix(spoiltLayer.tag, "x") + "y", fault.Machine, []string{"from its registry", "check the name and the tag"}},
+		"no name":                   {"A B", fault.Usage, []string{"is neither a file nor an image name"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -16,35 +16,35 @@ import (
 	"github.com/llorch/llorch-bk/llb/source"
 )
 
-// wanted is a request whose facts of this machine are known.
+// wanted is the build for one platform, with what this machine knows about it.
 type wanted struct {
 	BuildOptions
 	checkout source.Checkout
-	// cpuLevel is the best level of the engine's machine, empty where it cannot be told.
+	// cpuLevel is the best level of the engine's machine; empty if it is not known.
 	cpuLevel string
-	// gpu is what the driver of the engine's machine says; nil where nobody asked.
+	// gpu is the answer of the engine's driver; nil if it was not asked.
 	gpu    *images.GPUFacts
 	caches buildkit.Caches
 	caCert []byte
 	policy *policy.Policy
-	// locked are the facts of a lock; nil for what is to be looked up.
+	// locked are the facts of a lock; nil without a lock.
 	locked *images.Facts
 	lock   []byte
-	// builder is the platform of a builder that is not asked; empty where it is not known.
+	// builder is the platform of a builder that is not asked; empty if it is not known.
 	builder string
-	// bases are those of a lock alone.
+	// bases are the facts about bases from a lock, also from one for another source.
 	bases *images.Facts
-	// pinned are the packages of a lock for a source that is not the lock's.
+	// pinned are the packages of a lock for another source.
 	pinned *images.Facts
-	// offline is what may be used where no network may; nil for everything.
+	// offline is what a build without a network may use; nil with a network.
 	offline *offline
-	// fresh is a builder of this build alone, which its caller removes; nil for the usual.
+	// fresh is a builder for this build only, which the caller removes; nil for the usual one.
 	fresh *buildkit.Manager
-	// replace lets another toolkit be taken for one whose registry cannot be reached.
+	// replace allows another toolkit if the preferred one's registry cannot be reached.
 	replace bool
 }
 
-// plan is what can be planned without a builder.
+// plan makes a plan without a builder.
 func (w wanted) plan() (images.Plan, error) {
 	f := images.Facts{Source: w.checkout.Facts, CPULevel: w.cpuLevel, GPU: w.gpu, Builder: w.builder, Scripts: llb.ScriptsDigest()}
 	if w.locked != nil {
@@ -60,7 +60,7 @@ func (w wanted) plan() (images.Plan, error) {
 	return images.MakePlan(w.Request, f)
 }
 
-// resolve checks a request and finds its commit and this machine's CPU level.
+// resolve checks a build, and finds its commit and this machine's CPU level.
 func (a *App) resolve(ctx context.Context, d *Display, local bool, opt BuildOptions) (wanted, error) {
 	all, err := a.resolveAll(ctx, d, local, []BuildOptions{opt})
 	if err != nil {
@@ -69,7 +69,7 @@ func (a *App) resolve(ctx context.Context, d *Display, local bool, opt BuildOpti
 	return all[0], nil
 }
 
-// prepare checks a request, and asks this machine what it is about.
+// prepare checks a build, and collects what this machine knows about it.
 func (a *App) prepare(ctx context.Context, local bool, opt BuildOptions) (wanted, error) {
 	w := wanted{BuildOptions: opt}
 	var err error
@@ -100,7 +100,7 @@ func (a *App) prepare(ctx context.Context, local bool, opt BuildOptions) (wanted
 		return w, err
 	}
 	if opt.Jobs < 0 {
-		return w, fault.New(fault.Usage, "--jobs must not be negative", nil, "leave it out, or give how many compilers may run at once")
+		return w, fault.New(fault.Usage, fmt.Sprintf("--jobs must not be negative, got %d", opt.Jobs), nil, "give the number of compilers that may run at once, or remove it")
 	}
 	if w.caches, err = buildkit.ParseCaches(opt.CacheFrom, opt.CacheTo); err != nil {
 		return w, err
@@ -116,17 +116,17 @@ func (a *App) prepare(ctx context.Context, local bool, opt BuildOptions) (wanted
 		w.cpuLevel = machineLevel(w.Request.Arch())
 	}
 	if w.Request.CPU == images.CPUNative && w.Request.Platform != thisPlatform {
-		return w, fault.New(fault.Usage, "--cpu native is this machine's own level", fmt.Errorf("this machine is %s, and the image is for %s", thisPlatform, w.Request.Platform),
+		return w, fault.New(fault.Usage, "--cpu native needs an image for this machine's platform", fmt.Errorf("this machine is %s, and the image is for %s", thisPlatform, w.Request.Platform),
 			"name a level with --cpu (see llorch-bk build --help), or use --cpu portable")
 	}
 	if w.Request.CPU == images.CPUNative && w.cpuLevel == "" {
-		return w, fault.New(fault.Usage, "the CPU of the engine's machine cannot be told from here", nil,
+		return w, fault.New(fault.Usage, "cannot detect the CPU level of the engine's machine", nil,
 			"name a level with --cpu (see llorch-bk build --help), or use --cpu portable")
 	}
 	return w, w.chooseGPU(ctx, local)
 }
 
-// find looks a request's commit up.
+// find looks up a build's commit.
 func (a *App) find(ctx context.Context, d *Display, w *wanted) error {
 	cache, err := a.CacheDir()
 	if err != nil {
@@ -151,8 +151,8 @@ func (a *App) find(ctx context.Context, d *Display, w *wanted) error {
 	})
 }
 
-// find looks for the commit: in what a bundle has of a lock's own, else where the
-// request says.
+// find looks up the commit: in a loaded bundle for an offline build, else at the request's
+// source.
 func (w *wanted) find(ctx context.Context, r source.Resolver) (source.Checkout, error) {
 	if w.offline == nil {
 		if source.IsRemote(w.Request.Source) {
@@ -165,8 +165,8 @@ func (w *wanted) find(ctx context.Context, r source.Resolver) (source.Checkout, 
 	return w.offline.find(ctx, r, w)
 }
 
-// chooseGPU asks this machine's driver where the request is for its GPUs, and
-// refuses what cannot work before anything is fetched.
+// chooseGPU asks this machine's driver if the build is for its GPUs, and refuses what cannot
+// work before anything is fetched.
 func (w *wanted) chooseGPU(ctx context.Context, local bool) error {
 	cuda := images.DeviceOf(w.Request.Variant) == "CUDA"
 	auto := slices.Equal(w.Request.CUDAArch, []string{images.CUDAAuto})

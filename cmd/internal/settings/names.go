@@ -5,7 +5,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// source is the annotation of a flag that was not typed: where its value is from.
+// source is the annotation that says where a flag's value came from, if it was not typed.
 const source = "llorch-source"
 
 func cameFrom(f *pflag.Flag, where string) {
@@ -15,9 +15,9 @@ func cameFrom(f *pflag.Flag, where string) {
 	f.Annotations[source] = []string{where}
 }
 
-// Names is what a user of cmd calls a setting, for fault.Name: the variable or the
-// line of the file that it came from, else its flag. With a value, as an advice has
-// it, it is always the flag. Words that are no setting of any command have no name.
+// Names returns the user's name for a setting, for fault.Name: the variable or the line of
+// the file that the value came from, else the flag. With a value, as advice has it, it is
+// always the flag. Words that are not a setting of any command have no name.
 func Names(cmd *cobra.Command) func(setting, value string) string {
 	known := map[string]bool{"help": true}
 	everyFlag(cmd.Root(), func(f *pflag.Flag) { known[f.Name] = true })
@@ -35,7 +35,7 @@ func Names(cmd *cobra.Command) func(setting, value string) string {
 	}
 }
 
-// everyFlag calls fn for the flags of a command and of all below it.
+// everyFlag calls fn for the flags of a command and of its subcommands.
 func everyFlag(cmd *cobra.Command, fn func(*pflag.Flag)) {
 	cmd.Flags().VisitAll(fn)
 	cmd.PersistentFlags().VisitAll(fn)

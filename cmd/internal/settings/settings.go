@@ -1,5 +1,5 @@
-// Package settings gives flags that were not typed their values from the
-// environment and from llorch.yaml.
+// Package settings sets flags that were not typed from the environment and from
+// llorch.yaml.
 package settings
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// DefaultFile is read where it exists and no other file is named.
+// DefaultFile is read if it exists and no other file is named.
 const DefaultFile = "llorch.yaml"
 
 // EnvName is the environment variable of a flag: LLORCH_CUDA_ARCH for cuda-arch.
@@ -24,32 +24,31 @@ func EnvName(flag string) string {
 	return "LLORCH_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// aliases are variables that other tools gave a meaning, by flag. Ours win.
+// aliases are other tools' variables for a flag. LLORCH_ variables override them.
 var aliases = map[string]string{"builder": "BUILDKIT_HOST"}
 
-// synonyms are flags that say the same thing in other words: where one was
-// typed, the other's value in the environment or the file does not count.
+// synonyms are flags for the same choice. If one was typed, the other's value in the
+// environment or the file is ignored.
 var synonyms = map[string]string{"cuda": "variant", "variant": "cuda"}
 
-// perCommand are flags that only make sense typed. Keep is another thing to each command
-// that has it.
+// perCommand are flags that only make sense on the command line. keep has another meaning
+// for each command.
 var perCommand = []string{"help", "file", "yes", "all", "json", "follow", "format", "schema", "keep"}
 
-// onlyTyped marks a flag of one command that has to be typed there.
+// onlyTyped marks a flag of one command that is only read from the command line.
 const onlyTyped = "only-typed"
 
-// OnlyTyped keeps a command's flag from being set by the environment and by files, since
-// another command's flag of that name means something else.
+// OnlyTyped keeps the environment and files from setting a command's flag, because another
+// command's flag of that name means something else.
 func OnlyTyped(cmd *cobra.Command, flag string) {
 	if err := cmd.Flags().SetAnnotation(flag, onlyTyped, nil); err != nil {
-		panic(err) // There is no such flag.
+		panic(err) // The flag does not exist.
 	}
 }
 
-// Apply sets every flag of cmd that the user did not type: from the
-// environment, else from the file. A file may name any flag of any command, so
-// that one file serves all of them, but no name that none of them has. Bad
-// values and names are a fault.Usage that says where they stand.
+// Apply sets every flag of cmd that the user did not type: from the environment, else from
+// the file. A file may name any flag of any command, so that one file serves all of them,
+// but no other name. Bad values and names are a fault.Usage that says where they are.
 func Apply(cmd *cobra.Command, getenv func(string) string, file string) error {
 	if file == "" {
 		file = getenv(EnvName("file"))
@@ -62,7 +61,7 @@ func Apply(cmd *cobra.Command, getenv func(string) string, file string) error {
 	known := flagNames(cmd.Root())
 	for name := range values {
 		if !slices.Contains(known, name) {
-			wrong = append(wrong, fmt.Errorf("%s: there is no setting %q", from, name))
+			wrong = append(wrong, fmt.Errorf("%s: unknown setting %q", from, name))
 		}
 	}
 	eachUnset(cmd, func(f *pflag.Flag) {
@@ -82,13 +81,13 @@ func Apply(cmd *cobra.Command, getenv func(string) string, file string) error {
 		}
 	})
 	if len(wrong) > 0 {
-		return fault.New(fault.Usage, "a setting cannot be used", errors.Join(wrong...), "see "+cmd.CommandPath()+" --help")
+		return fault.New(fault.Usage, "invalid setting", errors.Join(wrong...), "see "+cmd.CommandPath()+" --help")
 	}
 	return nil
 }
 
-// eachUnset calls fn for every flag that may be set and that nobody has set
-// before, neither itself nor by its synonym.
+// eachUnset calls fn for every flag that may be set and is not set yet, neither itself nor
+// its synonym.
 func eachUnset(cmd *cobra.Command, fn func(*pflag.Flag)) {
 	var unset []*pflag.Flag
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -113,7 +112,7 @@ func lookup(getenv func(string) string, flag string) (value, name string) {
 	return "", name
 }
 
-// split gives a repeatable flag one value per line; every other value is one.
+// split gives a repeatable flag one value for each line; other flags get the whole text.
 func split(f *pflag.Flag, v string) []string {
 	if _, ok := f.Value.(pflag.SliceValue); ok {
 		return strings.Split(strings.TrimSpace(v), "\n")
@@ -127,7 +126,7 @@ func set(cmd *cobra.Command, f *pflag.Flag, values []string) error {
 	}
 	for _, v := range values {
 		if err := cmd.Flags().Set(f.Name, v); err != nil {
-			// pflag repeats flag and value; the caller says them already.
+			// pflag repeats the flag and the value, which the caller reports already.
 			if inner := errors.Unwrap(err); inner != nil {
 				return inner
 			}
@@ -148,31 +147,31 @@ func read(file string) (map[string]setting, string, error) {
 		return nil, "", nil
 	}
 	if err != nil {
-		return nil, "", fault.New(fault.Usage, "the settings file cannot be read", err, "check --file")
+		return nil, "", fault.New(fault.Usage, "cannot read the settings file", err, "name an existing file with --file")
 	}
 	var raw map[string]setting
 	if err := yaml.Unmarshal(data, &raw); err != nil {
-		return nil, "", fault.New(fault.Usage, "the settings file "+name+" is no YAML of names and values", err, "write one setting a line, as in: model: hf:org/repo/file.gguf")
+		return nil, "", fault.New(fault.Usage, "the settings file "+name+" is not YAML with names and values", err, "write one setting on each line, as in: model: hf:org/repo/file.gguf")
 	}
 	for k, v := range raw {
 		if v.nested {
-			return nil, "", fault.New(fault.Usage, fmt.Sprintf("%s: the setting %q has settings inside", name, k), nil, "a setting is a value or a list of values")
+			return nil, "", fault.New(fault.Usage, fmt.Sprintf("%s: the setting %q must be a value or a list of values, got a map", name, k), nil, "write it as "+k+": VALUE")
 		}
 	}
 	return raw, name, nil
 }
 
-// setting is a value or a list of values, letter by letter as they stand in the
-// file: a commit of digits is no number, and CUDA architecture 12.0 is not 12.
+// setting is a value or a list of values, as text exactly as written in the file: a commit
+// of digits is not a number, and CUDA architecture 12.0 is not 12.
 type setting struct {
 	values []string
-	// nested is true for what is neither.
+	// nested is true for anything else.
 	nested bool
-	// line is where in the file the value begins.
+	// line is the line in the file where the value begins.
 	line int
 }
 
-// UnmarshalYAML takes a node of the file as it is written.
+// UnmarshalYAML reads a node as it is written.
 func (s *setting) UnmarshalYAML(node ast.Node) error {
 	nodes := []ast.Node{node}
 	s.line = node.GetToken().Position.Line

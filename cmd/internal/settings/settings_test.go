@@ -164,22 +164,22 @@ func TestRefusals(t *testing.T) {
 		yaml string
 		want []string // each is in the error
 	}{
-		"an unknown name":      {yaml: "modell: m", want: []string{`settings.yaml: there is no setting "modell"`}},
+		"an unknown name":      {yaml: "modell: m", want: []string{`settings.yaml: unknown setting "modell"`}},
 		"all unknown names":    {yaml: "a: 1\nb: 2", want: []string{`"a"`, `"b"`}},
 		"unknown, no value":    {yaml: "modell:", want: []string{`"modell"`}},
 		"unknown, empty list":  {yaml: "modell: []", want: []string{`"modell"`}},
-		"only typed: json":     {yaml: "json: true", want: []string{`no setting "json"`}},
-		"only typed: all":      {yaml: "all: true", want: []string{`no setting "all"`}},
-		"only typed: file":     {yaml: "file: x", want: []string{`no setting "file"`}},
-		"only typed: help":     {yaml: "help: true", want: []string{`no setting "help"`}},
+		"only typed: json":     {yaml: "json: true", want: []string{`unknown setting "json"`}},
+		"only typed: all":      {yaml: "all: true", want: []string{`unknown setting "all"`}},
+		"only typed: file":     {yaml: "file: x", want: []string{`unknown setting "file"`}},
+		"only typed: help":     {yaml: "help: true", want: []string{`unknown setting "help"`}},
 		"a bad value":          {yaml: "jobs: many", want: []string{"settings.yaml: jobs:", `"many"`}},
 		"a bad value in env":   {env: map[string]string{"LLORCH_JOBS": "many"}, want: []string{"LLORCH_JOBS=many:"}},
 		"a list for one value": {yaml: "model: [a, b]", want: []string{"settings.yaml: model: takes one value, not a list"}},
-		"settings inside":      {yaml: "model: {a: b}", want: []string{`"model" has settings inside`}},
-		"a list inside":        {yaml: "tag: [[a]]", want: []string{`"tag" has settings inside`}},
-		"no YAML":              {yaml: "model: [", want: []string{"is no YAML of names and values"}},
-		"no names":             {yaml: "- model", want: []string{"is no YAML of names and values"}},
-		"a name twice":         {yaml: "model: a\nmodel: b", want: []string{"is no YAML of names and values", "already defined"}},
+		"settings inside":      {yaml: "model: {a: b}", want: []string{`"model" must be a value or a list of values`}},
+		"a list inside":        {yaml: "tag: [[a]]", want: []string{`"tag" must be a value or a list of values`}},
+		"no YAML":              {yaml: "model: [", want: []string{"is not YAML with names and values"}},
+		"no names":             {yaml: "- model", want: []string{"is not YAML with names and values"}},
+		"a name twice":         {yaml: "model: a\nmodel: b", want: []string{"is not YAML with names and values", "already defined"}},
 		"everything at once":   {yaml: "modell: m\ncuda: maybe", env: map[string]string{"LLORCH_JOBS": "x"}, want: []string{`"modell"`, "cuda:", "LLORCH_JOBS=x"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -269,7 +269,7 @@ func TestFile(t *testing.T) {
 		{map[string]string{"LLORCH_FILE": "absent.yaml"}, ""},
 		{nil, t.TempDir()},
 	} {
-		if _, err := model(c.env, c.file); fault.ClassOf(err) != fault.Usage || !strings.Contains(fault.Report(err), "check --file") {
+		if _, err := model(c.env, c.file); fault.ClassOf(err) != fault.Usage || !strings.Contains(fault.Report(err), "name an existing file with --file") {
 			t.Errorf("env %v, --file %q: error = %v, want a fault.Usage", c.env, c.file, err)
 		}
 	}
