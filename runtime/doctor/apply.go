@@ -12,11 +12,10 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// ErrManual says that a step is for a person.
-var ErrManual = errors.New("this step has to be done by hand")
+// ErrManual is the cause of an error about a step that only a person can do.
+var ErrManual = errors.New("this step must be done by hand")
 
-// Runner runs a command to its end and passes its lines on. It gives the last
-// lines too.
+// Runner runs a command to its end. It passes each line to log, and returns the last lines.
 type Runner interface {
 	Run(ctx context.Context, argv []string, log func(string)) ([]string, error)
 }
@@ -25,17 +24,16 @@ type Runner interface {
 type Applier struct {
 	System System
 	Runner Runner
-	// Log gets the commands and what they say; nil drops it.
+	// Log receives the commands and their output; nil discards it.
 	Log func(string)
-	// Env is the environment of an engine that is started here; nil means
-	// this process's own.
+	// Env is the environment of an engine that is started here; nil for this process's own.
 	Env []string
-	// Timeout is how long an engine may take to answer; zero means a minute.
+	// Timeout is how long an engine may take to answer; zero means one minute.
 	Timeout time.Duration
 }
 
-// Apply carries out one step. It decides nothing, except that a pid file is
-// removed only when nothing stands behind it at that very moment.
+// Apply carries out one step. It decides nothing, with one exception: it removes a pid file
+// only if no process owns the file at that moment.
 func (a Applier) Apply(ctx context.Context, step Step) error {
 	switch act := step.action.(type) {
 	case nil:
@@ -71,9 +69,8 @@ func (a Applier) Apply(ctx context.Context, step Step) error {
 	}
 }
 
-// install goes on when only the package lists could not be refreshed, since one
-// broken source of a third party is enough for that. Its lines are shown when
-// the installation fails then.
+// install goes on if only the package lists could not be refreshed: one broken third-party
+// source is enough for that. If the installation then fails, it shows those lines too.
 func (a Applier) install(ctx context.Context, step Step, act installPackages) error {
 	stale, updateErr := a.run(ctx, act.update)
 	if ctx.Err() != nil {
@@ -91,17 +88,17 @@ func (a Applier) install(ctx context.Context, step Step, act installPackages) er
 
 func (a Applier) start(ctx context.Context, act startEngine) error {
 	for _, path := range stale(a.System) {
-		a.log("remove " + path + ": nothing runs behind it")
+		a.log("remove " + path + ": its process is gone")
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fault.New(fault.Machine, "cannot start the engine", err, "rm -f "+path)
+			return fault.New(fault.Machine, "cannot start the engine", err, "remove the stale file: rm -f "+path)
 		}
 	}
 	path := act.dockerd
-	// A package that was installed a moment ago is found only now.
+	// A package that was just installed is only found now.
 	if found, err := a.System.LookPath("dockerd"); err == nil && !strings.Contains(path, "/") {
 		path = found
 	}
-	a.log("start " + path + ", which writes to " + act.log)
+	a.log("start " + path + " with its log in " + act.log)
 	return Daemon{Path: path, Env: a.Env, Log: act.log, Ready: a.answers, Timeout: a.Timeout}.Start(ctx)
 }
 
@@ -110,8 +107,8 @@ func (a Applier) answers(ctx context.Context) error {
 	return err
 }
 
-// waitReady waits until the engine answers, or refuses this user: then it runs,
-// and the refusal is another step's.
+// waitReady waits until the engine answers or refuses this user. In the latter case it
+// runs, and another step deals with the refusal.
 func (a Applier) waitReady(ctx context.Context, step Step) error {
 	timeout := a.Timeout
 	if timeout == 0 {
@@ -132,7 +129,7 @@ func (a Applier) waitReady(ctx context.Context, step Step) error {
 			if ctx.Err() != nil {
 				return failed(step, context.Cause(ctx), nil)
 			}
-			return failed(step, fmt.Errorf("it did not answer within %v: %w", timeout, err), nil)
+			return failed(step, fmt.Errorf("the engine did not answer within %v: %w", timeout, err), nil)
 		case <-poll.C:
 		}
 	}
@@ -156,11 +153,11 @@ func failed(step Step, err error, lines []string) error {
 	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		err = fmt.Errorf("a command ended with %w", err)
+		err = fmt.Errorf("the command failed: %w", err)
 	}
-	do := "look at the engine's log, then run it again"
+	do := "the engine's log has the cause"
 	if len(step.Commands) > 0 {
-		do = "when the cause is removed, run it again, or by hand:\n" + step.text()
+		do = "fix the cause, then run by hand:\n" + step.text()
 	}
 	return fault.New(fault.Machine, what, err, do).WithLines(lines)
 }

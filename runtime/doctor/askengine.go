@@ -10,13 +10,13 @@ import (
 	"github.com/docker/docker/api/types/system"
 )
 
-// EngineAPI is the part of the Docker client that tells what an engine is.
+// EngineAPI is the part of the Docker client that describes an engine.
 type EngineAPI interface {
 	ServerVersion(ctx context.Context) (types.Version, error)
 	Info(ctx context.Context) (system.Info, error)
 }
 
-// AskEngine asks an engine what it is.
+// AskEngine asks an engine for its version and features.
 func AskEngine(ctx context.Context, api EngineAPI) (EngineInfo, error) {
 	v, err := api.ServerVersion(ctx)
 	if err != nil {
@@ -24,7 +24,7 @@ func AskEngine(ctx context.Context, api EngineAPI) (EngineInfo, error) {
 	}
 	info, err := api.Info(ctx)
 	if err != nil {
-		return EngineInfo{}, fmt.Errorf("ask the engine about itself: %w", err)
+		return EngineInfo{}, fmt.Errorf("cannot ask the engine for its features: %w", err)
 	}
 	e := EngineInfo{
 		Version: v.Version, API: v.APIVersion, OSType: info.OSType,

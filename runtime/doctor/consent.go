@@ -9,24 +9,21 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// ErrDeclined is the cause where a person said no.
-var ErrDeclined = errors.New("you said no")
+// ErrDeclined is the cause if the user answered no.
+var ErrDeclined = errors.New("you answered no")
 
-// Consent holds what decides whether a machine may be changed.
+// Consent decides whether the machine may be changed.
 type Consent struct {
-	// CI says that this is a CI job (CI=true), and Yes that the user said so
-	// beforehand (--yes, YES=1).
+	// CI is true in a CI job (CI=true), and Yes if the user agreed in advance (--yes, YES=1).
 	CI, Yes bool
-	// Root says that the process is root, and Terminal that a person sits
-	// before it.
+	// Root is true if the process is root, and Terminal if a person can be asked.
 	Root, Terminal bool
-	// Ask shows the steps and gives the person's answer; nil means that nobody
-	// can be asked.
+	// Ask shows the steps and returns the user's answer; nil if nobody can be asked.
 	Ask func(context.Context, []Step) (bool, error)
 }
 
-// Decide gives nil when the steps may be carried out. Otherwise it gives a
-// fault of the machine with the exact commands, or Ask's own error.
+// Decide returns nil if the steps may be carried out. Otherwise it returns a fault with the
+// exact commands, or Ask's own error.
 func (c Consent) Decide(ctx context.Context, steps []Step) error {
 	var offered []Step
 	for _, s := range steps {
@@ -46,11 +43,11 @@ func (c Consent) Decide(ctx context.Context, steps []Step) error {
 	case c.Root && !c.Terminal:
 		return nil
 	}
-	return Refusal(steps, errors.New("nothing is installed unasked"))
+	return Refusal(steps, errors.New("llorch-bk installs nothing without consent"))
 }
 
-// Refusal is the error for steps that are not carried out: it lists each
-// required one with its commands. It is nil where none is required.
+// Refusal is the error for steps that are not carried out. It lists the required ones with
+// their commands; it is nil if none is required.
 func Refusal(steps []Step, why error) error {
 	var names, do []string
 	as := ""
@@ -67,9 +64,9 @@ func Refusal(steps []Step, why error) error {
 	if len(names) == 0 {
 		return nil
 	}
-	advice := "run these commands" + as + ", then run it again"
+	advice := "run these commands" + as + ", then repeat the command"
 	if errors.Is(why, ErrDeclined) || anyAutomatic(steps) {
-		advice = "run these commands" + as + ", or run it again with `yes`"
+		advice = "run these commands" + as + ", or repeat the command with `yes`"
 	}
 	return fault.New(fault.Machine, "this machine needs: "+strings.Join(names, "; "), why,
 		fmt.Sprintf("%s:\n%s", advice, strings.Join(do, "\n")))

@@ -17,18 +17,17 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// MergeDaemonJSON gives an engine's configuration with changes in it. Objects
-// are merged key by key, everything else is replaced; keys that are not named
-// stay, whatever they are. Where all changes hold already the old bytes come
-// back as they are. No or an empty file counts as an empty object. A file that
-// is no JSON object is refused, never replaced.
+// MergeDaemonJSON merges changes into an engine's configuration. It merges objects key by
+// key and replaces every other value. Keys that changes do not name are kept. If nothing
+// changes, it returns old unmodified. An empty file counts as an empty object. A file that
+// is not a JSON object is an error, and is never replaced.
 func MergeDaemonJSON(old []byte, changes map[string]any) (merged []byte, changed bool, err error) {
 	config, err := parseConfig(old)
 	if err != nil {
 		return nil, false, fault.New(fault.Machine, "cannot change the engine's configuration "+daemonJSON, err,
-			"correct the file by hand (the engine cannot start with it either), then run it again")
+			"correct the file by hand; the engine cannot start with it either")
 	}
-	// The changes take the road through JSON too, so that numbers compare.
+	// Pass the changes through JSON too, so that numbers compare.
 	raw, err := json.Marshal(changes)
 	if err != nil {
 		return nil, false, err
@@ -50,7 +49,7 @@ func MergeDaemonJSON(old []byte, changes map[string]any) (merged []byte, changed
 	return out.Bytes(), true, nil
 }
 
-// parseConfig reads daemon.json with its numbers as they are written.
+// parseConfig reads daemon.json and keeps numbers as they are written.
 func parseConfig(raw []byte) (map[string]any, error) {
 	raw = bytes.TrimSpace(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")))
 	config := map[string]any{}
@@ -60,18 +59,18 @@ func parseConfig(raw []byte) (map[string]any, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	if err := dec.Decode(&config); err != nil {
-		return nil, fmt.Errorf("it is no valid JSON object: %w", err)
+		return nil, fmt.Errorf("invalid JSON object: %w", err)
 	}
 	if config == nil {
-		return nil, errors.New("it is no JSON object: null")
+		return nil, errors.New("it must be a JSON object, got null")
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("it is no valid JSON: something follows the object")
+		return nil, errors.New("invalid JSON: data follows the object")
 	}
 	return config, nil
 }
 
-// merge puts wanted into config and says whether anything became different.
+// merge copies wanted into config and reports whether anything changed.
 func merge(config, wanted map[string]any) bool {
 	changed := false
 	for key, value := range wanted {
@@ -89,10 +88,10 @@ func merge(config, wanted map[string]any) bool {
 	return changed
 }
 
-// mergeConfigFile changes a configuration file in place: atomically, with its
-// own permissions, and with the first original kept beside it as .bak.
+// mergeConfigFile changes a configuration file atomically and keeps its permissions. It
+// saves the first original as .bak.
 func mergeConfigFile(path string, changes map[string]any) (bool, error) {
-	// A link is followed, so that it stays a link.
+	// Write through a link, so that it stays a link.
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}

@@ -32,9 +32,9 @@ func TestMergeDaemonJSON(t *testing.T) {
 		{name: "numbers compare by value as written", old: `{"mtu": 1400}`, changes: map[string]any{"mtu": 1400}, same: true},
 		{name: "another kind of value is replaced", old: `{"features":"none"}`, changes: buildkit, want: `{"features":{"buildkit":true}}`},
 		{name: "a byte order mark", old: "\xef\xbb\xbf{}", changes: buildkit, want: `{"features":{"buildkit":true}}`},
-		{name: "no JSON", old: `{"debug": true,}`, changes: buildkit, refused: "no valid JSON"},
-		{name: "two objects", old: `{} {}`, changes: buildkit, refused: "something follows"},
-		{name: "a list", old: `[]`, changes: buildkit, refused: "no valid JSON object"},
+		{name: "no JSON", old: `{"debug": true,}`, changes: buildkit, refused: "invalid JSON"},
+		{name: "two objects", old: `{} {}`, changes: buildkit, refused: "data follows"},
+		{name: "a list", old: `[]`, changes: buildkit, refused: "invalid JSON object"},
 		{name: "null", old: `null`, changes: buildkit, refused: "null"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -1,8 +1,7 @@
-// Package doctor says what keeps this machine from building and running, and
-// mends it where that is safe.
+// Package doctor finds what keeps this machine from building and running, and fixes it if
+// that is safe.
 //
-// Inspect looks and changes nothing. Plan and Findings are pure functions of
-// what it saw. Apply carries out one step and decides nothing; whether it may
-// is Consent's answer. A machine with nothing to mend has an empty plan, so
-// that repeating it all changes nothing.
+// Inspect observes and changes nothing. Plan and Findings are pure functions of that
+// observation. Apply carries out one step and decides nothing; Consent decides whether it
+// may. A healthy machine has an empty plan, so repeating everything changes nothing.
 package doctor

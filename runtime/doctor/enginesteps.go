@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// engineLog is where an engine that we start ourselves writes.
+// engineLog is the log of an engine that this program starts.
 const engineLog = "/var/log/llorch-dockerd.log"
 
-// engineSteps are about the engine itself; its packages come before.
+// engineSteps are the steps for the engine itself; installing packages comes before.
 func (s State) engineSteps() []Step {
 	e := s.Engine
 	switch {
@@ -36,7 +36,7 @@ func (s State) engineSteps() []Step {
 	return steps
 }
 
-// installs says that the packages' step brings an engine without starting it.
+// installs reports whether the packages step installs an engine without starting it.
 func (s State) installs() bool {
 	return s.needsEngine() && s.debian()
 }
@@ -65,7 +65,7 @@ func (s State) buildKitStep() Step {
 	merged, _, err := MergeDaemonJSON(s.Engine.Config, changes)
 	step := Step{
 		ID: StepBuildKit, What: "enable BuildKit in " + daemonJSON, NeedsRoot: true,
-		Why: "engine " + s.Engine.Info.Version + " is told there to build without it",
+		Why: "engine " + s.Engine.Info.Version + " disables it there",
 	}
 	if err != nil {
 		return step
@@ -87,13 +87,13 @@ func (s State) buildKitStep() Step {
 
 func (s State) startStep() Step {
 	e := s.Engine
-	step := Step{ID: StepEngineStart, What: "start the engine", NeedsRoot: true, Why: "it is installed but does not run"}
+	step := Step{ID: StepEngineStart, What: "start the engine", NeedsRoot: true, Why: "it is installed but not running"}
 	if e.Dockerd == "" {
-		step.Why = "a new engine does not run by itself everywhere"
+		step.Why = "a newly installed engine does not start by itself everywhere"
 	}
 	switch {
 	case e.PID > 0 || e.Problem == Silent:
-		step.What, step.Why = "wait for the engine", "it runs but does not answer yet"
+		step.What, step.Why = "wait for the engine", "it is running but does not answer yet"
 		if s.Systemd {
 			step.Commands = []string{shellLine(s.asRoot("systemctl", "restart", "docker"))}
 		}
@@ -113,8 +113,8 @@ func (s State) startStep() Step {
 	return step
 }
 
-// startOwn is for a machine without systemd, such as a container or WSL, where
-// policy-rc.d or the lack of an init keeps the package from starting it.
+// startOwn is for machines without systemd, such as containers or WSL. There, policy-rc.d or
+// the missing init keeps the package from starting the engine.
 func (s State) startOwn(step Step) Step {
 	dockerd := s.Engine.Dockerd
 	if dockerd == "" {
@@ -135,8 +135,8 @@ func (s State) startOwn(step Step) Step {
 	}
 	argv := s.asRoot("sh", "-c", line)
 	step.Commands = append(step.Commands, shellLine(argv))
-	// Removing pid files is decided anew right before a start; over sudo that
-	// is left to the person.
+	// Apply checks pid files again right before it removes them. It cannot do that over
+	// sudo, so then the user runs the commands.
 	if len(s.Engine.Stale) == 0 {
 		step.action = runAndWait{argv: argv}
 	}
@@ -145,12 +145,12 @@ func (s State) startOwn(step Step) Step {
 
 func (s State) groupStep(why string) Step {
 	step := Step{
-		ID: StepDockerGroup, What: "let this user use the engine (the group docker is as good as root)", Why: why, NeedsRoot: true,
+		ID: StepDockerGroup, What: "let this user use the engine (members of the group docker are as powerful as root)", Why: why, NeedsRoot: true,
 		Commands: []string{shellLine(s.asRoot("usermod", "-aG", "docker", s.User.Name)), "newgrp docker"},
 	}
 	if s.User.Listed {
 		step.What, step.NeedsRoot = "log in again", false
-		step.Why = "this user is in the group docker, but this session began before that"
+		step.Why = "this session began before the user joined the group docker"
 		step.Commands = []string{"newgrp docker"}
 	}
 	return step

@@ -2,22 +2,22 @@ package doctor
 
 import "strings"
 
-// Severity says what a finding means for the user.
+// Severity says how much a finding limits the user.
 type Severity string
 
 // The severities.
 const (
-	// Error: building or running is not possible.
+	// Error: building or running is impossible.
 	Error Severity = "error"
-	// Warning: it is possible, but not all that this machine could do.
+	// Warning: building and running work, but not with everything that this machine has.
 	Warning Severity = "warning"
-	// Info: nothing is wrong; it is good to know.
+	// Info: nothing is wrong.
 	Info Severity = "info"
 )
 
-// Finding is one thing that is wrong with the machine.
+// Finding is one fact about the machine that the user should know, mostly a problem.
 type Finding struct {
-	// ID is the step that mends it, or a name of its own where none does.
+	// ID is the step that fixes it, or a name of its own if no step does.
 	ID       string   `json:"id"`
 	Severity Severity `json:"severity"`
 	// What is wrong, Why it matters, and what to Do about it.
@@ -26,26 +26,25 @@ type Finding struct {
 	Do   []string `json:"do"`
 }
 
-// FindingGPUDriver is a GPU without its driver, which no step of ours mends.
+// FindingGPUDriver is a GPU without its driver; no step installs one.
 const FindingGPUDriver = "gpu-driver"
 
-// matters says of each step why a person should care.
+// matters says for each step why the problem matters.
 var matters = map[string]string{
-	StepPackages:     "images are built by a container engine from sources that git reads",
-	StepEngineStart:  "images are built and run by the engine",
-	StepEngineManual: "images are built and run by the engine",
-	StepEngineAddr:   "images are built and run by the engine",
-	StepEngineOld:    "every image is built by BuildKit",
+	StepPackages:     "a container engine builds the images, and git reads the sources",
+	StepEngineStart:  "the engine builds and runs the images",
+	StepEngineManual: "the engine builds and runs the images",
+	StepEngineAddr:   "the engine builds and runs the images",
+	StepEngineOld:    "BuildKit builds every image",
 	StepConfig:       "the engine reads this file when it starts",
 	StepDockerGroup:  "images are built and run through the engine's socket",
-	StepBuildKit:     "every image is built by BuildKit",
-	StepGPUToolkit:   "models run on the CPU only until then",
-	StepGPURuntime:   "models run on the CPU only until then",
+	StepBuildKit:     "BuildKit builds every image",
+	StepGPUToolkit:   "until then models run on the CPU only",
+	StepGPURuntime:   "until then models run on the CPU only",
 }
 
-// Findings are what is wrong, worst first as far as one hinders the other.
-// They are about everything that the program can do; a machine without findings
-// needs no step.
+// Findings lists problems in the order in which they have to be fixed. It covers everything
+// that the program can do: a machine without findings needs no step.
 func Findings(s State) []Finding {
 	var all []Finding
 	for _, step := range Plan(s, Want{Engine: true, Git: true}) {
@@ -61,8 +60,8 @@ func Findings(s State) []Finding {
 	if s.GPU.Hardware && !s.GPU.Driver {
 		all = append(all, Finding{
 			ID: FindingGPUDriver, Severity: Warning,
-			What: "there is an NVIDIA GPU, but its driver is not loaded", Why: "models run on the CPU only until then",
-			Do: []string{"# install the driver as " + driverName(s) + " says, then restart"},
+			What: "there is an NVIDIA GPU, but its driver is not loaded", Why: "until then models run on the CPU only",
+			Do: []string{"# install the driver (see " + driverName(s) + "), then restart the machine"},
 		})
 	}
 	return all

@@ -7,33 +7,33 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// The findings about GPUs and what is built for them.
+// The findings about GPUs and the images that are built for them.
 const (
-	// FindingGPUPlan is a machine for whose GPUs nothing can be built.
+	// FindingGPUPlan means that no CUDA toolkit supports this machine's GPUs.
 	FindingGPUPlan = "gpu-plan"
-	// FindingGPUArch is an image that has no code for a GPU of this machine.
+	// FindingGPUArch is an image without code for a GPU of this machine.
 	FindingGPUArch = "gpu-arch"
 	// FindingGPUDriverOld is a driver that is too old for an image.
 	FindingGPUDriverOld = "gpu-driver-old"
 )
 
-// GPUImage is an image that was built for NVIDIA's GPUs.
+// GPUImage is an image that was built for NVIDIA GPUs.
 type GPUImage struct {
 	Ref string
-	// CUDA is its toolkit's version, Archs what its code is for.
+	// CUDA is the toolkit's version; Archs are the architectures it was compiled for.
 	CUDA  string
 	Archs []string
 }
 
-// GPUFindings are what is wrong between a machine's GPUs and what is, or can be,
-// built for them. The newest image comes first; older ones do not count.
+// GPUFindings reports mismatches between a machine's GPUs and the images that are, or can
+// be, built for them. It checks only the first image, which must be the newest.
 func GPUFindings(host images.GPUFacts, built []GPUImage) []Finding {
 	var all []Finding
 	if len(host.Capabilities()) > 0 {
 		_, err := images.Choose(images.Request{Variant: "cuda", CUDAArch: []string{images.CUDAAuto}}, images.Facts{GPU: &host})
 		if f, ok := err.(*fault.Fault); ok { //nolint:errorlint // Choose returns nothing else
 			all = append(all, Finding{
-				ID: FindingGPUPlan, Severity: Warning, What: "no CUDA toolkit does for this machine's GPUs",
+				ID: FindingGPUPlan, Severity: Warning, What: "no CUDA toolkit supports this machine's GPUs",
 				Why: fmt.Sprint(f.Why), Do: []string{"# " + f.Do},
 			})
 		}
@@ -57,7 +57,7 @@ func GPUFindings(host images.GPUFacts, built []GPUImage) []Finding {
 	if need := images.MinDriver(img.CUDA); need != "" && host.Driver != "" && images.CompareVersions(host.Driver, need) < 0 {
 		all = append(all, Finding{
 			ID: FindingGPUDriverOld, Severity: Warning, What: fmt.Sprintf("driver %s is too old for the image %s", host.Driver, img.Ref),
-			Why: fmt.Sprintf("CUDA %s needs %s or newer", img.CUDA, need), Do: append([]string{"# update the driver, or build for it:"}, again...),
+			Why: fmt.Sprintf("CUDA %s needs %s or newer", img.CUDA, need), Do: append([]string{"# update the driver, or build an image for it:"}, again...),
 		})
 	}
 	return all

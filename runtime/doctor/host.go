@@ -17,13 +17,13 @@ import (
 
 // Host is this machine.
 type Host struct {
-	// EngineAddr is the address that Engine asks, and EngineChosen says that the
-	// user chose it (DOCKER_HOST, a context). Empty means the default socket.
+	// EngineAddr is the address that Engine asks; empty means the default socket.
+	// EngineChosen is true if the user chose it (DOCKER_HOST, a context).
 	EngineAddr   string
 	EngineChosen bool
-	// Terminal says that a person can be asked.
+	// Terminal is true if a person can be asked.
 	Terminal bool
-	// Engine asks the engine what it is; AskEngine does for a Docker client.
+	// Engine asks the engine for its version and features; see AskEngine.
 	Engine func(context.Context) (EngineInfo, error)
 }
 
@@ -82,17 +82,15 @@ func (Host) Dial(ctx context.Context, socket string) error {
 	return conn.Close()
 }
 
-// Ping implements System. An engine that does not answer within five seconds
-// does not answer.
+// Ping implements System. It gives the engine five seconds to answer.
 func (h Host) Ping(ctx context.Context) (EngineInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	return h.Engine(ctx)
 }
 
-// Run implements Runner. The command has the terminal's input, for sudo's
-// question, and gets SIGTERM when ctx ends, so that a package manager can
-// finish what it must.
+// Run implements Runner. The command reads the terminal, for sudo's password. When ctx ends
+// it gets SIGTERM, so that a package manager can finish its transaction.
 func (Host) Run(ctx context.Context, argv []string, log func(string)) ([]string, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -111,7 +109,7 @@ func (Host) Run(ctx context.Context, argv []string, log func(string)) ([]string,
 			last = last[max(0, len(last)-logLines):]
 			log(lines.Text())
 		}
-		// A line beyond all measure must not stop the command.
+		// A line that is too long must not block the command.
 		_, _ = io.Copy(io.Discard, out)
 	}()
 	err := cmd.Run()

@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// needsEngine says that an engine has to be installed: none answers, the user
-// chose no other, and no dockerd is here to be started.
+// needsEngine reports whether an engine has to be installed: none answers, the user chose no
+// address, and there is no dockerd to start.
 func (s State) needsEngine() bool {
 	return s.Engine.Problem == Down && !s.Engine.Chosen && s.Engine.Dockerd == "" && s.OS == "linux"
 }
 
-// debian says that packages come from Debian, Ubuntu or a descendant of theirs:
-// where we install ourselves.
+// debian reports whether packages come from Debian, Ubuntu or a derivative. Only there does
+// this program install packages itself.
 func (s State) debian() bool { return s.Apt && s.Distro.is("debian", "ubuntu") }
 
-// missing are the packages to install, by Debian's names.
+// missing returns the packages to install, by Debian's names.
 func (s State) missing(w Want) []string {
 	var names []string
 	add := func(when bool, name ...string) {
@@ -24,8 +24,8 @@ func (s State) missing(w Want) []string {
 		}
 	}
 	if w.Engine && s.needsEngine() {
-		// The engine's package only recommends iptables and the AppArmor
-		// parser, and does not start containers without them.
+		// The engine's package only recommends iptables and the AppArmor parser, but
+		// cannot start containers without them.
 		add(true, "docker.io", "iptables")
 		add(s.AppArmor, "apparmor")
 		add(!s.Certificates, "ca-certificates")
@@ -46,7 +46,7 @@ func (s State) packages(names []string, w Want) Step {
 		why = append(why, "git is not installed")
 	}
 	if slices.Contains(names, "mmdebstrap") {
-		why = append(why, "a base image without a registry is made by mmdebstrap")
+		why = append(why, "mmdebstrap makes a base image without a registry")
 	}
 	step.Why = strings.Join(why, "; ")
 	if !s.debian() {
@@ -54,7 +54,7 @@ func (s State) packages(names []string, w Want) Step {
 	}
 	act := installPackages{
 		update: s.asRoot("apt-get", "update"),
-		// Another apt may hold the lock for a while, as at a machine's start.
+		// Another apt may hold the lock for a while, for example after boot.
 		install: s.asRoot(append([]string{
 			"env", "DEBIAN_FRONTEND=noninteractive", "apt-get",
 			"-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0", "install", "-y", "--no-install-recommends",
@@ -67,7 +67,7 @@ func (s State) packages(names []string, w Want) Step {
 	return step
 }
 
-// foreign are the ways of other systems, where we install nothing ourselves.
+// foreign are the commands for other systems, where this program installs nothing itself.
 var foreign = []struct {
 	ids     []string
 	engine  []string
@@ -105,7 +105,7 @@ func (s State) foreignPackages(step Step, engine, git bool) Step {
 		return step
 	}
 	if engine {
-		step.What += " as " + engineDocs + " says"
+		step.What += " (see " + engineDocs + ")"
 	}
 	if s.OS == "darwin" && git {
 		step.Commands, step.NeedsRoot = []string{"xcode-select --install"}, false

@@ -2,7 +2,7 @@ package doctor
 
 import "slices"
 
-// The steps, by ID.
+// The ids of the steps.
 const (
 	StepPackages     = "packages"
 	StepEngineStart  = "engine-start"
@@ -21,7 +21,7 @@ const (
 	toolkitDocs = "https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html"
 )
 
-// Want is what the machine is to be able to do.
+// Want says what the machine should be able to do.
 type Want struct {
 	// Engine: build and run images here.
 	Engine bool
@@ -31,8 +31,8 @@ type Want struct {
 	Bootstrap bool
 }
 
-// Plan gives the steps from a state to what is wanted, in the order in which
-// they have to be done; none when all is well.
+// Plan returns the steps from a state to the wanted one, in order; none if the machine is
+// ready.
 func Plan(s State, w Want) []Step {
 	var steps []Step
 	missing := s.missing(w)
@@ -46,8 +46,8 @@ func Plan(s State, w Want) []Step {
 	return append(steps, s.gpuSteps()...)
 }
 
-// gpuSteps name what a GPU still lacks. They are never done unasked: a driver
-// or toolkit of the wrong version breaks what works.
+// gpuSteps lists what a GPU still lacks. These steps are always for the user: a driver or
+// toolkit of the wrong version breaks a working machine.
 func (s State) gpuSteps() []Step {
 	e := s.Engine
 	if !s.GPU.Driver || s.GPU.Configured || e.Chosen && !e.local() {
@@ -67,12 +67,12 @@ func (s State) gpuSteps() []Step {
 		}
 		return []Step{{
 			ID: StepGPURuntime, What: "tell the engine about the NVIDIA container toolkit", NeedsRoot: true, Optional: true,
-			Why: "the toolkit is installed, but the engine knows no GPU", Commands: configure,
+			Why: "the toolkit is installed, but the engine is not configured for it", Commands: configure,
 		}}
 	}
 	step := Step{
-		ID: StepGPUToolkit, What: "install the NVIDIA container toolkit, as " + toolkitDocs + " says", NeedsRoot: true, Optional: true,
-		Why: "there is an NVIDIA GPU, and without the toolkit no container can use it", Commands: configure,
+		ID: StepGPUToolkit, What: "install the NVIDIA container toolkit (see " + toolkitDocs + ")", NeedsRoot: true, Optional: true,
+		Why: "containers cannot use the NVIDIA GPU without the toolkit", Commands: configure,
 	}
 	if s.Apt {
 		step.Commands = slices.Insert(step.Commands, 0, shellLine(s.asRoot("apt-get", "install", "-y", "nvidia-container-toolkit")))
@@ -80,11 +80,11 @@ func (s State) gpuSteps() []Step {
 	return []Step{step}
 }
 
-// mayRoot says that we can act as root.
+// mayRoot reports whether commands can run as root.
 func (s State) mayRoot() bool { return s.User.Root || s.Sudo }
 
-// asRoot is argv with sudo before it where that is needed. Without a sudo the
-// step's NeedsRoot says whose command it is.
+// asRoot puts sudo before argv if that is needed and there is a sudo. Otherwise the step's
+// NeedsRoot tells the user.
 func (s State) asRoot(argv ...string) []string {
 	if s.User.Root || !s.Sudo {
 		return argv

@@ -4,26 +4,26 @@ import (
 	"strings"
 )
 
-// Step is one thing that mends the machine.
+// Step is one thing that fixes the machine.
 type Step struct {
-	// ID names the step for programs; it is stable.
+	// ID names the step for programs; it never changes.
 	ID string
 	// What the step does, and Why it is needed: sentences without a full stop.
 	What, Why string
-	// Commands do it by hand: exact, in order, ready to copy.
+	// Commands carry out the step by hand: exact, in order, ready to copy.
 	Commands []string
-	// NeedsRoot says that it needs root's rights.
+	// NeedsRoot is true if the commands need root.
 	NeedsRoot bool
-	// Optional says that building and running work without it, for a CPU.
+	// Optional is true if building and running on the CPU work without the step.
 	Optional bool
 
 	action action
 }
 
-// Manual says that the step is for a person: Apply cannot do it.
+// Manual reports whether only the user can do the step.
 func (s Step) Manual() bool { return s.action == nil }
 
-// text is the step's commands, or what it says where it has none.
+// text is the step's commands, or its description if it has none.
 func (s Step) text() string {
 	if len(s.Commands) == 0 {
 		return "  (" + s.What + ")"
@@ -31,8 +31,8 @@ func (s Step) text() string {
 	return "  " + strings.Join(s.Commands, "\n  ")
 }
 
-// action is what Apply carries out. Actions are data: that a plan can be
-// compared and printed is what keeps decisions out of Apply.
+// action is what Apply carries out. Actions are data, so that a plan can be compared and
+// printed and Apply decides nothing.
 type action interface{ isAction() }
 
 // installPackages refreshes the package lists and installs.
@@ -41,17 +41,17 @@ type installPackages struct{ update, install []string }
 // runAndWait runs a command and waits until the engine answers.
 type runAndWait struct {
 	argv []string
-	// journal shows the log of a service that did not start.
+	// journal prints the log of a service that did not start.
 	journal []string
 }
 
-// waitForEngine waits for one that is starting already.
+// waitForEngine waits for an engine that is already starting.
 type waitForEngine struct{ pid int }
 
 // startEngine starts dockerd in the background.
 type startEngine struct{ dockerd, log string }
 
-// changeConfig merges into daemon.json and has the engine read it.
+// changeConfig merges changes into daemon.json and makes the engine reload it.
 type changeConfig struct {
 	path    string
 	changes map[string]any
@@ -64,7 +64,7 @@ func (waitForEngine) isAction()   {}
 func (startEngine) isAction()     {}
 func (changeConfig) isAction()    {}
 
-// shellLine is argv as a POSIX shell takes it.
+// shellLine formats argv for a POSIX shell.
 func shellLine(argv []string) string {
 	words := make([]string, len(argv))
 	for i, a := range argv {

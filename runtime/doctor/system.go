@@ -10,45 +10,44 @@ import (
 	"strings"
 )
 
-// System is what Inspect needs to know of a machine. It only looks.
+// System is what Inspect asks a machine. It changes nothing.
 type System interface {
-	// Platform is what the process knows without looking.
+	// Platform is what the process knows without a lookup.
 	Platform() Platform
 	ReadFile(path string) ([]byte, error)
 	Exists(path string) bool
-	// Glob gives the paths that match, sorted.
+	// Glob returns the matching paths, sorted.
 	Glob(pattern string) []string
-	// LookPath finds a program, also in the administrator's folders.
+	// LookPath finds a program, also in the administrator's folders (sbin).
 	LookPath(name string) (string, error)
 	// Dial tries to connect to a unix socket.
 	Dial(ctx context.Context, socket string) error
-	// Ping asks the engine what it is.
+	// Ping asks the engine for its version and features.
 	Ping(ctx context.Context) (EngineInfo, error)
 }
 
-// Platform is what the process knows of itself and of its caller's wishes.
+// Platform is what the process knows about itself and its caller.
 type Platform struct {
 	// OS is the operating system in Go's spelling.
 	OS string
-	// User is the user's name, and Groups the ids of the session's groups.
+	// User is the user's name; Groups are the ids of the session's groups.
 	User     string
 	UID      int
 	Groups   []int
 	Terminal bool
-	// EngineAddr is the engine's address, and EngineChosen says that the user
-	// chose it.
+	// EngineAddr is the engine's address; EngineChosen is true if the user chose it.
 	EngineAddr   string
 	EngineChosen bool
 }
 
-// The places that an engine of a Linux distribution uses.
+// The paths that engines of Linux distributions use.
 const (
 	daemonJSON    = "/etc/docker/daemon.json"
 	unixScheme    = "unix://"
 	defaultSocket = unixScheme + "/var/run/docker.sock"
 )
 
-// Inspect looks at a machine. What cannot be looked at counts as absent.
+// Inspect observes a machine. What cannot be read counts as absent.
 func Inspect(ctx context.Context, sys System) State {
 	p := sys.Platform()
 	has := func(name string) bool { _, err := sys.LookPath(name); return err == nil }
@@ -125,7 +124,7 @@ func engine(ctx context.Context, sys System, p Platform) Engine {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		// A user who may not read it has nothing to decide about it.
+		// A user who may not read the file cannot fix it either.
 		if e.Problem != Denied && !errors.Is(err, fs.ErrPermission) {
 			e.ConfigErr = err
 		}
@@ -141,8 +140,8 @@ func engine(ctx context.Context, sys System, p Platform) Engine {
 	return e
 }
 
-// problem looks at the socket itself, since a client's error hides whether
-// nothing listens or the user is refused.
+// problem dials the socket itself: a client's error hides whether nothing listens or the
+// user is refused.
 func problem(ctx context.Context, sys System, addr string) Problem {
 	socket, ok := strings.CutPrefix(addr, unixScheme)
 	if !ok {
@@ -163,7 +162,7 @@ var driverVersion = regexp.MustCompile(`\b\d{3,}\.\d+(\.\d+)?\b`)
 func gpu(sys System, has func(string) bool) GPU {
 	var g GPU
 	raw, err := sys.ReadFile("/proc/driver/nvidia/version")
-	// Under WSL the driver is the host's and shows in its libraries only.
+	// Under WSL, the Windows host has the driver; only its libraries show here.
 	wsl := sys.Exists("/dev/dxg") && sys.Exists("/usr/lib/wsl/lib/libcuda.so.1")
 	g.Driver = err == nil || sys.Exists("/dev/nvidiactl") || wsl
 	g.Version = driverVersion.FindString(string(raw))

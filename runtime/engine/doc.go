@@ -1,5 +1,5 @@
-// Package engine says what an engine that runs servers must do, and in which
-// terms: a Spec is what is wanted, a Server what is there, Facts what the engine
-// says of itself. How an engine grants a Spec (mounts, devices, ports) is its own
-// matter: see package docker for the first implementation. It is pure.
+// Package engine defines the interface of engines that run servers. A Spec describes the
+// desired server, a Server an existing one, and Facts the engine itself. How an engine
+// grants a Spec (mounts, devices, ports) is its own matter: package docker is the first
+// implementation. This package is pure.
 package engine

@@ -13,8 +13,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// API is what is used of an engine's client, split by concern: a fake, or a
-// successor of the client, has to do no more than this.
+// API is the part of Docker's client that this package uses, split by concern. A fake, or
+// another client, needs no more than this.
 type API interface {
 	lifecycle
 	observation
@@ -23,7 +23,7 @@ type API interface {
 	about
 }
 
-// lifecycle makes containers and ends them.
+// lifecycle creates and ends containers.
 type lifecycle interface {
 	ContainerCreate(ctx context.Context, config *container.Config, host *container.HostConfig, networking *network.NetworkingConfig, platform *ocispec.Platform, name string) (container.CreateResponse, error)
 	ContainerStart(ctx context.Context, id string, o container.StartOptions) error
@@ -32,7 +32,7 @@ type lifecycle interface {
 	ContainerRemove(ctx context.Context, id string, o container.RemoveOptions) error
 }
 
-// observation tells what containers do.
+// observation observes containers.
 type observation interface {
 	ContainerInspect(ctx context.Context, id string) (container.InspectResponse, error)
 	ContainerList(ctx context.Context, o container.ListOptions) ([]container.Summary, error)
@@ -41,7 +41,7 @@ type observation interface {
 	ContainerWait(ctx context.Context, id string, c container.WaitCondition) (<-chan container.WaitResponse, <-chan error)
 }
 
-// files looks into a container and puts things there; it need not run.
+// files reads and writes files in a container, whether it runs or not.
 type files interface {
 	ContainerStatPath(ctx context.Context, id, path string) (container.PathStat, error)
 	CopyToContainer(ctx context.Context, id, dir string, tar io.Reader, o container.CopyToContainerOptions) error
@@ -54,7 +54,7 @@ type volumes interface {
 	VolumeRemove(ctx context.Context, name string, force bool) error
 }
 
-// about tells what the engine and its images are.
+// about describes the engine and its images.
 type about interface {
 	Info(ctx context.Context) (system.Info, error)
 	ClientVersion() string

@@ -16,21 +16,21 @@ import (
 )
 
 const (
-	// serverPort is what the server listens on inside its container.
+	// serverPort is the port of the server inside its container.
 	serverPort = 8080
-	// stopGrace is how long, in seconds, an engine that shuts down lets the
-	// server finish what it is answering.
+	// stopGrace is how long, in seconds, an engine that shuts down waits for the server to
+	// finish its answers.
 	stopGrace = 10
-	// pidsLimit is far above the threads of any server, and far below what a
-	// runaway one would need to hurt the machine.
+	// pidsLimit is far above the threads of any server, and low enough to protect the machine
+	// from a fork bomb.
 	pidsLimit = 4096
-	// cacheDir is where a GPU's driver keeps what it compiled.
+	// cacheDir is the folder for code that the GPU's driver compiles.
 	cacheDir = "/var/cache/llorch"
-	// tmpSize is enough for what a server puts into /tmp, which is memory.
+	// tmpSize is the size of /tmp, which is in memory.
 	tmpSize = "256m"
 )
 
-// Container is what Docker is asked to create.
+// Container is a request to Docker to create a container.
 type Container struct {
 	Name       string
 	Config     *container.Config
@@ -38,23 +38,23 @@ type Container struct {
 	Networking *network.NetworkingConfig
 }
 
-// Placement is how the engine grants what a Spec wants.
+// Placement is how the engine grants a Spec.
 type Placement struct {
-	// Name is the container's; empty for one that the engine names.
+	// Name is the container's name; empty to let the engine choose.
 	Name string
 	// Mounts make the model visible to the server.
 	Mounts []mount.Mount
 	// Port is the host's port.
 	Port int
-	// LogDriver is the engine's default one.
+	// LogDriver is the engine's default log driver.
 	LogDriver string
 	// URL is the server's base URL.
 	URL string
-	// GPUs is how the Spec's GPUs reach the container.
+	// GPUs is how the container gets the Spec's GPUs.
 	GPUs Access
 }
 
-// ContainerOf is the container that s makes at p.
+// ContainerOf returns the container for s, granted as p says.
 func ContainerOf(s engine.Spec, p Placement) Container {
 	s = s.WithDefaults()
 	grace := stopGrace
@@ -96,21 +96,21 @@ func ContainerOf(s engine.Spec, p Placement) Container {
 	return c
 }
 
-// args are the server's arguments. The port is said though the image may set it:
+// args are the server's arguments. They name the port although the image may set it, since
 // the server's default is about to change.
 func args(s engine.Spec) []string {
 	return slices.Concat(engine.ServerAddress("0.0.0.0", serverPort), engine.ServerModel(modelPath(s.Model)), s.Flags)
 }
 
-// helper is a container that sees what the server will see, as the same user,
-// and runs cmd, which may be nothing that can be run where it only shall exist.
+// helper is a container with the server's mounts and user that runs cmd. It is also used
+// without starting it; cmd may then be no program.
 func helper(s engine.Spec, p Placement, cmd []string) Container {
 	s = s.WithDefaults()
 	c := Container{
 		Config: &container.Config{
 			Image: s.Image, User: s.User, Entrypoint: cmd[:1], Cmd: cmd[1:],
 			Labels: map[string]string{LabelRole: RoleHelper, LabelProject: s.Project},
-			// The image's own would run beside cmd.
+			// The image's own health check would run beside cmd.
 			Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
 		},
 		Host:       host(s, p),
@@ -120,8 +120,8 @@ func helper(s engine.Spec, p Placement, cmd []string) Container {
 	return c
 }
 
-// host is what confines a container of ours: it can read its image and its
-// model, write to memory, and become nobody else.
+// host confines a container: it can read its image and model, write to memory only, and gain
+// no privileges.
 func host(s engine.Spec, p Placement) *container.HostConfig {
 	yes, pids := true, int64(pidsLimit)
 	h := &container.HostConfig{
@@ -135,7 +135,7 @@ func host(s engine.Spec, p Placement) *container.HostConfig {
 		Resources:      container.Resources{PidsLimit: &pids, NanoCPUs: int64(s.CPUs * 1e9)},
 	}
 	if s.Memory > 0 {
-		// The same limit with swap is no swap: a server that swaps answers nobody.
+		// An equal limit including swap means no swap: a swapping server is too slow to use.
 		h.Memory, h.MemorySwap = s.Memory, s.Memory
 	}
 	if engine.Locks(s.Flags) {
@@ -144,16 +144,16 @@ func host(s engine.Spec, p Placement) *container.HostConfig {
 	return h
 }
 
-// env is the server's environment: with a cache for the GPU's driver where
-// there is one, CUDA's and Mesa's own variables say where.
+// env is the server's environment. With a GPU cache, CUDA's and Mesa's variables point to
+// it.
 func env(s engine.Spec) []string {
 	vars := slices.Clone(s.Env)
 	if s.GPUCache {
 		vars = append(vars, "CUDA_CACHE_PATH="+cacheDir+"/cuda", "MESA_SHADER_CACHE_DIR="+cacheDir+"/mesa")
 	}
 	if s.GPUs != "" {
-		// What a server says of its GPU is the proof that it uses it, and trees of 2026
-		// say it at this level only. A flag of the user's own wins over a variable.
+		// The server's log is the proof that it uses the GPU. Trees of 2026 print those
+		// lines at this level only. The user's own flag overrides the variable.
 		vars = append(vars, "LLAMA_ARG_LOG_VERBOSITY=4")
 	}
 	if v := visible(s); v != "" {
@@ -162,8 +162,8 @@ func env(s engine.Spec) []string {
 	return vars
 }
 
-// logging bounds a log where the engine writes it to files of its own. Any other
-// driver is somebody's decision, and knows no such options.
+// logging limits the log's size if the engine writes it to its own files. Any other driver
+// was chosen by the administrator, and may not know these options.
 func logging(driver string) container.LogConfig {
 	if driver != "json-file" && driver != "local" {
 		return container.LogConfig{}
@@ -173,7 +173,7 @@ func logging(driver string) container.LogConfig {
 
 func restart(policy string) container.RestartPolicy {
 	name, count, _ := strings.Cut(policy, ":")
-	n, _ := strconv.Atoi(count) // validated; none is no limit
+	n, _ := strconv.Atoi(count) // validated; without a count there is no limit
 	return container.RestartPolicy{Name: container.RestartPolicyMode(name), MaximumRetryCount: n}
 }
 
@@ -187,7 +187,7 @@ func gpus(list string) container.DeviceRequest {
 	return r
 }
 
-// cacheVolume is one per user, since its files are that user's.
+// cacheVolume is a volume for each user, since its files belong to that user.
 func cacheVolume(user string) string {
 	return "llorch-gpu-cache-" + strings.ReplaceAll(user, ":", "-")
 }

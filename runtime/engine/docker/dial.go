@@ -24,17 +24,17 @@ const (
 	remotePatience = 20 * time.Second
 )
 
-// tlsFiles is what a TLS connection to an engine needs, as PEM.
+// tlsFiles are the PEM files for a TLS connection to an engine.
 type tlsFiles struct {
 	ca, cert, key []byte
-	// insecure is the user's wish not to check who answers.
+	// insecure is true if the user turned off server verification.
 	insecure bool
-	// dir is where the three still have to be read from, if not empty.
+	// dir is the folder to read the three from; empty if they are set.
 	dir string
 }
 
-// tlsFromEnv is docker's CLI's reading of the environment: either variable
-// turns TLS on, DOCKER_TLS_VERIFY alone checks the server. Nil is no TLS.
+// tlsFromEnv reads the environment like docker's CLI: either variable turns TLS on, and only
+// DOCKER_TLS_VERIFY verifies the server. Nil means no TLS.
 func tlsFromEnv(getenv func(string) string, configDir string) *tlsFiles {
 	verify := getenv("DOCKER_TLS_VERIFY") != ""
 	if !verify && getenv("DOCKER_TLS") == "" {
@@ -73,20 +73,20 @@ func (t *tlsFiles) config() (*tls.Config, error) {
 	if t.ca != nil {
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(t.ca) {
-			return nil, errors.New("its ca.pem holds no certificate")
+			return nil, errors.New("ca.pem has no certificate")
 		}
 	}
 	if t.cert != nil && t.key != nil {
 		pair, err := tls.X509KeyPair(t.cert, t.key)
 		if err != nil {
-			return nil, fmt.Errorf("its client certificate: %w", err)
+			return nil, fmt.Errorf("cannot use the client certificate: %w", err)
 		}
 		c.Certificates = []tls.Certificate{pair}
 	}
 	return c, nil
 }
 
-// clientOpts says how to reach c, and how long that may take at first.
+// clientOpts returns the options to reach c, and how long its first answer may take.
 func (c candidate) clientOpts() ([]client.Opt, time.Duration, error) {
 	helper, err := connhelper.GetConnectionHelper(c.Host)
 	if err != nil {

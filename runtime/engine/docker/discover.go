@@ -19,31 +19,30 @@ import (
 	"github.com/llorch/llorch-bk/runtime/engine"
 )
 
-// Options says where to look for an engine.
+// Options say where to look for an engine.
 type Options struct {
-	// Host is an engine's address that the user gave ("unix:///…", "tcp://…",
-	// "ssh://…"); empty to look where docker's CLI looks.
+	// Host is the engine's address from the user ("unix:///…", "tcp://…", "ssh://…"); empty
+	// to search like docker's CLI.
 	Host string
-	// ConfigDir is docker's configuration folder; empty for DOCKER_CONFIG, else
-	// .docker in HOME.
+	// ConfigDir is docker's configuration folder; empty for DOCKER_CONFIG, else .docker in
+	// HOME.
 	ConfigDir string
-	// Getenv reads the environment; nil is an empty one. Asked for are
-	// DOCKER_HOST, DOCKER_CONTEXT, DOCKER_CONFIG, DOCKER_TLS, DOCKER_TLS_VERIFY,
-	// DOCKER_CERT_PATH, DOCKER_API_VERSION, XDG_RUNTIME_DIR and HOME.
+	// Getenv reads the environment; nil means an empty one. It is asked for DOCKER_HOST,
+	// DOCKER_CONTEXT, DOCKER_CONFIG, DOCKER_TLS, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH,
+	// DOCKER_API_VERSION, XDG_RUNTIME_DIR and HOME.
 	Getenv func(string) string
 }
 
-// candidate is an endpoint that may have an engine behind it.
+// candidate is an address where an engine may answer.
 type candidate struct {
 	engine.Endpoint
 	tls     *tlsFiles
 	headers map[string]string
 }
 
-// Discover finds an engine as docker's CLI does and returns a client that has
-// agreed with it on a version. What the user named, by Host, DOCKER_HOST or a
-// context, is the only thing tried; else the usual sockets are, in order. The
-// docker CLI itself is needed on the far side of ssh only.
+// Discover finds an engine like docker's CLI and returns a client with a negotiated API
+// version. If the user named an engine (Host, DOCKER_HOST or a context), it tries only that
+// one, else the usual sockets in order. Only ssh needs the docker CLI, on the remote side.
 func Discover(ctx context.Context, o Options) (*client.Client, engine.Endpoint, error) {
 	if o.Getenv == nil {
 		o.Getenv = func(string) string { return "" }
@@ -54,7 +53,7 @@ func Discover(ctx context.Context, o Options) (*client.Client, engine.Endpoint, 
 	}
 	var tried []string
 	var errs []error
-	var closed error // the first engine that is there, but not for this user
+	var closed error // the first engine that refuses this user
 	for _, c := range found {
 		api, err := connect(ctx, c, o.Getenv("DOCKER_API_VERSION"))
 		if err == nil {
@@ -75,8 +74,8 @@ func Discover(ctx context.Context, o Options) (*client.Client, engine.Endpoint, 
 	return nil, engine.Endpoint{}, absent(named, tried, errs)
 }
 
-// Address is where Discover looks first, and whether the user chose that place
-// (DOCKER_HOST, a context). It asks nobody.
+// Address is the first address that Discover would try, and whether the user chose it
+// (DOCKER_HOST, a context). It makes no request.
 func Address(o Options) (host string, chosen bool, err error) {
 	if o.Getenv == nil {
 		o.Getenv = func(string) string { return "" }
@@ -89,29 +88,29 @@ func Address(o Options) (host string, chosen bool, err error) {
 }
 
 func forbidden(e engine.Endpoint, err error) error {
-	return fault.New(fault.Machine, "the Docker engine at "+e.Host+" does not let this user in", err,
-		"add yourself to its group with `sudo usermod -aG docker $USER` and log in again, or run this with sudo")
+	return fault.New(fault.Machine, "this user may not use the Docker engine at "+e.Host, err,
+		"join its group with `sudo usermod -aG docker $USER` and log in again, or use sudo")
 }
 
 func absent(named bool, tried []string, errs []error) error {
 	if named {
-		return fault.New(fault.Machine, "no Docker engine answers where it should", errors.Join(errs...),
-			"start it, or correct the address")
+		return fault.New(fault.Machine, "the chosen Docker engine does not answer", errors.Join(errs...),
+			"start the engine, or correct its address")
 	}
-	why := errors.New("looked at " + strings.Join(tried, ", "))
+	why := errors.New("tried " + strings.Join(tried, ", "))
 	return fault.New(fault.Machine, "no Docker engine was found", why,
-		"run `llorch-bk setup`, or say where it is with DOCKER_HOST")
+		"run `llorch-bk setup`, or set DOCKER_HOST to the engine's address")
 }
 
-// connect returns a client once the engine has answered it.
+// connect returns a client after the engine answered a ping.
 func connect(ctx context.Context, c candidate, version string) (*client.Client, error) {
 	opts, patience, err := c.clientOpts()
 	if err != nil {
 		return nil, err
 	}
 	if path, ok := strings.CutPrefix(c.Host, "unix://"); ok {
-		// Said by us, since the client's own words for this are about a daemon
-		// that might not be running.
+		// Report a missing socket directly: the client's own message asks whether the daemon
+		// is running.
 		if _, err := os.Stat(path); err != nil {
 			return nil, err
 		}
@@ -134,8 +133,8 @@ func connect(ctx context.Context, c candidate, version string) (*client.Client, 
 	return api, nil
 }
 
-// candidates are the endpoints to try, best first; named is whether the user
-// chose the only one.
+// candidates are the addresses to try, best first. named is true if the user chose the only
+// one.
 func candidates(o Options) (found []candidate, named bool, err error) {
 	dir := o.ConfigDir
 	if dir == "" {
@@ -158,7 +157,7 @@ func candidates(o Options) (found []candidate, named bool, err error) {
 			continue
 		}
 		if _, err := client.ParseHostURL(v.host); err != nil {
-			return nil, true, fault.New(fault.Usage, fmt.Sprintf("%q is no engine's address", v.host), nil,
+			return nil, true, fault.New(fault.Usage, fmt.Sprintf("%q is not an engine's address", v.host), nil,
 				"write it as unix:///path, tcp://host:port or ssh://user@host")
 		}
 		return one(candidate{Endpoint: engine.Endpoint{Host: v.host, Source: v.source}, tls: tlsFromEnv(o.Getenv, dir)})
@@ -173,8 +172,8 @@ func candidates(o Options) (found []candidate, named bool, err error) {
 		}
 		c, err := fromContext(dir, name)
 		if err != nil {
-			return nil, true, fault.New(fault.Machine, "the docker context "+name+" cannot be used", err,
-				"see `docker context ls`, or set DOCKER_HOST")
+			return nil, true, fault.New(fault.Machine, "cannot use the docker context "+name, err,
+				"choose one from `docker context ls`, or set DOCKER_HOST")
 		}
 		return one(c)
 	}
@@ -186,8 +185,8 @@ func candidates(o Options) (found []candidate, named bool, err error) {
 
 type socket struct{ path, what string }
 
-// sockets are the places where engines put their sockets: the system's, then
-// one that runs as the user, then those of the usual virtual machines.
+// sockets are the usual sockets of engines: the system's, then the user's rootless engine,
+// then those of common virtual machines.
 func sockets(getenv func(string) string) []socket {
 	list := []socket{{"/var/run/docker.sock", "the default socket"}}
 	if run := getenv("XDG_RUNTIME_DIR"); run != "" {
@@ -207,8 +206,8 @@ func sockets(getenv func(string) string) []socket {
 	return list
 }
 
-// readConfig gives the current context and the headers of docker's config.json;
-// nothing where there is none.
+// readConfig returns the current context and the headers from docker's config.json; empty if
+// there is no such file.
 func readConfig(dir string) (current string, headers map[string]string, err error) {
 	if dir == "" {
 		return "", nil, nil
@@ -225,10 +224,10 @@ func readConfig(dir string) (current string, headers map[string]string, err erro
 		}
 		err = loadErr
 	}
-	return "", nil, fault.New(fault.Machine, "docker's configuration in "+dir+" cannot be read", err, "repair its config.json")
+	return "", nil, fault.New(fault.Machine, "cannot read docker's configuration in "+dir, err, "correct its config.json")
 }
 
-// fromContext reads a context of docker's CLI from its store.
+// fromContext reads a context from the store of docker's CLI.
 func fromContext(dir, name string) (candidate, error) {
 	endpoint := store.EndpointTypeGetter(ctxdocker.DockerEndpoint, func() any { return &ctxdocker.EndpointMeta{} })
 	s := store.New(filepath.Join(dir, "contexts"), store.NewConfig(func() any { return &map[string]any{} }, endpoint))
@@ -254,7 +253,7 @@ func fromContext(dir, name string) (candidate, error) {
 	return c, nil
 }
 
-// isLocal says whether an engine at host publishes its loopback ports on ours.
+// isLocal reports whether an engine at host publishes loopback ports on this machine.
 func isLocal(host string) bool {
 	u, err := url.Parse(host)
 	if err != nil {

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
@@ -10,12 +11,13 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/client"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/engine"
 )
 
-// Engine is a Docker engine. It keeps nothing in memory that the engine does not
-// know; many may work on one engine.
+// Engine is a Docker engine. It has no state besides the engine's own, so several may use
+// one engine.
 type Engine struct {
 	api      API
 	endpoint engine.Endpoint
@@ -24,9 +26,9 @@ type Engine struct {
 
 var _ engine.Engine = (*Engine)(nil)
 
-// New returns an Engine for the engine behind api, which is at e. While a model
-// has to be copied into the engine, copying is told the bytes done and to do;
-// it may be nil, and is called from another goroutine than Prepare's.
+// New returns an Engine for the engine behind api at e. While a model is copied into the
+// engine, copying is called with the bytes done and the total, from another goroutine than
+// Prepare's. It may be nil.
 func New(api API, e engine.Endpoint, copying func(done, total int64)) *Engine {
 	if copying == nil {
 		copying = func(int64, int64) {}
@@ -34,7 +36,7 @@ func New(api API, e engine.Endpoint, copying func(done, total int64)) *Engine {
 	return &Engine{api: api, endpoint: e, copying: copying}
 }
 
-// Facts asks the engine what it is.
+// Facts asks the engine for its version, size and features.
 func (d *Engine) Facts(ctx context.Context) (engine.Facts, error) {
 	i, err := d.api.Info(ctx)
 	if err != nil {
@@ -51,7 +53,7 @@ func (d *Engine) Facts(ctx context.Context) (engine.Facts, error) {
 	return f, nil
 }
 
-// Endpoint is where the engine is.
+// Endpoint is the engine's address.
 func (d *Engine) Endpoint() engine.Endpoint { return d.endpoint }
 
 // Observe implements engine.Observer.
@@ -72,7 +74,7 @@ func (d *Engine) Observe(ctx context.Context, project string, names ...string) (
 	for _, name := range append(wanted, names...) {
 		c, err := d.api.ContainerInspect(ctx, name)
 		if errdefs.IsNotFound(err) {
-			continue // no such name, or it went between the two questions
+			continue // no such name, or removed since the list was read
 		}
 		if err != nil {
 			return nil, d.lost(ctx, err)
@@ -86,22 +88,30 @@ func (d *Engine) Observe(ctx context.Context, project string, names ...string) (
 	return out, nil
 }
 
-// lost is the error for an engine that did not answer a plain question.
+// lost is the error of a request that an engine did not answer properly.
 func (d *Engine) lost(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return fault.New(fault.Machine, "the Docker engine at "+d.endpoint.Host+" cannot do what is asked", err,
-		"see whether it runs with `llorch-bk doctor`")
+	return fault.New(fault.Machine, "a request to the Docker engine at "+d.endpoint.Host+" failed", err, unreachableAdvice(err))
 }
 
-// detached is a context for what must be done though ctx may have ended: cleaning
-// up, and requests that an engine carries out whether or not we stay to hear.
+// unreachableAdvice says what to do if the engine cannot be reached; empty for any other
+// cause.
+func unreachableAdvice(err error) string {
+	if client.IsErrConnectionFailed(err) || errors.Is(err, context.DeadlineExceeded) {
+		return "find out why it does not answer with `llorch-bk doctor`"
+	}
+	return ""
+}
+
+// detached returns a context for work that must continue after ctx has ended: clean-ups, and
+// requests that an engine completes whether or not the client waits.
 func detached(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), d)
 }
 
-// hostOf is the name of the machine that an engine's address points to.
+// hostOf is the host name in an engine's address.
 func hostOf(address string) string {
 	if u, err := url.Parse(address); err == nil && u.Hostname() != "" {
 		return u.Hostname()

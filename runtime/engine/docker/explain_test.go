@@ -90,7 +90,7 @@ func TestExplain(t *testing.T) {
 		{`CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=all`, fault.Engine, "container toolkit"},
 		{`nvidia-container-cli: initialization error`, fault.Engine, "container toolkit"},
 		{`exec: "docker-init": executable file not found in $PATH`, fault.Machine, "tini"},
-		{`exec /app/llama-server: exec format error`, fault.Engine, "another kind of CPU"},
+		{`exec /app/llama-server: exec format error`, fault.Engine, "another CPU architecture"},
 		{`something new`, fault.Engine, "something new"},
 	} {
 		err := explain(engine.Spec{ImageRef: "x"}, errors.New(c.err))

@@ -22,28 +22,27 @@ import (
 	"github.com/llorch/llorch-bk/runtime/engine"
 )
 
-// Way is the way in which an engine gives GPUs to a container.
+// Way is how an engine gives GPUs to a container.
 type Way string
 
 // The ways.
 const (
-	// WayNone: there is nothing to give.
+	// WayNone: there are no GPUs to give.
 	WayNone Way = ""
-	// WayRuntime: by NVIDIA's runtime or its hook, which engines know as the
-	// driver of devices that can "gpu".
+	// WayRuntime: by NVIDIA's runtime or its hook. Engines know them as the driver with the
+	// capability "gpu".
 	WayRuntime Way = "runtime"
-	// WayCDI: by device specifications (CDI), which engines read since 25.
+	// WayCDI: by device specifications (CDI), which engines support since version 25.
 	WayCDI Way = "cdi"
 	// WayDRI: the kernel's render nodes, which Mesa's drivers use.
 	WayDRI Way = "dri"
 )
 
-// cdiKind begins the names of NVIDIA's devices in CDI specifications.
+// cdiKind is the prefix of NVIDIA's devices in CDI specifications.
 const cdiKind = "nvidia.com/gpu="
 
-// nvidiaAccess is how an engine with this answer gives NVIDIA's GPUs to containers,
-// and whether it says so itself: an engine does not list a hook that it would
-// find only when asked.
+// nvidiaAccess is how an engine with this answer gives NVIDIA GPUs to containers, and
+// whether the engine reports that itself: it does not list a hook that it finds on demand.
 func nvidiaAccess(i system.Info) (way Way, sure bool) {
 	if _, ok := i.Runtimes["nvidia"]; ok {
 		return WayRuntime, true
@@ -59,15 +58,15 @@ func nvidiaAccess(i system.Info) (way Way, sure bool) {
 // Access is how GPUs reach a container.
 type Access struct {
 	Way Way
-	// Sure is whether the engine says that it can.
+	// Sure is true if the engine reports that it can.
 	Sure bool
-	// Nodes are device files of this machine, for WayDRI, and Groups who may use them.
+	// Nodes are device files of this machine, for WayDRI; Groups may use them.
 	Nodes  []string
 	Groups []string
 }
 
-// access is how the engine gives a container the GPUs that a backend of ggml uses:
-// NVIDIA's alone for CUDA, for others also what has a render node.
+// access chooses how a container gets the GPUs for a ggml backend: NVIDIA's only for CUDA,
+// and anything with a render node for other backends.
 func (d *Engine) access(ctx context.Context, s engine.Spec) (Access, error) {
 	if s.GPUs == "" {
 		return Access{}, nil
@@ -90,9 +89,9 @@ func (d *Engine) access(ctx context.Context, s engine.Spec) (Access, error) {
 	return Access{Way: WayDRI, Sure: true, Nodes: nodes, Groups: groups}, nil
 }
 
-// renderNodes are a machine's render nodes and the ids of the groups that may use them.
+// renderNodes are a machine's render nodes, and the ids of the groups that may use them.
 func renderNodes(dir string) (nodes, groups []string) {
-	found, _ := filepath.Glob(filepath.Join(dir, "renderD*")) // the pattern is right
+	found, _ := filepath.Glob(filepath.Join(dir, "renderD*")) // the pattern is valid
 	for _, f := range found {
 		info, err := os.Stat(f)
 		if err != nil || info.Mode()&fs.ModeDevice == 0 {
@@ -106,12 +105,12 @@ func renderNodes(dir string) (nodes, groups []string) {
 	return nodes, groups
 }
 
-// give puts the spec's GPUs into a container.
+// give adds the spec's GPUs to a container.
 func give(h *container.HostConfig, s engine.Spec, a Access) {
 	if s.GPUs == "" {
 		return
 	}
-	// A backend that numbers the devices itself gets all of them, and the list as a
+	// Some backends number the devices themselves: they get all devices, and the list in a
 	// variable.
 	list := s.GPUs
 	if visible(s) != "" {
@@ -134,9 +133,8 @@ func give(h *container.HostConfig, s engine.Spec, a Access) {
 	}
 }
 
-// visible is the variable that shows the server only some of Vulkan's devices; ""
-// where none is wanted. Drivers that compute on the CPU are used only when their
-// number is in it.
+// visible is the variable that limits the server to some Vulkan devices; empty for no
+// limit. Drivers that compute on the CPU are used only if the list has their number.
 func visible(s engine.Spec) string {
 	if s.Device != "Vulkan" || s.GPUs == "" || s.GPUs == "all" {
 		return ""
@@ -149,11 +147,11 @@ func visible(s engine.Spec) string {
 	return "GGML_VK_VISIBLE_DEVICES=" + s.GPUs
 }
 
-// loaders are the dynamic loaders of Linux, by Go's name of the architecture.
+// loaders are Linux's dynamic loaders, by Go's name of the architecture.
 var loaders = map[string]string{"amd64": "/lib64/ld-linux-x86-64.so.2", "arm64": "/lib/ld-linux-aarch64.so.1"}
 
-// Devices implements engine.Prober: an answer within seconds, before a model is
-// loaded. An engine that cannot give the GPUs is a fault.
+// Devices implements engine.Prober. It answers within seconds, before a model is loaded. An
+// engine that cannot give the GPUs is a fault.
 func (d *Engine) Devices(ctx context.Context, s engine.Spec) (engine.Devices, error) {
 	access, err := d.access(ctx, s)
 	if err != nil {
@@ -162,7 +160,7 @@ func (d *Engine) Devices(ctx context.Context, s engine.Spec) (engine.Devices, er
 	out := engine.Devices{Given: access.Sure}
 	img, err := d.api.ImageInspect(ctx, s.Image)
 	if errdefs.IsNotFound(err) || err == nil && (img.Config == nil || len(img.Config.Entrypoint) == 0) && len(s.Entrypoint) == 0 {
-		return out, fault.New(fault.Engine, "the image "+s.ImageRef+" has no server to ask for its devices", err, "take an image that `llorch-bk build` made")
+		return out, fault.New(fault.Engine, "the image "+s.ImageRef+" has no server that can list its devices", err, "use an image from `llorch-bk build`")
 	}
 	if err != nil {
 		return out, d.lost(ctx, err)
@@ -175,7 +173,7 @@ func (d *Engine) Devices(ctx context.Context, s engine.Spec) (engine.Devices, er
 	return out, err
 }
 
-// Linked implements engine.Prober; it needs a loader in the image.
+// Linked implements engine.Prober; it needs the image's dynamic loader.
 func (d *Engine) Linked(ctx context.Context, s engine.Spec, library string) []string {
 	loader := loaders[runtime.GOARCH]
 	access, err := d.access(ctx, s)
@@ -189,15 +187,15 @@ func (d *Engine) Linked(ctx context.Context, s engine.Spec, library string) []st
 	return lines
 }
 
-// sayPatience bounds a question to an image. A driver that was not used since the
-// machine started takes seconds.
+// sayPatience bounds a command in an image. A driver that has not been used since boot takes
+// seconds.
 const sayPatience = time.Minute
 
-// say runs a command in a container that is confined and equipped as the server
-// will be, and returns what it printed.
+// say runs a command in a container with the server's limits and devices, and returns its
+// output.
 func (d *Engine) say(ctx context.Context, s engine.Spec, a Access, cmd []string) (lines []string, err error) {
 	s = s.WithDefaults()
-	ctx, cancel := context.WithTimeoutCause(ctx, sayPatience, errors.New("it gave no answer in a minute"))
+	ctx, cancel := context.WithTimeoutCause(ctx, sayPatience, errors.New("the command did not end within a minute"))
 	defer cancel()
 	c := helper(s, Placement{LogDriver: "json-file"}, cmd)
 	c.Config.Env = env(s)
@@ -224,7 +222,7 @@ func (d *Engine) say(ctx context.Context, s engine.Spec, a Access, cmd []string)
 	}
 	lines, err = d.output(ctx, id)
 	if err != nil {
-		return nil, fmt.Errorf("what %s said cannot be read: %w", cmd[0], err)
+		return nil, fmt.Errorf("cannot read the output of %s: %w", cmd[0], err)
 	}
 	return lines, nil
 }

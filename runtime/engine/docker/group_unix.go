@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// groupOf is the id of the group that a file belongs to.
+// groupOf is the id of a file's group.
 func groupOf(info fs.FileInfo) (string, bool) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

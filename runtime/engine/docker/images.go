@@ -12,28 +12,29 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// Image is an image in the engine, with what its labels say.
+// Image is an image in the engine, with its labels.
 type Image struct {
-	// ID is the engine's id of it, Ref a name, or the id where it has none.
+	// ID is the engine's id; Ref is a name, or the id if the image has no name.
 	ID, Ref string
 	Labels  map[string]string
-	// Platform is what it is for, as linux/amd64; empty where the engine does not say.
+	// Platform is the image's platform, as linux/amd64; empty if the engine does not report
+	// it.
 	Platform string
-	// Tagged is when it got its name here; the image's own time is its commit's.
+	// Tagged is when it got its name here; the creation time is its commit's time.
 	Tagged time.Time
 }
 
-// Store is what is used of a client for images.
+// Store is the part of Docker's client for images.
 type Store interface {
 	ImageInspect(ctx context.Context, id string, o ...client.ImageInspectOption) (image.InspectResponse, error)
 	ImageList(ctx context.Context, o image.ListOptions) ([]image.Summary, error)
 }
 
-// Images lists the images with a label, the newest first.
+// Images lists the images with a label, newest first.
 func Images(ctx context.Context, api Store, label string) ([]Image, error) {
 	list, err := api.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", label))})
 	if err != nil {
-		return nil, fault.New(fault.Machine, "the engine's images cannot be listed", err, "see whether the engine runs with `llorch-bk doctor`")
+		return nil, fault.New(fault.Machine, "cannot list the engine's images", err, unreachableAdvice(err))
 	}
 	var out []Image
 	for _, s := range list {
@@ -50,8 +51,8 @@ func Images(ctx context.Context, api Store, label string) ([]Image, error) {
 	return out, nil
 }
 
-// InspectImage looks an image up by name or id. One that is not there is an error
-// that errdefs.IsNotFound knows.
+// InspectImage looks up an image by name or id. errdefs.IsNotFound holds for the error of a
+// missing image.
 func InspectImage(ctx context.Context, api Store, name string) (Image, error) {
 	info, err := api.ImageInspect(ctx, name)
 	if err != nil {

@@ -1,28 +1,28 @@
 package docker
 
-// Labels on what we make on an engine. They are the only record of what runs.
-// A container also inherits its image's labels, which have other names.
+// Labels of containers and volumes. They are the only record of what runs. A container also
+// inherits its image's labels, which have other names.
 const (
-	// LabelPool and LabelReplica name a server's place; a container that has
-	// LabelPool is a server of ours.
+	// LabelPool and LabelReplica name a server's replica; a container with LabelPool is a
+	// server.
 	LabelPool    = "dev.llorch.pool"
 	LabelReplica = "dev.llorch.replica"
-	// LabelProject is the absolute handoff folder that the pool belongs to.
+	// LabelProject is the absolute handoff folder, which identifies the pool's project.
 	LabelProject = "dev.llorch.project"
 	// LabelRunDigest is Spec.RunDigest.
 	LabelRunDigest = "dev.llorch.run-digest"
-	// LabelPort is the port that is published, in decimal.
+	// LabelPort is the published port, in decimal.
 	LabelPort = "dev.llorch.port"
-	// LabelURL is the server's base URL as seen from where it was started.
+	// LabelURL is the server's base URL, as seen from the machine that started it.
 	LabelURL = "dev.llorch.url"
 	// LabelHandoff is the path of the handoff file.
 	LabelHandoff = "dev.llorch.handoff"
-	// LabelImageRef is the name that the image was asked for by.
+	// LabelImageRef is the image's name as the user gave it.
 	LabelImageRef = "dev.llorch.image-ref"
-	// LabelRole says what a container or volume of ours is for; it has one of
-	// the Role values, and everything that we make has it.
+	// LabelRole is one of the Role values. Every container and volume that this program
+	// creates has it.
 	LabelRole = "dev.llorch.role"
-	// LabelModelKey, on a volume that holds a copy of a model, says of which.
+	// LabelModelKey, on a volume with a copy of a model, identifies the model.
 	LabelModelKey = "dev.llorch.model-key"
 	// LabelModelHost, on a volume, is the model's path on the host.
 	LabelModelHost = "dev.llorch.model-host"
@@ -30,14 +30,13 @@ const (
 
 // The values of LabelRole.
 const (
-	// RoleServer is a container that serves.
+	// RoleServer is a container that runs a server.
 	RoleServer = "server"
-	// RoleHelper is a container that lives for a moment: one that is left over
-	// may be removed.
+	// RoleHelper is a short-lived container; a left-over one may be removed.
 	RoleHelper = "helper"
-	// RoleModel is a volume through which a model is seen, or that holds a copy.
+	// RoleModel is a volume that shows a model's folder, or holds a copy of a model.
 	RoleModel = "model"
-	// RoleCache is a volume for what a GPU's driver compiles.
+	// RoleCache is a volume for code that a GPU's driver compiles.
 	RoleCache = "cache"
 	// RoleState is a volume that a replica's servers write to.
 	RoleState = "state"

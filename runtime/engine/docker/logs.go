@@ -12,7 +12,7 @@ import (
 	"github.com/llorch/llorch-bk/runtime/engine"
 )
 
-// Logs implements engine.Follower. It ends with the log or with ctx.
+// Logs implements engine.Follower. It returns at the end of the log, or when ctx ends.
 func (d *Engine) Logs(ctx context.Context, s engine.Server, w io.Writer, o engine.LogOptions) error {
 	lo := container.LogsOptions{ShowStdout: true, ShowStderr: true, Follow: o.Follow}
 	switch {
@@ -35,10 +35,10 @@ func (d *Engine) Logs(ctx context.Context, s engine.Server, w io.Writer, o engin
 	return err
 }
 
-// lastLines are up to n last lines of the log, oldest first, fit for a terminal.
+// lastLines returns up to n last lines of the log, oldest first, cleaned for a terminal.
 func (d *Engine) lastLines(ctx context.Context, s engine.Server, n int) []string {
 	var b bytes.Buffer
-	// What was read before an error is still worth showing.
+	// The lines before an error are still useful.
 	_ = d.Logs(ctx, s, engine.Limit(&b, engine.LogLimit), engine.LogOptions{Tail: n})
 	out := engine.Lines(b.String())
 	return out[max(0, len(out)-n):]

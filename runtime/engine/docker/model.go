@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -15,16 +16,16 @@ import (
 	"github.com/llorch/llorch-bk/runtime/engine"
 )
 
-// modelRoot is where models are inside a container.
+// modelRoot is the models' folder inside a container.
 const modelRoot = "/models"
 
-// shard matches the first of a model's shards, named as llama.cpp wants them.
+// shard matches the name of a model's first shard, in llama.cpp's format.
 var shard = regexp.MustCompile(`^(.+)-00001-of-(\d{5})\.gguf$`)
 
 // modelPath is the model's path in the container.
 func modelPath(m engine.Model) string {
 	rel, err := m.Rel()
-	if err != nil { // Validate has refused it
+	if err != nil { // Validate refuses such a model
 		return modelRoot
 	}
 	return path.Join(modelRoot, rel)
@@ -36,7 +37,7 @@ type modelFile struct {
 	// rel is its path below modelRoot, with slashes.
 	rel  string
 	size int64
-	// stamp changes when the file does, as far as can be told without reading it.
+	// stamp changes with the file, as far as its size and time show.
 	stamp string
 	// group is the only group that may read a copy; 0 for everybody.
 	group int
@@ -51,7 +52,7 @@ func shownModel(m engine.Model) (shown, error) {
 	return shown{host: m.HostFile, dir: m.HostDir, root: modelRoot, read: modelPath(m), files: files, key: keyOf(m, files)}, nil
 }
 
-// filesOf looks up a model's files: one, or all shards.
+// filesOf lists a model's files: one, or all shards.
 func filesOf(m engine.Model) ([]modelFile, error) {
 	rel, err := m.Rel()
 	if err != nil {
@@ -61,7 +62,7 @@ func filesOf(m engine.Model) ([]modelFile, error) {
 	if s := shard.FindStringSubmatch(names[0]); s != nil && m.Shards != 1 {
 		count, err := strconv.Atoi(s[2])
 		if err != nil || count < 1 {
-			return nil, fmt.Errorf("%s is no shard's name", names[0])
+			return nil, fmt.Errorf("invalid shard name %s", names[0])
 		}
 		for n := 2; n <= count; n++ {
 			names = append(names, fmt.Sprintf("%s-%05d-of-%s.gguf", s[1], n, s[2]))
@@ -73,7 +74,7 @@ func filesOf(m engine.Model) ([]modelFile, error) {
 		host := filepath.Join(filepath.Dir(m.HostFile), name)
 		info, err := os.Stat(host)
 		if err == nil && !info.Mode().IsRegular() {
-			err = fmt.Errorf("%s is no file", host)
+			err = fmt.Errorf("%s is not a regular file", host)
 		}
 		if err != nil {
 			errs = append(errs, err)
@@ -85,18 +86,29 @@ func filesOf(m engine.Model) ([]modelFile, error) {
 		})
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, fault.New(fault.Model, "the model is not on this machine", err, "check the path, or fetch the model again with `llorch-bk model pull`")
+		return nil, fault.New(fault.Model, "cannot read the model on this machine", err, modelAdvice(err))
 	}
 	return out, nil
 }
 
-// keyOf identifies the content and layout of a model's copy, so that a copy that
-// exists can be used again.
+// modelAdvice says what to do about a model's file that cannot be used, by the cause.
+func modelAdvice(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "check the path, or download the model again with `llorch-bk model pull`"
+	case errors.Is(err, fs.ErrPermission):
+		return "let this user read the file and its folder"
+	}
+	return ""
+}
+
+// keyOf identifies the content and layout of a model's copy, so that an existing copy can be
+// reused.
 func keyOf(m engine.Model, files []modelFile) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "1\x00%s\x00", m.SHA256)
 	for i, f := range files {
-		// A hash, where there is one, vouches for the first file's content.
+		// If there is a hash, it identifies the first file's content.
 		stamp := f.stamp
 		if i == 0 && m.SHA256 != "" {
 			stamp = strconv.FormatInt(f.size, 10)

@@ -21,16 +21,16 @@ import (
 	"github.com/llorch/llorch-bk/runtime/engine"
 )
 
-// marker is written into a volume after the model's copy is whole.
+// marker is written to a volume after the model was copied completely.
 const marker = ".llorch-complete"
 
-// errUnreadable is a model that is where it should be but closed to the
-// server's user; another way of mounting it would not open it.
+// errUnreadable means that the model is visible, but the server's user may not read it.
+// Another kind of mount would not help.
 var errUnreadable = errors.New("the server's user cannot read it")
 
-// placer makes a model visible to the server, in the first of these ways that
-// is proven to work: a named volume over its folder; its folder itself, which
-// engines in virtual machines pass on where they cannot do the former; a copy.
+// placer makes a model visible to the server. It tries these ways in order, and takes the
+// first that a test container can read: a named volume over the model's folder; the folder
+// itself, which engines in virtual machines may share instead; a copy.
 type placer struct {
 	d     *Engine
 	s     engine.Spec
@@ -60,12 +60,12 @@ func (p *placer) place(ctx context.Context) ([]mount.Mount, error) {
 	unreadable := false
 	for _, way := range []struct {
 		name string
-		// here is a way that only an engine that sees our files can go.
+		// here is true for a way that needs an engine on this machine.
 		here bool
 		make func(context.Context) ([]mount.Mount, error)
 	}{
 		{"a volume over its folder", true, p.volume},
-		{"its folder itself", true, p.bind},
+		{"a bind mount", true, p.bind},
 		{"a copy in a volume", false, p.copy},
 	} {
 		if way.here && (unreadable || !p.d.endpoint.Local) {
@@ -82,7 +82,7 @@ func (p *placer) place(ctx context.Context) ([]mount.Mount, error) {
 			return mounts, nil
 		}
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return nil, errors.Join(context.Cause(ctx), fault.Leftovers(err))
 		}
 		unreadable = unreadable || errors.Is(err, errUnreadable)
 		errs = append(errs, fmt.Errorf("as %s: %w", way.name, err))
@@ -90,8 +90,19 @@ func (p *placer) place(ctx context.Context) ([]mount.Mount, error) {
 	if err := p.without(ctx); err != nil {
 		return nil, err
 	}
-	return nil, fault.New(fault.Engine, "the container cannot be given "+p.what()+p.host, errors.Join(errs...),
-		"see whether the engine has room and may read the file; `llorch-bk doctor` looks at both")
+	return nil, fault.New(fault.Engine, "the container cannot be given "+p.what()+p.host, errors.Join(errs...), p.advice(errors.Join(errs...)))
+}
+
+// advice says what to do about files that the container cannot use, by the cause. Engines
+// give no code for a full disk, only the kernel's text.
+func (p *placer) advice(err error) string {
+	switch {
+	case errors.Is(err, errUnreadable):
+		return "let the user " + p.s.User + " read " + p.host + " and its folder"
+	case strings.Contains(err.Error(), "no space left on device"):
+		return "free space on the engine's disk"
+	}
+	return ""
 }
 
 func (p *placer) what() string {
@@ -101,8 +112,8 @@ func (p *placer) what() string {
 	return ""
 }
 
-// without is the error of a container that cannot be made, or started, even without
-// the model: then the model is not the cause.
+// without creates, and if possible starts, a container without the model. If that fails too,
+// the model is not the cause, and without returns the real one.
 func (p *placer) without(ctx context.Context) (err error) {
 	id, err := p.d.create(ctx, helper(p.s, p.base, p.look()))
 	if err != nil {
@@ -112,15 +123,15 @@ func (p *placer) without(ctx context.Context) (err error) {
 	if p.probe == "" {
 		return nil
 	}
-	// That it finds no model is no matter: it has started.
+	// Whether it finds the model does not matter: it has started.
 	if err := p.d.api.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
 		return explain(p.s, err)
 	}
 	return nil
 }
 
-// volume mounts the model's folder as a named volume. Its name is made of the
-// folder's, since an engine keeps a volume's first options whatever is asked later.
+// volume mounts the model's folder as a named volume. The name contains a hash of the
+// folder, since an engine keeps a volume's first options.
 func (p *placer) volume(ctx context.Context) ([]mount.Mount, error) {
 	dir := p.dir
 	if dir == "" {
@@ -158,12 +169,12 @@ func (p *placer) look() []string {
 func (p *placer) named(volume string, readOnly bool) []mount.Mount {
 	return []mount.Mount{{
 		Type: mount.TypeVolume, Source: volume, Target: p.root, ReadOnly: readOnly,
-		// Else an engine may put the image's files into an empty folder of the host's.
+		// Otherwise an engine may copy the image's files into an empty folder of the host.
 		VolumeOptions: &mount.VolumeOptions{NoCopy: true},
 	}}
 }
 
-// bind mounts the model's folder, or where there is none its files alone.
+// bind mounts the model's folder, or only its files if there is no folder.
 func (p *placer) bind(context.Context) ([]mount.Mount, error) {
 	if p.dir != "" {
 		return []mount.Mount{{Type: mount.TypeBind, Source: p.dir, Target: p.root, ReadOnly: true}}, nil
@@ -175,9 +186,8 @@ func (p *placer) bind(context.Context) ([]mount.Mount, error) {
 	return out, nil
 }
 
-// copy gives a volume that holds the model itself: one that was filled before,
-// or a new one. Each copy has a volume of its own until it is whole, so that two
-// at the same time cannot spoil each other's.
+// copy returns a volume with a copy of the model: an existing one, or a new one. A new copy
+// gets its own volume, so that two copies at the same time cannot damage each other.
 func (p *placer) copy(ctx context.Context) ([]mount.Mount, error) {
 	key := p.key
 	done := modelFile{rel: marker, size: int64(len(key))}
@@ -205,14 +215,22 @@ func (p *placer) copy(ctx context.Context) ([]mount.Mount, error) {
 		return nil, err
 	}
 	if err := p.fill(ctx, name); err != nil {
-		clean, cancel := detached(ctx, createPatience)
-		defer cancel()
-		return nil, errors.Join(err, p.d.api.VolumeRemove(clean, name, true))
+		return nil, errors.Join(err, p.d.dropVolume(ctx, name))
 	}
 	return p.named(name, true), nil
 }
 
-// fill copies the files into a volume through a container that never runs.
+// dropVolume removes a volume, even after ctx has ended.
+func (d *Engine) dropVolume(ctx context.Context, name string) error {
+	clean, cancel := detached(ctx, createPatience)
+	defer cancel()
+	if err := d.api.VolumeRemove(clean, name, true); err != nil {
+		return &fault.Leftover{What: "the volume " + name + " was not removed", Why: err, Do: "docker volume rm " + name}
+	}
+	return nil
+}
+
+// fill copies the files into a volume, through a container that never runs.
 func (p *placer) fill(ctx context.Context, volume string) (err error) {
 	at := p.base
 	at.Mounts = p.named(volume, false)
@@ -220,7 +238,7 @@ func (p *placer) fill(ctx context.Context, volume string) (err error) {
 	if err != nil {
 		return err
 	}
-	// Before the volume can be removed, this must be.
+	// The container must be removed before the volume can be.
 	defer func() { err = errors.Join(err, p.d.discard(ctx, id)) }()
 	if err := p.d.stream(ctx, id, p.root, p.files); err != nil {
 		return err
@@ -232,8 +250,8 @@ func (p *placer) fill(ctx context.Context, volume string) (err error) {
 	return p.d.api.CopyToContainer(ctx, id, p.root, mark, container.CopyToContainerOptions{})
 }
 
-// prove is nil when a container with these mounts has the files in full and,
-// where the image brings our probe along, when the server's user can read them.
+// prove returns nil if a container with these mounts has the complete files and, if the
+// image contains the probe, the server's user can read them.
 func (p *placer) prove(ctx context.Context, mounts []mount.Mount, files []modelFile) (err error) {
 	at := p.base
 	at.Mounts = mounts
@@ -251,7 +269,7 @@ func (p *placer) prove(ctx context.Context, mounts []mount.Mount, files []modelF
 			return err
 		}
 		if size != f.size {
-			return fmt.Errorf("%s has %d bytes there instead of %d", f.rel, size, f.size)
+			return fmt.Errorf("%s: size mismatch: got %d bytes, want %d", f.rel, size, f.size)
 		}
 	}
 	if p.probe == "" {
@@ -271,8 +289,7 @@ func (d *Engine) sawNoGGUF(ctx context.Context, id string) bool {
 	return err == nil && slices.ContainsFunc(lines, func(l string) bool { return strings.HasSuffix(l, ": not a GGUF file") })
 }
 
-// runProbe starts a container whose command says by its exit code whether the
-// model can be read.
+// runProbe starts a container whose exit code says whether the model can be read.
 func (d *Engine) runProbe(ctx context.Context, id, name string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("reading the model's first bytes took more than 30 s"))
 	defer cancel()
@@ -297,9 +314,9 @@ func (d *Engine) runProbe(ctx context.Context, id, name string) error {
 	}
 }
 
-// sizeOf is the size of a file in a container, following links.
+// sizeOf is the size of a file in a container; it follows links.
 func (d *Engine) sizeOf(ctx context.Context, id, file string) (int64, error) {
-	// An engine resolves a link to its end; one hop more is for what is odd.
+	// An engine resolves a link completely; the other rounds are for unusual links.
 	for range 3 {
 		st, err := d.api.ContainerStatPath(ctx, id, file)
 		if err != nil {
@@ -310,5 +327,5 @@ func (d *Engine) sizeOf(ctx context.Context, id, file string) (int64, error) {
 		}
 		file = st.LinkTarget
 	}
-	return 0, fmt.Errorf("%s is a link without end", file)
+	return 0, fmt.Errorf("%s has too many levels of symbolic links", file)
 }

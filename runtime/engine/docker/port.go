@@ -16,10 +16,9 @@ import (
 	"github.com/llorch/llorch-bk/runtime/engine"
 )
 
-// choosePort gives the port to publish on. Whether one is free can only be
-// looked up where the engine's ports are ours; between the look and the
-// engine's use of it another may take it, so the caller tries again. A standby gets
-// the port of the server that it replaces, which still has it.
+// choosePort chooses the port to publish. Whether a port is free can only be checked on this
+// machine, and another program may take it before the engine does: the caller then retries.
+// A standby gets the port of the server that it replaces, which still uses it.
 func (d *Engine) choosePort(ctx context.Context, s engine.Spec, attempt int, standby bool) (int, error) {
 	switch {
 	case s.Port != 0:
@@ -34,17 +33,17 @@ func (d *Engine) choosePort(ctx context.Context, s engine.Spec, attempt int, sta
 	case d.endpoint.Local:
 		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(s.Listen, "0"))
 		if err != nil {
-			return 0, fault.New(fault.Usage, "nothing can be published on "+s.Listen, err, "give another address with `listen`")
+			return 0, fault.New(fault.Usage, "cannot publish a port on "+s.Listen, err, "name an address of this machine with `listen`")
 		}
 		port := l.Addr().(*net.TCPAddr).Port
 		return port, l.Close()
 	}
-	// Far from the well-known ports and below Linux' own choice for clients.
+	// Between the well-known ports and Linux's range for outgoing connections.
 	return 20000 + rand.IntN(12000), nil
 }
 
-// taken is nil when port can be listened on, and when it cannot be told: a port
-// below 1024 is closed to us, but perhaps not to the engine.
+// taken returns an error only if another program uses the port. Other failures do not count:
+// this user may not use ports below 1024, but the engine may.
 func taken(ctx context.Context, listen string, port int) error {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(listen, strconv.Itoa(port)))
 	if err == nil {
@@ -56,8 +55,8 @@ func taken(ctx context.Context, listen string, port int) error {
 	return nil
 }
 
-// PortHolder implements engine.Observer. Of an engine on another machine, only its
-// own containers are known.
+// PortHolder implements engine.Observer. On another machine it only knows the engine's own
+// containers.
 func (d *Engine) PortHolder(ctx context.Context, listen string, port int) (engine.Holder, error) {
 	found, err := d.api.ContainerList(ctx, container.ListOptions{})
 	if err != nil {
@@ -85,25 +84,25 @@ func isFree(ctx context.Context, listen string, port int) bool {
 	return taken(ctx, listen, port) == nil
 }
 
-// overlap says whether one port on both addresses is one too many: they are the
-// same, or one of them is all addresses.
+// overlap reports whether one port cannot be published on both addresses: they are equal, or
+// one of them stands for all addresses.
 func overlap(a, b string) bool {
 	x, errX := netip.ParseAddr(a)
 	y, errY := netip.ParseAddr(b)
 	return errX != nil || errY != nil || x == y || x.IsUnspecified() || y.IsUnspecified()
 }
 
-// portInUse names the port and, where it is a container, who has it.
+// portInUse names the port and its holder.
 func (d *Engine) portInUse(ctx context.Context, s engine.Spec, port int, err error) error {
 	who := "another program"
 	if h, herr := d.PortHolder(ctx, s.Listen, port); herr == nil && h.Taken {
 		who = h.Who
 	}
-	return engine.PortInUse(s.Listen, port, fmt.Errorf("%s has it: %w", who, err))
+	return engine.PortInUse(s.Listen, port, fmt.Errorf("%s uses it: %w", who, err))
 }
 
-// isPortClash tells an engine's refusal to publish a port from other failures;
-// it has no code of its own.
+// isPortClash reports whether an engine refused to publish a port. Engines have no code for
+// that, only this text.
 func isPortClash(err error) bool {
 	if err == nil {
 		return false
@@ -112,12 +111,12 @@ func isPortClash(err error) bool {
 	return strings.Contains(text, "port is already allocated") || strings.Contains(text, "address already in use")
 }
 
-// checkReach refuses what could be started but never reached: an engine's
-// loopback elsewhere.
+// checkReach refuses a server that could be started but not reached: one on the loopback
+// address of another machine.
 func (d *Engine) checkReach(s engine.Spec) error {
 	if addr, err := netip.ParseAddr(s.Listen); d.endpoint.Local || err == nil && !addr.IsLoopback() {
 		return nil
 	}
 	return fault.New(fault.Machine, "the Docker engine is on another machine", fmt.Errorf("%s is %s", d.endpoint.Source, d.endpoint.Host),
-		"name the address there to publish on with `listen`, knowing who can reach it")
+		"name an address of that machine with `listen`; everyone who can reach that address can then use the server")
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/llorch/llorch-bk/runtime/engine"
 )
 
-// serverOf is a container as a server. One that has not the labels of the replica
-// that its name says is foreign.
+// serverOf converts a container into a server. It is foreign if its labels do not match the
+// replica in its name.
 func serverOf(c container.InspectResponse) engine.Server {
 	s := engine.Server{State: stateOf(c)}
 	if c.ContainerJSONBase != nil {
@@ -28,7 +28,7 @@ func serverOf(c container.InspectResponse) engine.Server {
 		s.Project, s.Pool, s.Replica = l[LabelProject], l[LabelPool], l[LabelReplica]
 		s.RunDigest, s.ImageRef = l[LabelRunDigest], l[LabelImageRef]
 		s.URL, s.Handoff, s.ModelPath = l[LabelURL], l[LabelHandoff], l[LabelModelHost]
-		s.Port, _ = strconv.Atoi(l[LabelPort]) // written by us; 0 is unknown
+		s.Port, _ = strconv.Atoi(l[LabelPort]) // written by this program; 0 means unknown
 	}
 	s.Standby = s.Name == s.Of().StandbyName()
 	s.Foreign = !s.Standby && s.Name != s.Of().Name()
@@ -44,12 +44,12 @@ func stateOf(c container.InspectResponse) engine.State {
 		Status: s.Status, Running: s.Running && !s.Restarting && !s.Paused, ExitCode: s.ExitCode,
 		OOMKilled: s.OOMKilled, Error: s.Error, Restarts: c.RestartCount,
 	}
-	// An init passes on how its child ended in this form, as a shell does.
+	// An init reports a child that a signal ended in this form, like a shell.
 	if n := s.ExitCode - 128; n > 0 && n <= 64 {
 		out.Signal = n
 	}
 	out.CreatedAt, _ = time.Parse(time.RFC3339Nano, c.Created)
-	out.StartedAt, _ = time.Parse(time.RFC3339Nano, s.StartedAt) // "" or year 1 is never
+	out.StartedAt, _ = time.Parse(time.RFC3339Nano, s.StartedAt) // "" or year 1 means never
 	out.FinishedAt, _ = time.Parse(time.RFC3339Nano, s.FinishedAt)
 	if s.Health != nil {
 		out.Health = s.Health.Status
@@ -57,7 +57,7 @@ func stateOf(c container.InspectResponse) engine.State {
 	return out
 }
 
-// inspect asks how a server is now; engine.ErrGone where there is none.
+// inspect reads a server's current state; engine.ErrGone if it no longer exists.
 func (d *Engine) inspect(ctx context.Context, id string) (engine.Server, error) {
 	c, err := d.api.ContainerInspect(ctx, id)
 	if errdefs.IsNotFound(err) {
@@ -72,11 +72,11 @@ func (d *Engine) inspect(ctx context.Context, id string) (engine.Server, error) 
 // Start implements engine.Runner.
 func (d *Engine) Start(ctx context.Context, s engine.Server) (engine.Server, error) {
 	if err := d.api.ContainerStart(ctx, s.ID, container.StartOptions{}); err != nil {
-		return s, d.refused(ctx, "the container "+s.Name+" cannot be started again", err)
+		return s, d.refused(ctx, "cannot start the container "+s.Name+" again", err)
 	}
 	now, err := d.inspect(ctx, s.ID)
 	if err != nil {
-		return s, d.refused(ctx, "what became of the container "+s.Name+" cannot be told", err)
+		return s, d.refused(ctx, "cannot read the state of the container "+s.Name, err)
 	}
 	return now, nil
 }
@@ -85,16 +85,16 @@ func (d *Engine) Start(ctx context.Context, s engine.Server) (engine.Server, err
 func (d *Engine) Promote(ctx context.Context, s engine.Server) (engine.Server, error) {
 	now, err := d.inspect(ctx, s.ID)
 	if err != nil {
-		return s, d.refused(ctx, "the server cannot get the name "+s.Of().Name(), err)
+		return s, d.refused(ctx, "cannot rename the server to "+s.Of().Name(), err)
 	}
 	if !now.Standby {
-		return now, nil // somebody else was as far
+		return now, nil // another process was faster
 	}
 	if err := d.api.ContainerRename(ctx, s.ID, s.Of().Name()); err != nil {
 		if errdefs.IsConflict(err) {
 			err = fmt.Errorf("%w: %w", engine.ErrTaken, err)
 		}
-		return s, d.refused(ctx, "the server cannot get the name "+s.Of().Name(), err)
+		return s, d.refused(ctx, "cannot rename the server to "+s.Of().Name(), err)
 	}
 	now.Name, now.Standby = s.Of().Name(), false
 	return now, nil
@@ -102,35 +102,35 @@ func (d *Engine) Promote(ctx context.Context, s engine.Server) (engine.Server, e
 
 // Stop implements engine.Runner.
 func (d *Engine) Stop(ctx context.Context, s engine.Server, grace time.Duration) error {
-	seconds := int(math.Ceil(max(0, grace.Seconds()))) // an engine takes whole ones
+	seconds := int(math.Ceil(max(0, grace.Seconds()))) // engines take whole seconds
 	err := d.api.ContainerStop(ctx, s.ID, container.StopOptions{Signal: "SIGTERM", Timeout: &seconds})
 	if errdefs.IsNotFound(err) {
 		return nil
 	}
 	if err != nil {
-		return d.refused(ctx, "the container "+s.Name+" cannot be stopped", err)
+		return d.refused(ctx, "cannot stop the container "+s.Name, err)
 	}
 	return nil
 }
 
-// Remove implements engine.Runner. It returns when the name is free again.
+// Remove implements engine.Runner. When it returns, the name is free again.
 func (d *Engine) Remove(ctx context.Context, s engine.Server, grace time.Duration) error {
 	err := d.Stop(ctx, s, grace)
 	if ctx.Err() != nil {
 		return err
 	}
-	// What could not be stopped may yet be removed, which kills it.
+	// A container that cannot be stopped may still be removed, which kills it.
 	if rerr := d.kill(ctx, s); rerr != nil {
 		return errors.Join(err, rerr)
 	}
 	return nil
 }
 
-// kill removes a container, whatever it does.
+// kill removes a container, running or not.
 func (d *Engine) kill(ctx context.Context, s engine.Server) error {
 	err := d.api.ContainerRemove(ctx, s.ID, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	if errdefs.IsConflict(err) {
-		// Somebody else is at it.
+		// Another process is removing it.
 		done, failed := d.api.ContainerWait(ctx, s.ID, container.WaitConditionRemoved)
 		select {
 		case <-done:
@@ -141,13 +141,13 @@ func (d *Engine) kill(ctx context.Context, s engine.Server) error {
 	if err == nil || errdefs.IsNotFound(err) {
 		return nil
 	}
-	return d.refused(ctx, "the container "+s.Name+" cannot be removed", err)
+	return d.refused(ctx, "cannot remove the container "+s.Name, err)
 }
 
-// refused is the error for a request that an engine did not carry out.
+// refused is the error of a request that an engine did not carry out.
 func (d *Engine) refused(ctx context.Context, what string, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return fault.New(fault.Engine, what, err, "look at the log of the engine at "+d.endpoint.Host)
+	return fault.New(fault.Engine, what, err, "see the log of the engine at "+d.endpoint.Host)
 }

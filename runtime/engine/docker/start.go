@@ -19,15 +19,15 @@ import (
 )
 
 const (
-	// portAttempts is how often another free port is tried after a clash.
+	// portAttempts is how many free ports are tried after clashes.
 	portAttempts = 5
-	// createPatience bounds a request that we see through even when told to stop.
+	// createPatience bounds a request that is completed even after Ctrl-C.
 	createPatience = time.Minute
 )
 
-// Prepare implements engine.Runner: it proves that the model can be read in a
-// container with the Spec's limits. Volumes through which a model is seen stay
-// also when there is an error, since others may use them.
+// Prepare implements engine.Runner. It proves that a container with the Spec's limits can
+// read the model. Volumes that show a model are kept after an error, since other servers may
+// use them.
 func (d *Engine) Prepare(ctx context.Context, s engine.Spec) (engine.Prepared, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func (d *Engine) Prepare(ctx context.Context, s engine.Spec) (engine.Prepared, e
 	return &prepared{d: d, s: s, at: Placement{Mounts: mounts, LogDriver: facts.LogDriver, GPUs: gpus}, secrets: secrets}, nil
 }
 
-// probeOf is the path of the static probe in the image, empty where it has none.
+// probeOf is the path of the static probe in the image; empty if it has none.
 func (d *Engine) probeOf(ctx context.Context, s engine.Spec) (string, error) {
 	img, err := d.api.ImageInspect(ctx, s.Image)
 	switch {
@@ -86,11 +86,11 @@ func (d *Engine) probeOf(ctx context.Context, s engine.Spec) (string, error) {
 	return img.Config.Labels[images.LabelProbe], nil
 }
 
-// prepared is a server's container before it is made.
+// prepared is a container that is ready to be created.
 type prepared struct {
 	d *Engine
 	s engine.Spec
-	// at is how it is granted; name and port are added when it is made.
+	// at says how it is granted; Create adds the name and the port.
 	at Placement
 	// secrets are the files that are put into the container once it is made.
 	secrets []shown
@@ -112,7 +112,7 @@ func (p *prepared) Create(ctx context.Context, standby bool) (engine.Server, err
 	at.URL = urlFor(d.endpoint, p.s.Listen, at.Port)
 	id, err := d.create(ctx, ContainerOf(p.s, at))
 	if errdefs.IsConflict(err) {
-		return engine.Server{}, fault.New(fault.Engine, "the name "+at.Name+" is taken", errors.Join(engine.ErrTaken, err), "see what has it with `docker ps -a`")
+		return engine.Server{}, fault.New(fault.Engine, "the name "+at.Name+" is taken", errors.Join(engine.ErrTaken, err), "see what uses the name with `docker ps -a`")
 	}
 	if err != nil {
 		return engine.Server{}, p.failed(ctx, err)
@@ -158,7 +158,7 @@ func (p *prepared) Start(ctx context.Context, s engine.Server) (engine.Server, e
 		if err == nil {
 			now, err := p.d.inspect(ctx, s.ID)
 			if err != nil {
-				return s, p.failed(ctx, err) // it runs, and is the caller's to remove
+				return s, p.failed(ctx, err) // it runs; the caller removes it
 			}
 			return now, nil
 		}
@@ -179,7 +179,7 @@ func (p *prepared) Start(ctx context.Context, s engine.Server) (engine.Server, e
 	}
 }
 
-// failed is the error of a container that could not be made or started.
+// failed is the error of a container that could not be created or started.
 func (p *prepared) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return errors.Join(context.Cause(ctx), fault.Leftovers(err))
@@ -187,9 +187,8 @@ func (p *prepared) failed(ctx context.Context, err error) error {
 	return explain(p.s, err)
 }
 
-// create makes a container and returns its id. It is seen through once begun:
-// an engine makes the container whether or not we wait, and one whose id nobody
-// heard could not be removed.
+// create creates a container and returns its id. It waits for the answer even if ctx ends:
+// the engine would create the container anyway, and without the id it could not be removed.
 func (d *Engine) create(ctx context.Context, c Container) (string, error) {
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
@@ -203,19 +202,18 @@ func (d *Engine) create(ctx context.Context, c Container) (string, error) {
 	return made.ID, nil
 }
 
-// discard removes a container, whatever it does, and also when ctx has ended.
+// discard removes a container, running or not, even after ctx has ended.
 func (d *Engine) discard(ctx context.Context, id string) error {
 	ctx, cancel := detached(ctx, 30*time.Second)
 	defer cancel()
 	err := d.api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
-	if err == nil || errdefs.IsNotFound(err) || errdefs.IsConflict(err) { // gone, or about to be
+	if err == nil || errdefs.IsNotFound(err) || errdefs.IsConflict(err) { // gone, or being removed
 		return nil
 	}
-	return &fault.Leftover{What: fmt.Sprintf("the container %.12s is left behind", id), Why: err, Do: "docker rm -f " + id[:min(12, len(id))]}
+	return &fault.Leftover{What: fmt.Sprintf("the container %.12s was not removed", id), Why: err, Do: "docker rm -f " + id[:min(12, len(id))]}
 }
 
-// own makes folders of a mounted volume and gives them to the server's user: a new
-// volume is root's.
+// own creates folders in a mounted volume for the server's user: new volumes belong to root.
 func (d *Engine) own(ctx context.Context, id, dir, user string, names ...string) error {
 	uid, gid, err := idsOf(user)
 	if err != nil {
@@ -249,8 +247,8 @@ func noInit(err error) error {
 		"install it (on Debian and Ubuntu: `apt-get install tini`), or run `llorch-bk setup`")
 }
 
-// explain puts an engine's refusal into terms of what was asked. Engines give
-// no codes for these, so their texts, unchanged since 20.10, have to do.
+// explain turns an engine's error into a fault about the request. Engines give no codes for
+// these causes, so it matches their texts, which have not changed since 20.10.
 func explain(s engine.Spec, err error) error {
 	var f *fault.Fault
 	if errors.As(err, &f) {
@@ -265,11 +263,11 @@ func explain(s engine.Spec, err error) error {
 	case has("docker-init") || has("init binary"):
 		return noInit(err)
 	case has("exec format error"):
-		return fault.New(fault.Engine, "the image is for another kind of CPU", err, "build one for this machine with `llorch-bk build`")
+		return fault.New(fault.Engine, "the image is for another CPU architecture", err, "build one for this machine with `llorch-bk build`")
 	}
 	name := s.ImageRef
 	if name == "" {
 		name = s.Image
 	}
-	return fault.New(fault.Engine, "the engine could not start "+name, err, "see `llorch-bk doctor`")
+	return fault.New(fault.Engine, "the engine could not start "+name, err, "")
 }

@@ -116,7 +116,7 @@ func TestStartFails(t *testing.T) {
 			t.Cleanup(func() { _ = l.Close() })
 			s.Port = l.Addr().(*net.TCPAddr).Port
 			f.start = func(context.Context, string) error { t.Error("it was started"); return nil }
-		}, fault.Engine, "another program has it"},
+		}, fault.Engine, "another program uses it"},
 		{"no way to the model", func(_ *testing.T, f *fake, _ *engine.Spec) {
 			f.noBinds, f.copied = true, func() error { return errors.New("no space left on device") }
 		}, fault.Engine, "no space left on device"},

@@ -13,10 +13,10 @@ import (
 	"github.com/llorch/llorch-bk/runtime/engine"
 )
 
-// Stock is what llorch-bk has made on the engine behind api beside its servers.
+// Stock lists what llorch-bk created on the engine besides its servers.
 func Stock(ctx context.Context, api *client.Client) (engine.Stock, error) {
 	cannot := func(what string, err error) (engine.Stock, error) {
-		return engine.Stock{}, fault.New(fault.Machine, "the engine's "+what+" cannot be listed", err, "see whether the engine runs with `llorch-bk doctor`")
+		return engine.Stock{}, fault.New(fault.Machine, "cannot list the engine's "+what, err, unreachableAdvice(err))
 	}
 	containers, err := api.ContainerList(ctx, container.ListOptions{All: true})
 	if err != nil {
@@ -54,13 +54,13 @@ func Stock(ctx context.Context, api *client.Client) (engine.Stock, error) {
 	return s, nil
 }
 
-// RemoveImage removes an image with all of its names.
+// RemoveImage removes an image with all its names.
 func RemoveImage(ctx context.Context, api *client.Client, id string) error {
 	_, err := api.ImageRemove(ctx, id, image.RemoveOptions{Force: true, PruneChildren: true})
 	return err
 }
 
-// RemoveVolume removes a volume that no container has mounted.
+// RemoveVolume removes a volume that no container mounts.
 func RemoveVolume(ctx context.Context, api *client.Client, name string) error {
 	return api.VolumeRemove(ctx, name, false)
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/docker/docker/api/types/container"
 )
 
-// stream writes files below dir of a container, as a tar stream that is made
-// while it is sent: a model may be larger than memory and disk.
+// stream writes files to dir in a container. It creates the tar stream while sending it: a
+// model may be larger than the memory and the free disk space.
 func (d *Engine) stream(ctx context.Context, id, dir string, files []modelFile) error {
 	r, w := io.Pipe()
 	written := make(chan error, 1)
@@ -24,7 +24,7 @@ func (d *Engine) stream(ctx context.Context, id, dir string, files []modelFile) 
 		written <- err
 	}()
 	err := d.api.CopyToContainer(ctx, id, dir, r, container.CopyToContainerOptions{})
-	// The engine may stop reading before the end; then the writer must not wait.
+	// If the engine stops reading early, the writer must not block.
 	r.CloseWithError(io.ErrClosedPipe)
 	if werr := <-written; werr != nil && !errors.Is(werr, io.ErrClosedPipe) {
 		return werr
@@ -32,8 +32,8 @@ func (d *Engine) stream(ctx context.Context, id, dir string, files []modelFile) 
 	return err
 }
 
-// writeTar writes files, owned by root and readable by all or by their group, with the
-// folders that they are in.
+// writeTar writes files and their folders to a tar stream, owned by root and readable by all
+// or by their group.
 func writeTar(to io.Writer, files []modelFile, copying func(done, total int64)) error {
 	w := tar.NewWriter(to)
 	made := map[string]bool{".": true}
@@ -74,7 +74,7 @@ func writeFile(w *tar.Writer, f modelFile, wrote func(int64)) error {
 	for left := f.size; left > 0; {
 		n, err := io.CopyN(w, in, min(left, chunk))
 		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("%s became shorter while it was copied", f.host)
+			return fmt.Errorf("%s shrank while it was copied", f.host)
 		}
 		if err != nil {
 			return err
@@ -85,7 +85,7 @@ func writeFile(w *tar.Writer, f modelFile, wrote func(int64)) error {
 	return nil
 }
 
-// markerTar is what is added to a copy that is whole.
+// markerTar is the tar stream with the marker for a complete copy.
 func markerTar(key string) (io.Reader, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

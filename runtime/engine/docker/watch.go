@@ -15,7 +15,7 @@ import (
 	"github.com/llorch/llorch-bk/runtime/engine"
 )
 
-// watch is a server under observation.
+// watch observes one server.
 type watch struct {
 	d     *Engine
 	s     engine.Server
@@ -37,7 +37,7 @@ func (w *watch) Exited() <-chan error { return w.exits }
 
 func (w *watch) LogLines() <-chan string { return w.lines }
 
-// await tells of the end of the container's process, at once where it does not run.
+// await reports the end of the container's process, at once if it is not running.
 func (w *watch) await(ctx context.Context) {
 	done, failed := w.d.api.ContainerWait(ctx, w.s.ID, container.WaitConditionNotRunning)
 	e := &engine.Ended{}
@@ -48,7 +48,7 @@ func (w *watch) await(ctx context.Context) {
 		now, err := w.d.inspect(ctx, w.s.ID)
 		e.State, e.Err = now.State, err
 		if e.State.Status == container.StateRemoving {
-			e = &engine.Ended{Err: engine.ErrGone} // killed, but as a part of that
+			e = &engine.Ended{Err: engine.ErrGone} // the removal killed it
 		}
 	case err := <-failed:
 		e.Err = err
@@ -61,7 +61,7 @@ func (w *watch) await(ctx context.Context) {
 	}
 }
 
-// follow sends the log's lines from now on. A line that nobody takes is left out.
+// follow sends new log lines. It drops a line if nobody receives it.
 func (w *watch) follow(ctx context.Context) {
 	defer close(w.lines)
 	r, to := io.Pipe()
@@ -72,7 +72,7 @@ func (w *watch) follow(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		if more { // the rest of a very long line comes as a line of its own
+		if more { // the rest of a long line follows as a separate line
 			line = line[:min(len(line), engine.LineLimit)]
 		}
 		select {
@@ -84,8 +84,8 @@ func (w *watch) follow(ctx context.Context) {
 	}
 }
 
-// Same is nil when the process that was started or found runs, and still is the
-// one: not stopped, nor restarted since.
+// Same returns nil if the container still runs the process that was started or found: it was
+// neither stopped nor restarted since.
 func (w *watch) Same(ctx context.Context) error {
 	now, err := w.d.inspect(ctx, w.s.ID)
 	switch {
@@ -99,8 +99,8 @@ func (w *watch) Same(ctx context.Context) error {
 	return nil
 }
 
-// Activity counts milliseconds of CPU. Half a mebibyte read or written counts as
-// ten, so that a server that waits for a slow disk is not taken for dead.
+// Activity counts milliseconds of CPU time. 512 KiB read or written count as 10, so that a
+// server that waits for a slow disk counts as active.
 func (w *watch) Activity(ctx context.Context) (uint64, error) {
 	r, err := w.d.api.ContainerStatsOneShot(ctx, w.s.ID)
 	if err != nil {
@@ -120,7 +120,7 @@ func (w *watch) Activity(ctx context.Context) (uint64, error) {
 	return s.CPUStats.CPUUsage.TotalUsage/uint64(time.Millisecond) + bytes*20>>20, nil
 }
 
-// LastLines gives none where the log cannot be read.
+// LastLines returns none if the log cannot be read.
 func (w *watch) LastLines(ctx context.Context, n int) []string {
 	return w.d.lastLines(ctx, w.s, n)
 }
