@@ -31,10 +31,10 @@ func TestFixtureDryRun(t *testing.T) {
 		says string
 	}{
 		{"nothing there", up(), "pool default does not run"},
-		{"the same", up(), "it runs what is wanted"},
-		{"another context", up("--ctx", "256"), "its flags are other ones"},
+		{"the same", up(), "it already runs this server"},
+		{"another context", up("--ctx", "256"), "its flags differ"},
 		{"another port", up("--ctx", "256", "--port", strconv.Itoa(freePort(t))), "is wanted"},
-		{"stop", []string{"stop"}, "its pool is to stop"},
+		{"stop", []string{"stop"}, "its pool is being stopped"},
 		{"stop of nothing", []string{"stop"}, ""},
 	} {
 		began := time.Now()
@@ -88,7 +88,7 @@ func TestFixtureDryRun(t *testing.T) {
 	repo.Commit("something new", map[string]string{"NOTICE": "new"})
 	p.must("run", fixtureTag, "--model", model)
 	text := p.must(up("--dry-run")...)
-	for _, line := range []string{"build an image: no image that fits is in the engine", "its image is another one", "if something later fails:"} {
+	for _, line := range []string{"build an image: no image that fits is in the engine", "its image is another one", "if a later step fails:"} {
 		if !strings.Contains(text.stdout, line) {
 			t.Errorf("%q is not in\n%s", line, text)
 		}
@@ -153,7 +153,7 @@ func TestFixtureComesBack(t *testing.T) {
 	}{
 		"a port in use":        {6, []string{port, "in use"}, []string{"--port", port}, false},
 		"more CPUs than there": {2, []string{"--cpus must be at most"}, []string{"--cpus", "9999"}, false},
-		"an unknown flag":      {6, []string{"--no-such-flag", "correct the flags"}, []string{"--", "--no-such-flag"}, true},
+		"an unknown flag":      {6, []string{"--no-such-flag", "correct the server's flags"}, []string{"--", "--no-such-flag"}, true},
 		"never ready":          {7, []string{"--timeout"}, []string{"--timeout", "2s", "--", "--fixture-never-ready"}, true},
 	} {
 		began := time.Now()

@@ -11,19 +11,19 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// ServerOptions is what our own settings say about the server's flags.
+// ServerOptions are llorch-bk's settings that affect the server's flags.
 type ServerOptions struct {
-	// CPU is a run without a GPU: no layer is offloaded, whatever was asked for.
+	// CPU is true for a run without a GPU: no layer is offloaded.
 	CPU bool
-	// Ctx is the context size in tokens, 0 to leave it to the server.
+	// Ctx is the context size in tokens; 0 leaves it to the server.
 	Ctx int
 }
 
-// dashes begin the server's long flags. Ours are never named here: they are the
-// command line's matter, and settings have other sources too.
+// dashes is the prefix of the server's long flags. Flags of llorch-bk are never named here:
+// errors name settings instead.
 const dashes = "--"
 
-// The flags that we give or look at, in the spelling that a handoff shows.
+// The flags that this package sets or reads, in the spelling of a handoff.
 const (
 	flagGPULayers = dashes + "n-gpu-layers"
 	flagCtxSize   = dashes + "ctx-size"
@@ -35,20 +35,20 @@ const (
 	flagMLock     = dashes + "mlock"
 )
 
-// ServerAddress are the server's flags for what it listens on.
+// ServerAddress returns the server's flags for its address and port.
 func ServerAddress(host string, port int) []string {
 	return []string{dashes + "host", host, dashes + "port", strconv.Itoa(port)}
 }
 
-// ServerModel are the server's flags for the model at a path.
+// ServerModel returns the server's flags for the model at a path.
 func ServerModel(path string) []string { return []string{dashes + "model", path} }
 
-// Locks says whether flags tell the server to lock its model into memory, which
-// takes a right that engines do not give by themselves.
+// Locks reports whether flags make the server lock its model into memory. That needs a
+// limit that engines do not raise by themselves.
 func Locks(flags []string) bool { return slices.Contains(flags, flagMLock) }
 
-// canonical gives the one spelling of a flag that we look at. The others are
-// from llama.cpp's common/arg.cpp, which also takes '_' for '-' in long flags.
+// canonical returns one spelling for each flag that this package reads. The synonyms are
+// from llama.cpp's common/arg.cpp, which also accepts '_' for '-' in long flags.
 func canonical(flag string) string {
 	name, long := longName(flag)
 	switch {
@@ -72,13 +72,13 @@ func canonical(flag string) string {
 	return flag
 }
 
-// longName is the name of a long flag without its dashes, with '-' for '_'.
+// longName is the name of a long flag without dashes, with '-' for '_'.
 func longName(flag string) (name string, long bool) {
 	name, long = strings.CutPrefix(flag, dashes)
 	return strings.ReplaceAll(name, "_", "-"), long
 }
 
-// The server's flags that would contradict ours, by what to use in their place.
+// The server's flags that would contradict llorch-bk's settings.
 var (
 	modelFlags = []string{"-m", "-mu", "-hf", "-hfr", "-hff", "-dr", "model", "model-url", "hf-repo", "hf-file", "docker-repo"}
 	// fetchFlags let the server download something, which has no place to put it.
@@ -87,12 +87,11 @@ var (
 	tokenFlags  = []string{"-hft", "hf-token"}
 )
 
-// readyMade matches the names of the server's flags that stand for a whole model of the
-// Hub, such as gpt-oss-20b-default.
+// readyMade matches the server's flags that stand for a whole model of the Hub, such as
+// gpt-oss-20b-default.
 var readyMade = regexp.MustCompile(`^(embd|fim|gpt-oss|tts|vision)-.+-(default|spec)$`)
 
-// instead names, for a flag that would contradict ours, what to use in its
-// place; "" for any other flag.
+// instead returns advice for a flag that contradicts a setting; empty for any other flag.
 func instead(flag string) string {
 	name, long := longName(flag)
 	if !long {
@@ -111,22 +110,20 @@ func instead(flag string) string {
 	case is("port"):
 		return "use llorch-bk's own `port` instead"
 	case is(secretFlags...):
-		return "write the key into a file, and give that with " + dashes + "api-key-file: whoever may list processes can read arguments"
+		return "write the key to a file, and name that with " + dashes + "api-key-file: every user who can list processes can read arguments"
 	case is(tokenFlags...):
-		return "give the token in HF_TOKEN: whoever may list processes can read arguments"
+		return "set HF_TOKEN instead: every user who can list processes can read arguments"
 	}
 	return ""
 }
 
-// textFlags are flags that we do not look at and whose value is free text: those
-// in use.
+// textFlags are other flags in common use whose value is free text.
 var textFlags = []string{
 	"-a", dashes + "alias", dashes + "chat-template", dashes + "chat-template-kwargs", dashes + "grammar", "-p", dashes + "prompt",
 	"-r", dashes + "reverse-prompt", "-sys", dashes + "system-prompt",
 }
 
-// takesText says whether the word after flag is its value even where that word
-// looks like a flag.
+// takesText reports whether the word after flag is its value, even if it looks like a flag.
 func takesText(flag string) bool {
 	switch flag {
 	case flagGPULayers, flagCtxSize, flagParallel:
@@ -135,11 +132,10 @@ func takesText(flag string) bool {
 	return slices.Contains(textFlags, flag)
 }
 
-// ServerFlags turns what the user gave after "--" into the flags that the server
-// gets, which are also those that the handoff shows: synonyms in one spelling,
-// "--flag=value" as two words, as llama.cpp wants it, and our defaults where the
-// user has no wish. Flags that we do not know pass through untouched. Model,
-// address and keys are not among them; giving one is a fault.
+// ServerFlags turns the user's words after "--" into the flags for the server and the
+// handoff. It unifies synonyms, splits "--flag=value" into two words, as llama.cpp expects,
+// and adds defaults for what the user did not set. Unknown flags pass unchanged. Flags for
+// the model, the address and keys are refused.
 func ServerFlags(user []string, o ServerOptions) ([]string, error) {
 	var out []string
 	var errs []error
@@ -156,7 +152,7 @@ func ServerFlags(user []string, o ServerOptions) ([]string, error) {
 		case joined:
 			words = append(words, value)
 		case takesText(flag) && i+1 == len(user):
-			// Else it would swallow the first of the defaults.
+			// Otherwise it would take the first default as its value.
 			errs = append(errs, noValue(flag))
 		case takesText(flag):
 			i++
@@ -165,15 +161,15 @@ func ServerFlags(user []string, o ServerOptions) ([]string, error) {
 		seen[flag] = words[len(words)-1]
 		switch {
 		case flag == flagNoMetrics:
-			// A wish of ours, not of llama.cpp's: its server has metrics off.
+			// Only llorch-bk knows this flag: the server's metrics are off by default.
 		case flag == flagGPULayers && o.CPU:
 		default:
 			out = append(out, words...)
 		}
 	}
 	if given, ok := seen[flagCtxSize]; ok && o.Ctx > 0 && given != strconv.Itoa(o.Ctx) {
-		errs = append(errs, fault.New(fault.Usage, "two context sizes were given",
-			fmt.Errorf("`ctx` is %d, and the server is given %s %s", o.Ctx, flagCtxSize, given), "give one of them"))
+		errs = append(errs, fault.New(fault.Usage, "the context size is set twice",
+			fmt.Errorf("`ctx` is %d, and the server's flags have %s %s", o.Ctx, flagCtxSize, given), "remove one of them"))
 	}
 	if len(errs) > 0 {
 		return nil, join(errs)
@@ -181,8 +177,7 @@ func ServerFlags(user []string, o ServerOptions) ([]string, error) {
 	return withDefaults(out, seen, o), nil
 }
 
-// withDefaults adds to flags what the user has no wish about, always in the
-// same order.
+// withDefaults adds defaults for what the user did not set, always in the same order.
 func withDefaults(flags []string, seen map[string]string, o ServerOptions) []string {
 	lacks := func(names ...string) bool {
 		return !slices.ContainsFunc(names, func(n string) bool { _, ok := seen[n]; return ok })
@@ -205,8 +200,8 @@ func withDefaults(flags []string, seen map[string]string, o ServerOptions) []str
 	return flags
 }
 
-// splitFlag takes "--flag=value" apart. Of short flags, only those that we know
-// are: any other word with a '=' may be a value.
+// splitFlag splits "--flag=value". It splits short flags only if this package knows them:
+// any other word with '=' may be a value.
 func splitFlag(word string) (flag, value string, joined bool) {
 	flag, value, joined = strings.Cut(word, "=")
 	if !joined {
@@ -220,10 +215,10 @@ func splitFlag(word string) (flag, value string, joined bool) {
 }
 
 func noValue(flag string) error {
-	return fault.New(fault.Usage, flag+" has no value", nil, "give it one, or leave it out")
+	return fault.New(fault.Usage, flag+" needs a value", nil, "add a value, or remove the flag")
 }
 
-// join makes one fault of many, all of which are the user's to correct.
+// join makes one fault of several.
 func join(errs []error) error {
 	if len(errs) == 1 {
 		return errs[0]
@@ -236,5 +231,5 @@ func join(errs []error) error {
 			do = append(do, f.Do)
 		}
 	}
-	return fault.New(fault.Usage, "the server's flags are not right", errors.New(strings.Join(what, "; ")), strings.Join(do, "; "))
+	return fault.New(fault.Usage, "some of the server's flags are invalid", errors.New(strings.Join(what, "; ")), strings.Join(do, "; "))
 }

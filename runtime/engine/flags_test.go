@@ -80,7 +80,7 @@ func TestServerFlagsRefuses(t *testing.T) {
 		{"--fim-qwen-7b-spec", "`model`"},
 		{"-hfd o/x", "model pull"},
 		{"--mmproj-url http://x", "model pull"},
-		{"--jinja -c", "--ctx-size has no value"},
+		{"--jinja -c", "--ctx-size needs a value"},
 	} {
 		_, err := engine.ServerFlags(strings.Fields(c.in), engine.ServerOptions{})
 		if fault.ClassOf(err) != fault.Usage || !strings.Contains(fault.Report(err), c.use) {
@@ -91,8 +91,8 @@ func TestServerFlagsRefuses(t *testing.T) {
 		}
 	}
 	_, err := engine.ServerFlags([]string{"-c", "1"}, engine.ServerOptions{Ctx: 2})
-	if fault.ClassOf(err) != fault.Usage || !strings.Contains(err.Error(), "`ctx` is 2, and the server is given --ctx-size 1") {
-		t.Errorf("two context sizes: %v", err)
+	if fault.ClassOf(err) != fault.Usage || !strings.Contains(err.Error(), "`ctx` is 2, and the server's flags have --ctx-size 1") {
+		t.Errorf("the context size is set twice: %v", err)
 	}
 	// Everything that is wrong is said at once.
 	_, err = engine.ServerFlags(strings.Fields("--port 1 --host x"), engine.ServerOptions{})

@@ -9,21 +9,21 @@ import (
 )
 
 const (
-	// LogLimit bounds, in bytes, what is kept of a log.
+	// LogLimit is how much of a log is kept, in bytes.
 	LogLimit = 1 << 20
-	// LineLimit bounds a line of it, in characters.
+	// LineLimit is the maximum length of a line, in characters.
 	LineLimit = 500
 )
 
-// StartLines are the log's lines since the server started, as many as hold what a
-// server says of its devices.
+// StartLines returns the log's lines since the server started, enough of them to contain
+// what it prints about its devices.
 func StartLines(ctx context.Context, f Follower, s Server) ([]string, error) {
 	var b bytes.Buffer
 	err := f.Logs(ctx, s, Limit(&b, 4*LogLimit), LogOptions{Since: s.State.StartedAt})
 	return Lines(b.String()), err
 }
 
-// Limit is w without what is written beyond n bytes.
+// Limit returns a writer that passes the first n bytes to w and drops the rest.
 func Limit(w io.Writer, n int) io.Writer { return &limited{w: w, left: n} }
 
 type limited struct {
@@ -40,7 +40,7 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Lines are a log's lines fit for a terminal, with what they are indented by.
+// Lines splits a log into lines that are clean for a terminal; it keeps their indentation.
 func Lines(text string) []string {
 	var out []string
 	for line := range strings.Lines(text) {
@@ -53,9 +53,8 @@ func Lines(text string) []string {
 
 var escape = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]`)
 
-// CleanLine takes from a line what a terminal would act upon: a server's log is
-// not to be trusted with the user's screen. Of a line that was written over, the
-// last writing counts.
+// CleanLine removes control characters, since a server's log must not control the user's
+// terminal. If a line overwrites itself with '\r', the last version is kept.
 func CleanLine(line string) string {
 	line = strings.TrimRight(line, "\r\n")
 	if i := strings.LastIndexByte(line, '\r'); i >= 0 {

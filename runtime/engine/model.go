@@ -5,24 +5,23 @@ import (
 	"path/filepath"
 )
 
-// Model is the model that a server serves.
+// Model is the model to serve.
 type Model struct {
-	// HostFile is the model's absolute path on the host; of a model in shards
-	// the first one's, with the others beside it.
+	// HostFile is the model's absolute path on the host. For a model in shards it is the
+	// first shard; the others are beside it.
 	HostFile string `json:"host_file"`
-	// HostDir is the folder that the server may see, which holds HostFile at any
-	// depth together with whatever it is a link to. Empty shows the one file, or
-	// the shards, alone.
+	// HostDir is the folder that the server may see. It contains HostFile at any depth, and
+	// the target if that is a link. If it is empty, the server sees only the file, or the
+	// shards.
 	HostDir string `json:"host_dir,omitempty"`
-	// SHA256 is the hash of HostFile in hex, where it is known: a model with
-	// other content then is another run.
+	// SHA256 is the hash of HostFile in hex, if it is known. It is part of the run digest.
 	SHA256 string `json:"sha256,omitempty"`
 	// Shards is how many files the model is in; 0 for what HostFile's name says. A file can
 	// be called a part of a model and be a whole one.
 	Shards int `json:"-"`
 }
 
-// Rel is HostFile's path below HostDir, with slashes, or its name alone.
+// Rel is HostFile's path below HostDir, with slashes, or just its name.
 func (m Model) Rel() (string, error) {
 	if m.HostDir == "" {
 		return filepath.Base(m.HostFile), nil
@@ -34,10 +33,10 @@ func (m Model) Rel() (string, error) {
 	return filepath.ToSlash(rel), nil
 }
 
-// validate says what is wrong with m as a request, without a look at the disk.
+// validate checks the model without reading the disk.
 func (m Model) validate() error {
 	if !filepath.IsAbs(m.HostFile) || m.HostDir != "" && !filepath.IsAbs(m.HostDir) {
-		return fmt.Errorf("the model's path %q is not absolute", m.HostFile)
+		return fmt.Errorf("the model's path must be absolute, got %q", m.HostFile)
 	}
 	_, err := m.Rel()
 	return err

@@ -83,7 +83,7 @@ func TestWithPathsRefuses(t *testing.T) {
 		"--spec_draft_model x":              {"--spec_draft_model x"},
 		"--lora a,x,y":                      {"--lora x", "--lora y"},
 		"--lora-scaled a":                   {"--lora-scaled a has no scale"},
-		"--grammar-file":                    {"--grammar-file has no value"},
+		"--grammar-file":                    {"--grammar-file needs a value"},
 		"--grammar-file x --ssl-key-file y": {"--grammar-file x", "--ssl-key-file y"},
 	} {
 		_, err := engine.WithPaths(strings.Fields(in), &host{})

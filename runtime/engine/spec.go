@@ -16,64 +16,63 @@ import (
 	"github.com/llorch/llorch-bk/runtime/replica"
 )
 
-// Spec is everything that is wanted of a server. It says nothing of how an engine
-// grants it: mounts, devices and the like are the engine's own matter.
+// Spec describes the desired server. It does not say how an engine grants it: mounts,
+// devices and the like are the engine's matter.
 type Spec struct {
-	// Project is the absolute folder of the handoff, to which the pool belongs.
+	// Project is the absolute handoff folder, which identifies the pool's project.
 	Project string
-	// Pool and Replica are the server's place in it.
+	// Pool and Replica identify the server in the project.
 	Pool, Replica string
-	// Handoff is the path that the handoff will have, for who finds the container.
+	// Handoff is the path of the handoff file; the server records it in a label.
 	Handoff string
-	// Image is the image's id; ImageRef is the name that it was asked for by.
+	// Image is the image's id; ImageRef is its name as the user gave it.
 	Image, ImageRef string
-	// Entrypoint replaces the image's; empty leaves it. The server's arguments follow it.
+	// Entrypoint replaces the image's entrypoint, if set. The server's arguments follow it.
 	Entrypoint []string
-	// Flags are the server's, from ServerFlags: without model, host and port.
+	// Flags are the server's flags from ServerFlags: without model, host and port.
 	Flags []string
-	// Model is what is served.
+	// Model is the model to serve.
 	Model Model
-	// Files are what the server reads beside its model, and Volumes where it writes to.
-	// Flags have their paths as the server gets them.
+	// Files are read by the server besides its model, and Volumes are the folders that it
+	// writes to. Flags contain the paths inside the container.
 	Files   []File
 	Volumes []Volume
-	// Listen is the host's address that the port is published on; empty is 127.0.0.1.
+	// Listen is the host's address to publish the port on; empty means 127.0.0.1.
 	Listen string
-	// Port is the host's port; 0 takes PreferPort if that is free, else any that is.
+	// Port is the host's port; 0 means PreferPort if that is free, else any free port.
 	Port, PreferPort int
-	// User is the numeric "uid:gid" that the server runs as; empty is DefaultUser.
+	// User is the numeric "uid:gid" of the server; empty means DefaultUser.
 	User string
-	// GPUs is "all", or ids or uuids of GPUs with commas between them; empty or
-	// "none" is a run without a GPU.
+	// GPUs is "all", or a comma-separated list of ids or uuids; empty or "none" for a run
+	// without a GPU.
 	GPUs string
-	// Device begins the names that ggml gives the GPUs ("CUDA", "Vulkan"); empty where
-	// GPUs is.
+	// Device is the prefix of ggml's names for the GPUs ("CUDA", "Vulkan"); empty if GPUs is.
 	Device string
-	// Memory is the limit in bytes, 0 for none. CPUs is the share of CPU time in
-	// cores, 0 for all.
+	// Memory is the limit in bytes; 0 for none. CPUs is the limit of CPU time in cores; 0 for
+	// none.
 	Memory int64
 	CPUs   float64
-	// Restart is docker's restart policy; empty is "no".
+	// Restart is docker's restart policy; empty means "no".
 	Restart string
-	// GPUCache keeps what the GPU's driver compiles from run to run.
+	// GPUCache keeps code that the GPU's driver compiles between runs.
 	GPUCache bool
-	// Env are the server's variables ("NAME=value"). They can be seen by who may
-	// inspect the server: no secrets.
+	// Env are the server's variables ("NAME=value"). Everyone who can inspect the container
+	// can read them: no secrets.
 	Env []string
-	// Labels are the caller's, beside ours.
+	// Labels are the caller's additional labels.
 	Labels map[string]string
 }
 
-// What a Spec means where it says nothing.
+// The defaults of a Spec.
 const (
-	// DefaultListen keeps a server to this machine.
+	// DefaultListen makes a server reachable from this machine only.
 	DefaultListen = "127.0.0.1"
-	// DefaultUser is an ordinary user without a name; many distroless images use it.
+	// DefaultUser is an unprivileged user that many distroless images use.
 	DefaultUser = "65532:65532"
 )
 
-// specVersion enters the run digest and is raised when the same Spec comes to
-// make another container.
+// specVersion is part of the run digest. Raise it if the same Spec begins to produce another
+// container.
 const specVersion = 1
 
 var (
@@ -81,7 +80,7 @@ var (
 	restartPolicy = regexp.MustCompile(`^(|no|always|unless-stopped|on-failure(:\d+)?)$`)
 )
 
-// WithDefaults fills in what s says nothing about.
+// WithDefaults fills in the defaults.
 func (s Spec) WithDefaults() Spec {
 	if s.Listen == "" {
 		s.Listen = DefaultListen
@@ -98,8 +97,8 @@ func (s Spec) WithDefaults() Spec {
 	return s
 }
 
-// Validate says everything that is wrong with s as a request, without asking
-// an engine or looking at the disk.
+// Validate reports everything that is wrong with s, without asking an engine or reading the
+// disk.
 func (s Spec) Validate() error {
 	s = s.WithDefaults()
 	var errs []error
@@ -111,10 +110,10 @@ func (s Spec) Validate() error {
 		errs = append(errs, err)
 	}
 	if !filepath.IsAbs(s.Project) {
-		bad("the handoff folder %q is not absolute", s.Project)
+		bad("the handoff folder must be absolute, got %q", s.Project)
 	}
 	if s.Image == "" {
-		bad("there is no image")
+		bad("no image is given")
 	}
 	if err := s.Model.validate(); err != nil {
 		errs = append(errs, err)
@@ -136,40 +135,40 @@ func (s Spec) Validate() error {
 		bad("`port` must be 1–65535, got %d", s.Port)
 	}
 	if uid, _, _ := strings.Cut(s.User, ":"); !numericUser.MatchString(s.User) || strings.Trim(uid, "0") == "" {
-		bad("the server's user %q must be numeric and not root", s.User)
+		bad("the server's user must be numeric and not root, got %q", s.User)
 	}
 	if !restartPolicy.MatchString(s.Restart) {
 		bad("`restart` must be no, always, unless-stopped or on-failure[:N], got %q", s.Restart)
 	}
 	if s.GPUs != "" && slices.Contains(strings.Split(s.GPUs, ","), "") {
-		bad("`gpus` must be all, none or a list of GPUs, got %q with an empty name in it", s.GPUs)
+		bad("`gpus` must be all, none or a list of GPUs, got %q", s.GPUs)
 	}
-	// Less than this Docker refuses, in words that help nobody.
+	// Docker refuses less than this with an unclear message.
 	if s.Memory < 0 || s.Memory > 0 && s.Memory < 6<<20 {
 		bad("`memory` must be at least 6 MiB, got %d bytes", s.Memory)
 	}
-	if !(s.CPUs >= 0 && s.CPUs < 1e6) { // written so that NaN is out too
+	if !(s.CPUs >= 0 && s.CPUs < 1e6) { // this form also refuses NaN
 		bad("`cpus` must be a number of cores, got %v", s.CPUs)
 	}
 	if len(errs) == 0 {
 		return nil
 	}
-	return fault.New(fault.Usage, "the server cannot be started like this", errors.Join(errs...), "correct the settings that are named")
+	return fault.New(fault.Usage, "invalid server settings", errors.Join(errs...), "correct these settings")
 }
 
-// Of is the replica that the server is of.
+// Of is the server's replica.
 func (s Spec) Of() replica.ID {
 	return replica.ID{Project: s.Project, Pool: s.Pool, Replica: s.Replica}
 }
 
-// RunDigest identifies what makes the container behave as it does: two specs
-// with the same one need not be run twice. Left out are names and labels, which
-// can be wrong without the server being so, and a port that nobody asked for.
+// RunDigest identifies the server's behaviour: two Specs with the same digest need not be
+// run twice. It leaves out names and labels, which do not affect the server, and a port that
+// the user did not choose.
 func (s Spec) RunDigest() string {
 	s = s.WithDefaults()
 	env := slices.Clone(s.Env)
 	slices.Sort(env)
-	// A struct's fields have a fixed order, so the same spec is the same JSON.
+	// A struct's fields have a fixed order, so equal Specs give equal JSON.
 	body, err := json.Marshal(struct {
 		Version                int
 		Project, Pool, Replica string
@@ -192,7 +191,7 @@ func (s Spec) RunDigest() string {
 		identities(s.Files), s.Volumes,
 	})
 	if err != nil {
-		// Only a CPUs that Validate refuses cannot be written as JSON.
+		// JSON fails only for a CPUs value that Validate refuses.
 		body = fmt.Appendf(nil, "%#v", s)
 	}
 	sum := sha256.Sum256(body)

@@ -97,7 +97,7 @@ func TestValidate(t *testing.T) {
 		"replica":               {func(s *engine.Spec) { s.Replica = "a-b" }, "replica"},
 		"project":               {func(s *engine.Spec) { s.Project = "x" }, "absolute"},
 		"image":                 {func(s *engine.Spec) { s.Image = "" }, "no image"},
-		"relative":              {func(s *engine.Spec) { s.Model = engine.Model{HostFile: "x.gguf"} }, "not absolute"},
+		"relative":              {func(s *engine.Spec) { s.Model = engine.Model{HostFile: "x.gguf"} }, "must be absolute"},
 		"outside":               {func(s *engine.Spec) { s.Model.HostFile = "/elsewhere/x.gguf" }, "not in"},
 		"listen":                {func(s *engine.Spec) { s.Listen = "localhost" }, "IP address"},
 		"port":                  {func(s *engine.Spec) { s.Port = 65536 }, "`port`"},

@@ -1,6 +1,6 @@
 package engine
 
-// Stock is what llorch-bk has made on an engine beside its servers.
+// Stock lists what llorch-bk created on an engine besides its servers.
 type Stock struct {
 	Images  []StockImage
 	Volumes []StockVolume
@@ -8,20 +8,20 @@ type Stock struct {
 
 // StockImage is an image that llorch-bk built.
 type StockImage struct {
-	// ID is the engine's id of it, Names are its names; it may have none.
+	// ID is the engine's id of the image; Names may be empty.
 	ID    string
 	Names []string
-	// Bytes is what it takes.
+	// Bytes is its size.
 	Bytes int64
-	// Containers is how many containers are made of it, running or not.
+	// Containers is the number of containers that use it, running or not.
 	Containers int
 }
 
-// StockVolume is a volume through which a model is seen, or that holds a copy.
+// StockVolume is a volume that shows a model's folder, or holds a copy of a model.
 type StockVolume struct {
 	Name string
-	// Shows is the host's folder that it shows; empty for one that holds a copy.
+	// Shows is the host's folder that it shows; empty for a copy.
 	Shows string
-	// Containers is how many containers have it mounted, running or not.
+	// Containers is the number of containers that mount it, running or not.
 	Containers int
 }

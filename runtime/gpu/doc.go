@@ -1,4 +1,3 @@
-// Package gpu knows what this machine's GPUs are, and what a server's own lines
-// prove about the GPUs that it uses. A server that was to use a GPU and serves
-// from the CPU looks healthy: only its lines tell.
+// Package gpu reads this machine's GPUs, and reads in a server's log which GPUs the server
+// uses. A server that falls back to the CPU is healthy: only its log shows the difference.
 package gpu

@@ -9,36 +9,36 @@ import (
 
 // Device is a GPU as ggml names it.
 type Device struct {
-	// Name is ggml's, as CUDA0.
+	// Name is ggml's name, as CUDA0.
 	Name string `json:"name"`
-	// Description is the driver's, as NVIDIA GeForce RTX 3090.
+	// Description is the driver's name for it, as NVIDIA GeForce RTX 3090.
 	Description string `json:"description,omitempty"`
 }
 
-// Evidence is what a server's lines say about the GPUs of one backend.
+// Evidence is what a server's log says about the GPUs of one backend.
 type Evidence struct {
-	// Backend is the one that is looked for, as CUDA.
+	// Backend is the backend to look for, as CUDA.
 	Backend string
-	// Loaded is true where the backend says that it is there and has devices.
+	// Loaded is true if the backend reports that it was loaded and has devices.
 	Loaded bool
-	// Devices are those that the lines name, each once.
+	// Devices are the devices in the log, each once.
 	Devices []Device
-	// Layers of Of are on GPUs; both are 0 where no line says so.
+	// Layers of Of layers are on GPUs; both are 0 if no line says so.
 	Layers, Of int
-	// BufferMiB is how much of the model is in the devices' memory.
+	// BufferMiB is how much of the model is in GPU memory.
 	BufferMiB float64
-	// Lines are the ones that prove it, Trouble those that say why not; without the
-	// log's own prefix, each once.
+	// Lines are the lines that prove it, and Trouble those that explain a failure; each once,
+	// without the log's prefix.
 	Lines, Trouble []string
 }
 
-// Proven says that the backend has a device and that layers of the model are on it.
+// Proven reports whether the backend has a device with layers of the model on it.
 func (e Evidence) Proven() bool {
 	return len(e.Devices) > 0 && (e.Layers > 0 || e.Of == 0 && e.BufferMiB > 0)
 }
 
-// The lines of llama.cpp's releases from 2024 on. Names of functions changed
-// (llm_load_tensors, load_tensors), and a log may put time and level before them.
+// The log lines of llama.cpp's releases since 2024. Function names changed
+// (llm_load_tensors, load_tensors), and a log may put time and level in front.
 var (
 	prefix       = regexp.MustCompile(`^(?:\d+\.\d\d\.\d{3}\.\d{3} )?(?:[IWED] )?`)
 	loadedLine   = regexp.MustCompile(`^load_backend: loaded (\S+) backend from `)
@@ -51,14 +51,14 @@ var (
 	bufferLine   = regexp.MustCompile(`load_tensors: +([A-Za-z]+)(\d+) (?:model )?buffer size = +([0-9.]+) MiB`)
 )
 
-// troubles are parts of lines that say why a GPU is not used.
+// troubles are parts of lines that explain why a GPU is not used.
 var troubles = []string{
 	"failed to initialize CUDA", "CUDA error", "no usable GPU found", "no kernel image is available",
 	"CUDA driver version is insufficient", "ggml_vulkan: No devices found", "Invalid device index", "Invalid Vulkan device index",
 	"failed to load ", "Failed to initialize Vulkan", "vk::", "ErrorOutOfDeviceMemory", "out of memory", "No such device",
 }
 
-// Look reads lines for what they say about a backend, named as ggml names its devices.
+// Look reads a server's lines about a backend, named by the prefix of ggml's devices.
 func Look(backend string, lines []string) Evidence {
 	e := Evidence{Backend: backend}
 	for _, raw := range lines {
@@ -91,7 +91,7 @@ func (e *Evidence) read(raw string) {
 	case match(listedLine, line, func(m []string) bool { return mine(m[1]) && e.device(m[1], m[2]) }):
 		proves()
 	case match(layersLine, line, func(m []string) bool {
-		e.Layers, _ = strconv.Atoi(m[1]) // digits by the pattern
+		e.Layers, _ = strconv.Atoi(m[1]) // the pattern allows only digits
 		e.Of, _ = strconv.Atoi(m[2])
 		return e.Layers > 0
 	}):
@@ -120,7 +120,7 @@ func match(re *regexp.Regexp, line string, use func(m []string) bool) bool {
 	return m != nil && use(m)
 }
 
-// device notes a device once, with the first description that was given.
+// device records a device once, with its first description.
 func (e *Evidence) device(name, description string) bool {
 	if !slices.ContainsFunc(e.Devices, func(d Device) bool { return d.Name == name }) {
 		e.Devices = append(e.Devices, Device{Name: name, Description: description})

@@ -162,7 +162,7 @@ func TestEvidenceIsWithoutTheLogsPrefix(t *testing.T) {
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	rtx := &images.GPUFacts{Driver: "570.124.06", Devices: []images.GPU{{Name: "NVIDIA GeForce RTX 4090", Capability: "8.9"}}}
-	none := &images.GPUFacts{Why: "there is no NVIDIA driver here (no nvidia-smi)"}
+	none := &images.GPUFacts{Why: "there is no NVIDIA driver on this machine (no nvidia-smi)"}
 	libcuda := []string{"	linux-vdso.so.1 (0x00007ffc)", "	libggml-base.so.0 => /app/libggml-base.so.0 (0x0000)", "	libcuda.so.1 => not found"}
 	says := func(line string) Evidence { return Look("CUDA", []string{line}) }
 	for name, c := range map[string]struct {
@@ -170,9 +170,9 @@ func TestExplain(t *testing.T) {
 		why, do string
 	}{
 		"no driver on the machine":   {Circumstances{Evidence: says("  (none)"), Linked: libcuda, Host: none, Given: true}, "no NVIDIA driver", "install the driver"},
-		"as the loader says it":      {Circumstances{Evidence: says("  (none)"), Linked: []string{"/app/libggml-cuda.so: error while loading shared libraries: libcuda.so.1: cannot open shared object file: No such file or directory"}, Host: rtx, Given: true}, "gives the container no driver", "toolkit"},
-		"no driver in the container": {Circumstances{Evidence: says("  (none)"), Linked: libcuda, Host: rtx, Given: true}, "gives the container no driver", "toolkit"},
-		"a remote engine":            {Circumstances{Evidence: says("  (none)"), Linked: libcuda, Given: true}, "gives the container no driver", "toolkit"},
+		"as the loader says it":      {Circumstances{Evidence: says("  (none)"), Linked: []string{"/app/libggml-cuda.so: error while loading shared libraries: libcuda.so.1: cannot open shared object file: No such file or directory"}, Host: rtx, Given: true}, "does not give the container the driver", "toolkit"},
+		"no driver in the container": {Circumstances{Evidence: says("  (none)"), Linked: libcuda, Host: rtx, Given: true}, "does not give the container the driver", "toolkit"},
+		"a remote engine":            {Circumstances{Evidence: says("  (none)"), Linked: libcuda, Given: true}, "does not give the container the driver", "toolkit"},
 		"no runtime, no CDI":         {Circumstances{Evidence: says("  (none)"), Host: rtx}, "neither NVIDIA's runtime nor CDI", "toolkit"},
 		"driver too old": {
 			Circumstances{Evidence: says("ggml_cuda_init: failed to initialize CUDA: CUDA driver version is insufficient for CUDA runtime version"), Host: rtx, Given: true},
@@ -193,7 +193,7 @@ func TestExplain(t *testing.T) {
 			Circumstances{Evidence: says("ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected"), Host: rtx, Given: true}, "no GPU", "`gpus`",
 		},
 		"seen and not used": {
-			Circumstances{Evidence: Look("CUDA", []string{"  CUDA0: NVIDIA X (1 MiB, 1 MiB free)", "load_tensors: offloaded 0/33 layers to GPU"}), Given: true}, "no layer", "layers on the GPU",
+			Circumstances{Evidence: Look("CUDA", []string{"  CUDA0: NVIDIA X (1 MiB, 1 MiB free)", "load_tensors: offloaded 0/33 layers to GPU"}), Given: true}, "no layer", "GPU layers",
 		},
 		"Vulkan sees nothing": {
 			Circumstances{Evidence: Look("Vulkan", []string{"  (none)"})}, "no /dev/dri", "`gpus=0`",

@@ -15,15 +15,15 @@ import (
 	"github.com/llorch/llorch-bk/images"
 )
 
-// patience bounds a question to the driver, which loads its firmware first where
-// nothing keeps it loaded.
+// patience bounds a query to the driver. The driver loads its firmware first if nothing
+// keeps it loaded.
 const patience = 30 * time.Second
 
-// System is what is asked of a machine. Host is this one.
+// System is the part of a machine that Read needs.
 type System interface {
 	// ReadFile is os.ReadFile.
 	ReadFile(path string) ([]byte, error)
-	// Output runs a program and returns what it printed, errors included.
+	// Output runs a program and returns its stdout and stderr.
 	Output(ctx context.Context, name string, args ...string) (string, error)
 }
 
@@ -33,9 +33,9 @@ type Host struct{}
 // ReadFile implements System.
 func (Host) ReadFile(path string) ([]byte, error) { return os.ReadFile(path) }
 
-// Output implements System. A program that hangs is ended after half a minute.
+// Output implements System. It ends a program that hangs after 30 s.
 func (Host) Output(ctx context.Context, name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("it gave no answer in 30 s"))
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("it did not answer within 30 s"))
 	defer cancel()
 	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	if err != nil && ctx.Err() != nil {
@@ -44,17 +44,16 @@ func (Host) Output(ctx context.Context, name string, args ...string) (string, er
 	return string(out), err
 }
 
-// smi are where nvidia-smi is, on Linux and under WSL. It is the driver's own
-// client of NVML: linking that library would make this program one that needs a
-// C library, and tell no more.
+// smi are the places of nvidia-smi on Linux and under WSL. It is the driver's own client of
+// NVML. Linking NVML instead would require a C library, and would not tell more.
 var smi = []string{"nvidia-smi", "/usr/bin/nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi"}
 
 const driverFile = "/proc/driver/nvidia/version"
 
 var driverVersion = regexp.MustCompile(`\b\d{3,}\.\d+(?:\.\d+)?\b`)
 
-// Read asks this machine for its NVIDIA driver and GPUs. A machine without is no
-// error: Why says what is not there.
+// Read asks this machine for its NVIDIA driver and GPUs. A machine without them is no error:
+// Why says what is missing.
 func Read(ctx context.Context, sys System) images.GPUFacts {
 	var f images.GPUFacts
 	if raw, err := sys.ReadFile(driverFile); err == nil {
@@ -66,9 +65,9 @@ func Read(ctx context.Context, sys System) images.GPUFacts {
 			continue
 		}
 		if err != nil && strings.Contains(out, "compute_cap") {
-			// Drivers before 495 know no such field.
+			// Drivers before 495 do not know this field.
 			out, err = sys.Output(ctx, program, "--query-gpu=index,uuid,name,memory.total,driver_version", "--format=csv,noheader,nounits")
-			f.Why = "this driver does not tell the compute capability of its GPUs"
+			f.Why = "this driver does not report the compute capability of its GPUs"
 		}
 		if err != nil {
 			f.Why = fmt.Sprintf("nvidia-smi: %s", firstLine(out, err))
@@ -81,14 +80,14 @@ func Read(ctx context.Context, sys System) images.GPUFacts {
 		}
 		return f
 	}
-	f.Why = "there is no NVIDIA driver here (no nvidia-smi)"
+	f.Why = "there is no NVIDIA driver on this machine (no nvidia-smi)"
 	if f.Driver != "" {
 		f.Why = "driver " + f.Driver + " is loaded, but its nvidia-smi is not installed"
 	}
 	return f
 }
 
-// parse reads nvidia-smi's answer, a line for each GPU.
+// parse reads nvidia-smi's output, one line for each GPU.
 func parse(f *images.GPUFacts, out string) error {
 	r := csv.NewReader(strings.NewReader(out))
 	r.TrimLeadingSpace, r.FieldsPerRecord = true, -1
@@ -98,13 +97,13 @@ func parse(f *images.GPUFacts, out string) error {
 	}
 	for _, row := range rows {
 		if len(row) < 5 {
-			return fmt.Errorf("it says %q", strings.Join(row, ", "))
+			return fmt.Errorf("unexpected line %q", strings.Join(row, ", "))
 		}
 		index, err := strconv.Atoi(row[0])
 		if err != nil {
-			return fmt.Errorf("it says %q", strings.Join(row, ", "))
+			return fmt.Errorf("unexpected line %q", strings.Join(row, ", "))
 		}
-		// GPUs that share the machine's memory say that they have none of their own.
+		// GPUs that share the machine's memory report none of their own.
 		memory, _ := strconv.Atoi(row[3])
 		d := images.GPU{Index: index, UUID: row[1], Name: row[2], MemoryMiB: memory}
 		if driverVersion.MatchString(row[4]) {
@@ -120,7 +119,7 @@ func parse(f *images.GPUFacts, out string) error {
 
 var capability = regexp.MustCompile(`^\d{1,2}\.\d$`)
 
-// firstLine is what a program said when it failed, else how it failed.
+// firstLine is the first line that a failed program printed, or its error.
 func firstLine(out string, err error) string {
 	for line := range strings.Lines(out) {
 		if line = strings.TrimSpace(line); line != "" {

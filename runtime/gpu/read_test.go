@@ -71,10 +71,10 @@ func TestRead(t *testing.T) {
 				}
 				return "0, GPU-a, Tesla K80, 11441, 418.226.00\n", nil
 			}},
-			images.GPUFacts{Driver: "418.226.00", Devices: []images.GPU{{UUID: "GPU-a", Name: "Tesla K80", MemoryMiB: 11441}}, Why: "this driver does not tell the compute capability of its GPUs"},
+			images.GPUFacts{Driver: "418.226.00", Devices: []images.GPU{{UUID: "GPU-a", Name: "Tesla K80", MemoryMiB: 11441}}, Why: "this driver does not report the compute capability of its GPUs"},
 			nil,
 		},
-		"no driver": {machine{}, images.GPUFacts{Why: "there is no NVIDIA driver here (no nvidia-smi)"}, nil},
+		"no driver": {machine{}, images.GPUFacts{Why: "there is no NVIDIA driver on this machine (no nvidia-smi)"}, nil},
 		"a driver without its programs": {
 			machine{version: loaded},
 			images.GPUFacts{Driver: "550.163.01", Why: "driver 550.163.01 is loaded, but its nvidia-smi is not installed"},
@@ -92,7 +92,7 @@ func TestRead(t *testing.T) {
 			images.GPUFacts{Why: "nvidia-smi: exit status 9"},
 			nil,
 		},
-		"no devices": {machine{"", says("No devices were found\n")}, images.GPUFacts{Why: `nvidia-smi: it says "No devices were found"`}, nil},
+		"no devices": {machine{"", says("No devices were found\n")}, images.GPUFacts{Why: `nvidia-smi: unexpected line "No devices were found"`}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

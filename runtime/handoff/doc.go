@@ -1,8 +1,8 @@
-// Package handoff writes the file by which another program learns that an
-// endpoint may be relied upon. The file exists exactly as long as that is true:
-// it appears whole once the server is ready and goes when the server does.
+// Package handoff writes the file that tells other programs that they can use an endpoint.
+// The file exists only while that is true: it appears when the server is ready, and is
+// removed when the server stops.
 //
-// Consumers poll the folder for names that end in .json, may read a path only
-// once and accept unknown fields. So a file is complete from the first moment
-// that it has its name, and a field, once released, is never renamed or dropped.
+// Consumers poll the folder for names that end in .json, may read a path only once, and
+// accept unknown fields. So a file is complete as soon as it has its name, and a released
+// field is never renamed or removed.
 package handoff

@@ -7,22 +7,23 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/google/renameio/v2"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/replica"
 )
 
-// Write puts h into dir, which it makes if need be, and returns the file's path.
-// A reader sees the whole file or, until then, what was there before.
+// Write writes h to dir, which it creates if necessary, and returns the file's path. The
+// write is atomic: readers see the old file or the complete new one.
 func Write(dir string, h Handoff) (string, error) {
 	if err := errors.Join(replica.ValidPool(h.PoolID), replica.ValidReplica(h.ReplicaID)); err != nil {
 		return "", err
 	}
 	path := filepath.Join(dir, FileName(h.PoolID, h.ReplicaID))
 	if err := write(dir, path, h); err != nil {
-		return "", fault.New(fault.Machine, "the handoff "+path+" cannot be written", err,
-			"make the folder writable, or name another with `handoff-dir`")
+		return "", fault.New(fault.Machine, "cannot write the handoff "+path, err,
+			folderAdvice(err))
 	}
 	return path, nil
 }
@@ -35,9 +36,8 @@ func write(dir, path string, h Handoff) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	// The temporary file is in the same folder, since a rename is atomic only
-	// within a file system. Its name is the file's own with a dot before and
-	// digits behind, so that who looks for *.json passes it by.
+	// The temporary file is in the same folder, since a rename is atomic only within one file
+	// system. Its name starts with a dot and ends with digits, so *.json does not match it.
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o644))
 	if err != nil {
 		return err
@@ -53,8 +53,8 @@ func write(dir, path string, h Handoff) error {
 	return nil
 }
 
-// syncDir makes a rename or removal in dir outlive a power cut where the file
-// system can; where it cannot, the file is still as good as any other.
+// syncDir makes a rename or removal in dir survive a power failure. Some file systems cannot
+// do that; the file is valid anyway.
 func syncDir(dir string) {
 	if d, err := os.Open(dir); err == nil {
 		_ = d.Sync()
@@ -62,8 +62,7 @@ func syncDir(dir string) {
 	}
 }
 
-// Read gives the handoff in the file path. A file that is absent is an error
-// that errors.Is fs.ErrNotExist.
+// Read reads a handoff. errors.Is(err, fs.ErrNotExist) holds for a missing file.
 func Read(path string) (Handoff, error) {
 	body, err := os.ReadFile(path)
 	if err != nil {
@@ -71,14 +70,14 @@ func Read(path string) (Handoff, error) {
 	}
 	var h Handoff
 	if err := json.Unmarshal(body, &h); err != nil {
-		return Handoff{}, fmt.Errorf("%s is no handoff: %w", path, err)
+		return Handoff{}, fmt.Errorf("%s is not a handoff: %w", path, err)
 	}
 	return h, nil
 }
 
-// Remove takes a replica's handoff out of dir, if it tells of the container with an
-// id. One that is absent is removed already, and one that tells of another container
-// is true of that; a file under its name that is something else stays, with an error.
+// Remove removes a replica's handoff from dir if it describes the container with this id. A
+// missing file is no error. A handoff of another container is kept, since it is valid. A
+// file that is not a handoff is kept too, with an error.
 func Remove(dir, pool, name, container string) error {
 	if err := errors.Join(replica.ValidPool(pool), replica.ValidReplica(name)); err != nil {
 		return err
@@ -89,26 +88,26 @@ func Remove(dir, pool, name, container string) error {
 		return nil
 	}
 	if err != nil {
-		return fault.New(fault.Usage, "the file "+path+" was left alone", err, "look at it, and remove it by hand if it is of no use")
+		return fault.New(fault.Usage, "the file "+path+" was not removed", err, "remove it by hand if you do not need it")
 	}
 	if h.Container.ID != container {
 		return nil
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fault.New(fault.Machine, "the handoff "+path+" cannot be removed", err, "remove it by hand: what it says is no longer true")
+		return fault.New(fault.Machine, "cannot remove the handoff "+path, err, "remove it by hand; it is no longer valid")
 	}
 	syncDir(dir)
 	return nil
 }
 
-// readAs reads a handoff that has to be a replica's.
+// readAs reads the handoff of one replica.
 func readAs(path, pool, name string) (Handoff, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return Handoff{}, err
 	}
-	if !info.Mode().IsRegular() { // reading a pipe would wait for ever
-		return Handoff{}, errors.New("it is no regular file")
+	if !info.Mode().IsRegular() { // reading a pipe would block
+		return Handoff{}, errors.New("it is not a regular file")
 	}
 	h, err := Read(path)
 	if err == nil && (h.PoolID != pool || h.ReplicaID != name) {
@@ -117,26 +116,26 @@ func readAs(path, pool, name string) (Handoff, error) {
 	return h, err
 }
 
-// Entry is a file that has the name of a handoff.
+// Entry is a file with the name of a handoff.
 type Entry struct {
-	// Path is the file's.
+	// Path is the file's path.
 	Path string
-	// Pool and Replica are whose handoff its name says it is.
+	// Pool and Replica are the replica in the file's name.
 	Pool, Replica string
-	// Handoff is what it says; zero where Err says why it is no handoff of theirs.
+	// Handoff is the content; zero if Err says why it is not that replica's handoff.
 	Handoff Handoff
 	Err     error
 }
 
-// List gives the files of dir that have the name of a handoff, in the order of
-// their names. A folder that does not exist has none.
+// List returns the files in dir with the name of a handoff, sorted by name. A missing folder
+// has none.
 func List(dir string) ([]Entry, error) {
 	files, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fault.New(fault.Usage, "the handoff folder "+dir+" cannot be read", err, "make it readable, or name another with `handoff-dir`")
+		return nil, fault.New(fault.Usage, "cannot read the handoff folder "+dir, err, "name a readable folder with `handoff-dir`")
 	}
 	var out []Entry
 	for _, f := range files {
@@ -146,15 +145,15 @@ func List(dir string) ([]Entry, error) {
 		}
 		e := Entry{Path: filepath.Join(dir, f.Name()), Pool: pool, Replica: name}
 		e.Handoff, e.Err = readAs(e.Path, pool, name)
-		if !errors.Is(e.Err, fs.ErrNotExist) { // removed since
+		if !errors.Is(e.Err, fs.ErrNotExist) { // removed since the list was read
 			out = append(out, e)
 		}
 	}
 	return out, nil
 }
 
-// Resolve is the absolute path of a handoff folder without symbolic links, by which
-// it is the same folder however it is named. It need not exist.
+// Resolve returns the absolute path of a handoff folder without symbolic links: every name of
+// a folder gives the same path. The folder need not exist.
 func Resolve(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -167,27 +166,38 @@ func Resolve(dir string) (string, error) {
 		}
 		parent := filepath.Dir(at)
 		if !errors.Is(err, fs.ErrNotExist) || at == parent {
-			// What is in the way is said when the folder is to be used.
+			// The error appears when the folder is used.
 			return dir, nil
 		}
 		if _, lerr := os.Lstat(at); lerr == nil {
-			return dir, nil // a link that leads nowhere
+			return dir, nil // a dangling link
 		}
 		rest = filepath.Join(filepath.Base(at), rest)
 		at = parent
 	}
 }
 
-// CheckWritable proves that a handoff can be written into dir by writing
-// something else there, or where dir does not exist, into the folder that it
-// would be made in. It leaves no trace, and never makes dir itself: whoever
-// starts at the same time may be about to write there.
+// CheckWritable checks that a handoff can be written to dir, by writing a test file. If dir
+// does not exist, it tests the folder where dir would be created. It leaves no trace and
+// never creates dir: another process may be about to write there.
 func CheckWritable(dir string) error {
 	if err := checkWritable(dir); err != nil {
-		return fault.New(fault.Usage, "the handoff folder "+dir+" cannot be written to", err,
-			"make it writable, or name another with `handoff-dir`")
+		return fault.New(fault.Usage, "cannot write to the handoff folder "+dir, err,
+			folderAdvice(err))
 	}
 	return nil
+}
+
+// folderAdvice says what to do about a folder that cannot be written, by the cause.
+func folderAdvice(err error) string {
+	const other = "name another folder with `handoff-dir`"
+	switch {
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return "make the folder writable for this user, or " + other
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "free space on its disk, or " + other
+	}
+	return other
 }
 
 func checkWritable(dir string) error {
@@ -202,7 +212,7 @@ func checkWritable(dir string) error {
 	return errors.Join(os.WriteFile(filepath.Join(probe, "probe"), []byte("probe"), 0o644), os.RemoveAll(probe))
 }
 
-// nearest is dir, or of what is above it the nearest that exists.
+// nearest is dir, or its nearest parent that exists.
 func nearest(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -210,7 +220,7 @@ func nearest(dir string) (string, error) {
 	}
 	for {
 		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
-			// A link that leads nowhere is there, and no folder can be made in its place.
+			// A dangling link exists, but no folder can be created in its place.
 			_, err := os.Stat(dir)
 			return dir, err
 		}

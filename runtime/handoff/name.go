@@ -2,7 +2,7 @@ package handoff
 
 import "github.com/llorch/llorch-bk/runtime/replica"
 
-// The pool and replica that a user gets who names none.
+// The default pool and replica.
 const (
 	DefaultPool    = replica.DefaultPool
 	DefaultReplica = replica.DefaultReplica

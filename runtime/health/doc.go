@@ -1,8 +1,7 @@
-// Package health waits until somebody can rely on a server, and no longer than
-// there is hope.
+// Package health waits until a server is ready, and gives up early if it never will be.
 //
-// A server is ready when GET /health says so with status 200 and "ok", and what
-// was started is still what runs: a port alone proves nothing, since another
-// process may have taken it. The wait ends early when the server exits, and
-// when it makes no progress; one that does is given its time.
+// A server is ready when GET /health answers 200 with "ok", and the process that was started
+// still runs. An open port alone proves nothing, since another process may have taken it. The
+// wait ends early if the server exits or makes no progress. A slow start that makes progress
+// may go on.
 package health

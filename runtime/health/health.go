@@ -7,48 +7,48 @@ import (
 	"time"
 )
 
-// Target is a server that was started and is not ready yet. Its methods are
-// called from several goroutines and return soon after their context ends.
+// Target is a server that was started and is not ready yet. Its methods are called from
+// several goroutines, and return soon after their context ends.
 type Target interface {
-	// URL is the server's base, without a final slash.
+	// URL is the server's base URL, without a trailing slash.
 	URL() string
-	// Exited yields one value when what was started no longer runs: the cause. One
-	// with a method Explain(lines []string) *fault.Fault says what to do about it;
-	// a *fault.Fault is kept, its advice too.
+	// Exited receives the cause when the server no longer runs. A cause with a method
+	// Explain(lines []string) *fault.Fault supplies the advice; a *fault.Fault is kept with
+	// its own.
 	Exited() <-chan error
-	// LogLines yields the log's lines as they come. It may be nil, may close and
-	// may leave lines out: a line only says that it is time to look.
+	// LogLines receives new log lines. It may be nil, may be closed and may drop lines: a line
+	// only triggers a probe.
 	LogLines() <-chan string
-	// Same is nil when the very thing that was started runs now.
+	// Same returns nil if the process that was started still runs.
 	Same(ctx context.Context) error
-	// Activity is a number that grows with the work that is done: 1000 is
-	// about what one CPU core does in a second.
+	// Activity grows with the work that the server does: 1000 is about one second of one CPU
+	// core.
 	Activity(ctx context.Context) (uint64, error)
-	// LastLines are up to n last lines of the log, oldest first.
+	// LastLines returns up to n last lines of the log, oldest first.
 	LastLines(ctx context.Context, n int) []string
 }
 
-// Step is how far a server is.
+// Step is a server's progress towards readiness.
 type Step string
 
-// The steps, in their order.
+// The steps, in order.
 const (
-	// Starting is before the server answers.
+	// Starting: the server does not answer yet.
 	Starting Step = "starting"
-	// Loading is while the server answers that it is not ready.
+	// Loading: the server answers that it is not ready.
 	Loading Step = "loading model"
-	// Ready is the last step.
+	// Ready: the server is ready.
 	Ready Step = "ready"
 )
 
-// Phase is the step that a server is in, and since when.
+// Phase is a server's step and how long it has been in it.
 type Phase struct {
 	Step Step
-	// For is how long it has been in this step.
+	// For is the time in this step.
 	For time.Duration
 }
 
-// String is a few words for a progress display: "loading model 12 s".
+// String is a short text for a progress display: "loading model 12 s".
 func (p Phase) String() string {
 	if p.For < time.Second {
 		return string(p.Step)
@@ -56,19 +56,19 @@ func (p Phase) String() string {
 	return fmt.Sprintf("%s %d s", p.Step, int(p.For/time.Second))
 }
 
-// Options says how patient a wait is. The zero value waits for ever.
+// Options configure a wait. The zero value waits for ever.
 type Options struct {
-	// Timeout bounds the whole wait; 0 is no bound.
+	// Timeout bounds the whole wait; 0 for no limit.
 	Timeout time.Duration
-	// StallTimeout is how long a server may do next to nothing before it counts
-	// as hung; 0 is for ever.
+	// StallTimeout is how long a server may be inactive before it counts as hung; 0 for no
+	// limit.
 	StallTimeout time.Duration
-	// ProbeTimeout bounds one look at /health; 0 is two seconds.
+	// ProbeTimeout bounds one request to /health; 0 means two seconds.
 	ProbeTimeout time.Duration
-	// Progress is told each new phase, and again about once a second. It is
-	// called from one goroutine and must not block. May be nil.
+	// Progress receives each new phase, and the current one about once a second. It is called
+	// from one goroutine and must not block. It may be nil.
 	Progress func(Phase)
-	// Client talks to the server; nil is NewClient's.
+	// Client makes the requests; nil means NewClient.
 	Client *http.Client
 }
 

@@ -10,13 +10,12 @@ import (
 	"time"
 )
 
-// bodyLimit is more than /health and /props ever say of themselves.
+// bodyLimit is more than /health and /props ever return.
 const bodyLimit = 1 << 20
 
-// NewClient returns a client for talking to a server that was just started. It
-// uses no proxy, since the environment's one is for the world outside; follows
-// no redirect, since that would be another server's answer; and keeps no
-// connection, since a published port may accept before the server does.
+// NewClient returns a client for a server that was just started. It uses no proxy, follows no
+// redirect, which would lead to another server, and keeps no connection, since a published
+// port may accept connections before the server does.
 func NewClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
@@ -28,16 +27,16 @@ func NewClient() *http.Client {
 	}
 }
 
-// answer is what one look at /health gave.
+// answer is the result of one request to /health.
 type answer struct {
 	ready bool
-	// step is what the answer says about how far the server is.
+	// step is the server's progress according to the answer.
 	step Step
-	// text is the answer in words, for the error when there never is a better one.
+	// text describes the answer, for the error if no better one follows.
 	text string
 }
 
-// probe asks once, for no longer than timeout.
+// probe makes one request with a timeout.
 func probe(ctx context.Context, c *http.Client, base string, timeout time.Duration) answer {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -57,7 +56,7 @@ func probe(ctx context.Context, c *http.Client, base string, timeout time.Durati
 	case status == http.StatusOK && isJSON && says.Status == "ok":
 		return answer{ready: true, step: Loading, text: text}
 	case status == http.StatusOK:
-		return answer{step: Starting, text: text + ", but not as llama.cpp's server does"}
+		return answer{step: Starting, text: text + ", but not like llama.cpp's server"}
 	case isJSON && says.Error.Message != "":
 		text += ": " + says.Error.Message
 	}
@@ -67,8 +66,8 @@ func probe(ctx context.Context, c *http.Client, base string, timeout time.Durati
 	return answer{step: Starting, text: text}
 }
 
-// Look asks a server once how far it is; a server that does not answer within
-// two seconds, or not as llama.cpp's does, is Starting.
+// Look asks a server once for its step. A server that does not answer within two seconds, or
+// not like llama.cpp's, is Starting.
 func Look(ctx context.Context, base string) Step {
 	a := probe(ctx, NewClient(), base, 2*time.Second)
 	if a.ready {
@@ -91,20 +90,19 @@ func get(ctx context.Context, c *http.Client, url string) (status int, body []by
 	return resp.StatusCode, body, err
 }
 
-// Props is what a server says of itself. A field is empty where the server,
-// for instance an older one, does not say it.
+// Props is a server's description of itself. Fields that the server does not report, for
+// instance an older one, are empty.
 type Props struct {
 	// BuildInfo is the build number and short commit, as in "b5000-de3ff81".
 	BuildInfo string `json:"build_info"`
 	// ModelPath is the model file as the server sees it.
 	ModelPath string `json:"model_path"`
-	// TotalSlots is how many requests are served at once.
+	// TotalSlots is the number of requests that it handles at once.
 	TotalSlots int `json:"total_slots"`
 }
 
-// AskProps gets /props of the server at base (a URL without a final slash). The
-// fields are those of llama.cpp's tools/server. It needs a ready server. A nil
-// c is NewClient's.
+// AskProps reads /props of a ready server at base (a URL without a trailing slash). The fields
+// are those of llama.cpp's tools/server. A nil c means NewClient.
 func AskProps(ctx context.Context, c *http.Client, base string) (Props, error) {
 	if c == nil {
 		c = NewClient()

@@ -13,23 +13,22 @@ import (
 )
 
 const (
-	// firstProbe and slowestProbe are the ends of the backoff. A look is cheap,
-	// so the cap is low: it is what a ready server is kept waiting at worst.
+	// firstProbe and slowestProbe bound the backoff. A probe is cheap, so the cap is low: a
+	// ready server is noticed that late at worst.
 	firstProbe   = 50 * time.Millisecond
 	slowestProbe = time.Second
-	// probeGap is the least time between two looks that log lines ask for.
+	// probeGap is the minimum time between two probes that log lines trigger.
 	probeGap = 100 * time.Millisecond
-	// idleShare is the Activity per second that counts as doing nothing: one
-	// hundredth of a core. An init that wakes up each second, the image's own
-	// health probe and our looks stay far below it.
+	// idleShare is the Activity per second that still counts as idle: 1% of a core. An init
+	// that wakes up every second, the image's health check and our probes stay far below it.
 	idleShare = 10
-	// lastLines is how much of a log goes into an error.
+	// lastLines is the number of log lines in an error.
 	lastLines = 20
 )
 
-// Wait returns nil as soon as t is ready. Else the error is a fault: of class
-// Engine when the server exited, NotReady when its time was over or it hung; or
-// the context's cause when ctx ended. It returns with all that it started ended.
+// Wait returns nil as soon as t is ready. Otherwise it returns a fault, of class Engine if the
+// server exited and NotReady if it was too slow or hung, or the context's cause if ctx ended.
+// Its goroutines have ended when it returns.
 func Wait(ctx context.Context, t Target, o Options) error {
 	w := &wait{t: t, o: o.withDefaults(), answers: make(chan answer, 1), samples: make(chan sample, 1)}
 	var running sync.WaitGroup
@@ -45,9 +44,9 @@ type sample struct {
 	err   error
 }
 
-// wait is the state of one Wait. Only run's goroutine touches it; looks and
-// readings happen beside it, at most one of each at a time, and come back
-// through channels, so that an exit is never noticed late.
+// wait is the state of one Wait. Only run's goroutine touches it. Probes and readings run in
+// other goroutines, at most one of each at a time, and return through channels, so that an
+// exit is noticed at once.
 type wait struct {
 	t       Target
 	o       Options
@@ -64,8 +63,8 @@ type wait struct {
 	last      answer
 	lastLine  string
 
-	// The latest moment at which the server is known to have made progress, and
-	// the activity it had then.
+	// progress is the last time at which the server made progress, and progressValue its
+	// activity at that time.
 	progress      time.Time
 	progressValue uint64
 	progressKnown bool
@@ -75,10 +74,10 @@ type wait struct {
 func (w *wait) run(ctx context.Context, spawn func(func(context.Context))) error {
 	start := time.Now()
 	w.step, w.stepSince, w.progress = Starting, start, start
-	w.last = answer{text: "it was never looked at"}
+	w.last = answer{text: "it was never probed"}
 	w.backoff = backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(firstProbe), backoff.WithMaxInterval(slowestProbe), backoff.WithMaxElapsedTime(0),
-		// Jitter keeps many clients apart; here is one, and the cap shall hold.
+		// Jitter is for many clients; this is one, and the cap must hold.
 		backoff.WithRandomizationFactor(0))
 	w.next = time.NewTimer(0)
 	defer w.next.Stop()
@@ -92,7 +91,7 @@ func (w *wait) run(ctx context.Context, spawn func(func(context.Context))) error
 	w.o.Progress(Phase{Step: w.step})
 
 	for {
-		// An exit beats whatever else is known at the same moment.
+		// Handle an exit before anything else that is ready at the same time.
 		select {
 		case cause := <-exits:
 			return w.exited(ctx, cause)
@@ -105,7 +104,7 @@ func (w *wait) run(ctx context.Context, spawn func(func(context.Context))) error
 			return w.exited(ctx, cause)
 		case <-timeout:
 			return w.notReady(ctx, fmt.Sprintf("the server was not ready within %v", w.o.Timeout),
-				"give it a longer `timeout`, or read the whole log with llorch-bk logs")
+				"raise `timeout`, or read the whole log with llorch-bk logs")
 		case <-second.C:
 			w.o.Progress(Phase{w.step, time.Since(w.stepSince)})
 		case line, ok := <-lines:
@@ -135,27 +134,27 @@ func (w *wait) run(ctx context.Context, spawn func(func(context.Context))) error
 		case s := <-w.samples:
 			w.sampling = false
 			if w.hung(s) {
-				return w.notReady(ctx, fmt.Sprintf("the server hangs: it did nothing for %v", w.o.StallTimeout),
-					"if it is only slow, give it a longer `stall-timeout`; else read the whole log with llorch-bk logs")
+				return w.notReady(ctx, fmt.Sprintf("the server hangs: it made no progress for %v", w.o.StallTimeout),
+					"raise `stall-timeout` if it is only slow, or read the whole log with llorch-bk logs")
 			}
 		}
 	}
 }
 
-// look asks the server and, when it says that it is ready, whether it is ours.
+// look probes the server and, if it answers ready, checks that it is the one that was started.
 func (w *wait) look(ctx context.Context) {
 	a := probe(ctx, w.o.Client, w.t.URL(), w.o.ProbeTimeout)
 	if a.ready {
 		ctx, cancel := context.WithTimeout(ctx, w.o.ProbeTimeout)
 		defer cancel()
 		if err := w.t.Same(ctx); err != nil {
-			a = answer{step: Starting, text: fmt.Sprintf("%s answers, but it is not what was started: %v", w.t.URL(), err)}
+			a = answer{step: Starting, text: fmt.Sprintf("%s answers, but it is not the server that was started: %v", w.t.URL(), err)}
 		}
 	}
 	w.answers <- a
 }
 
-// read takes a reading of the activity.
+// read reads the activity once.
 func (w *wait) read(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, max(w.o.StallTimeout, time.Second))
 	defer cancel()
@@ -163,8 +162,8 @@ func (w *wait) read(ctx context.Context) {
 	w.samples <- sample{value, err}
 }
 
-// heard takes a log line as a sign of life and as a hint to look at once. What
-// the server logs about our own looks is neither, or each would cause the next.
+// heard counts a log line as progress and triggers a probe. It ignores lines about our own
+// probes, since each would trigger the next.
 func (w *wait) heard(line string) {
 	if strings.Contains(line, "/health") || line == w.lastLine {
 		return
@@ -177,7 +176,7 @@ func (w *wait) heard(line string) {
 	}
 }
 
-// note remembers an answer that was not the awaited one.
+// note records an answer that was not ready.
 func (w *wait) note(a answer) {
 	w.last = a
 	if a.step == w.step {
@@ -188,8 +187,8 @@ func (w *wait) note(a answer) {
 	w.o.Progress(Phase{Step: w.step})
 }
 
-// hung says whether a reading means that the server has done nothing for too
-// long. Without readings nobody can tell, so the clock starts again.
+// hung reports whether a reading shows that the server has been idle for too long. If there is
+// no reading, the clock starts again.
 func (w *wait) hung(s sample) bool {
 	idle := time.Since(w.progress)
 	if s.err != nil || !w.progressKnown || s.value < w.progressValue {
@@ -223,8 +222,7 @@ func (w *wait) exited(ctx context.Context, cause error) error {
 	return fault.New(fault.Engine, "the server ended before it was ready", cause, "the server's last lines say why it ended").WithLines(lines)
 }
 
-// explainer is a cause that knows what to do about it, once it has seen the last
-// lines of the log.
+// explainer is a cause that knows what to do, once it has the last lines of the log.
 type explainer interface {
 	Explain(lines []string) *fault.Fault
 }
@@ -233,14 +231,14 @@ func (w *wait) notReady(ctx context.Context, what, do string) error {
 	return fault.New(fault.NotReady, what, errors.New(w.last.text), do).WithLines(w.lines(ctx))
 }
 
-// lines are the log's last ones, with time of their own: the wait's is over.
+// lines returns the log's last lines; it has its own timeout, since the wait is over.
 func (w *wait) lines(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	return w.t.LastLines(ctx, lastLines)
 }
 
-// after is a channel that fires once after d, or never where d is 0.
+// after returns a channel that fires once after d, or never if d is 0.
 func after(d time.Duration) (<-chan time.Time, func() bool) {
 	if d <= 0 {
 		return nil, func() bool { return false }
@@ -249,8 +247,8 @@ func after(d time.Duration) (<-chan time.Time, func() bool) {
 	return t.C, t.Stop
 }
 
-// every is a channel that fires each d, but no oftener than is worth while, or
-// never where d is 0.
+// every returns a channel that fires at intervals of d within useful limits, or never if d is
+// 0.
 func every(d time.Duration) (<-chan time.Time, func()) {
 	if d <= 0 {
 		return nil, func() {}

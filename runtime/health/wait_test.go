@@ -160,7 +160,7 @@ func TestEndings(t *testing.T) {
 			with: func(s *server, o *health.Options) {
 				s.body, o.Timeout = "<html>hello</html>", 5*time.Second
 			},
-			class: fault.NotReady, text: "not as llama.cpp's server does", lines: true, took: 5 * time.Second,
+			class: fault.NotReady, text: "not like llama.cpp's server", lines: true, took: 5 * time.Second,
 		},
 		{
 			name: "another container on the port",

@@ -12,19 +12,18 @@ import (
 
 // Doer carries out single operations.
 type Doer interface {
-	// Do carries out one operation. It returns the server that came of it for
-	// Create, Start and Promote, and the zero value for all others. An error says
-	// its Cause by Because.
+	// Do carries out one operation. Create, Start and Promote return the resulting server,
+	// all others the zero value. Because adds the Cause to an error.
 	Do(ctx context.Context, op Op) (engine.Server, error)
-	// Turn is told when an operation failed and its Instead is carried out.
+	// Turn is called when an operation failed and its Instead is carried out.
 	Turn(op Op, err error)
 }
 
-// ErrAgain ends an execution after somebody else changed what the plan was made
-// for: everything is to be looked at again.
+// ErrAgain ends an execution because another process changed the observed state: observe and
+// plan again.
 var ErrAgain = errors.New("the servers have changed since the plan was made")
 
-// Because adds a cause to an error without a change of its text.
+// Because adds a cause to an error without changing its text.
 func Because(err error, cause Cause) error {
 	if err == nil {
 		return nil
@@ -40,12 +39,12 @@ type because struct {
 // Unwrap gives the error and its cause.
 func (b *because) Unwrap() []error { return []error{b.error, b.cause} }
 
-// undoPatience is how long what must be undone may take once the user wants to stop.
+// undoPatience bounds the undo operations after the user interrupted the command.
 const undoPatience = 30 * time.Second
 
-// Execute carries out a plan. It decides nothing: what is done about a failure is
-// part of the plan. What could not be undone comes back as fault.Leftovers of the
-// error. It returns the server that the plan ends with, if it made one.
+// Execute carries out a plan. It decides nothing: the plan says how to react to a failure.
+// What could not be undone is in the error as fault.Leftovers. Execute returns the server
+// that the plan created, if it created one.
 func (p Plan) Execute(ctx context.Context, d Doer) (engine.Server, error) {
 	if p.Refused != nil {
 		return engine.Server{}, p.Refused
@@ -55,12 +54,12 @@ func (p Plan) Execute(ctx context.Context, d Doer) (engine.Server, error) {
 	return e.server, err
 }
 
-// execution is the state of one execution.
+// execution is the state of one Execute.
 type execution struct {
 	d Doer
-	// server is what Create, Start or Promote made last.
+	// server is the server that Create, Start or Promote returned last.
 	server engine.Server
-	// undo is what would undo what was done so far, in the order in which it was done.
+	// undo are the undo operations of everything done so far, in that order.
 	undo [][]Op
 }
 
@@ -83,7 +82,7 @@ func (e *execution) run(ctx context.Context, ops []Op) error {
 	return nil
 }
 
-// do carries out one operation, on the server that the plan made unless it names one.
+// do carries out one operation, on the plan's own server unless the operation names one.
 func (e *execution) do(ctx context.Context, op Op) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -92,11 +91,11 @@ func (e *execution) do(ctx context.Context, op Op) error {
 	op = e.bind(op)
 	got, err := e.d.Do(ctx, op)
 	if op.Do == Create || op.Do == Promote || op.Do == Start && made {
-		// Also one that did not start may have been made again, on another port.
+		// A failed Start may also have created the server again, on another port.
 		if got.ID != "" && op.Server != nil {
 			follow(e.undo, op.Server.ID, got)
 		}
-		// An error that tells of no server leaves the one that is known.
+		// An error without a server keeps the known one.
 		if got.ID != "" || err == nil {
 			e.server = got
 		}
@@ -117,7 +116,7 @@ func (e *execution) do(ctx context.Context, op Op) error {
 	return nil
 }
 
-// bind names the server that an operation is about.
+// bind adds the plan's own server to an operation that names none.
 func (e *execution) bind(op Op) Op {
 	if op.Server == nil && e.server.ID != "" {
 		server := e.server
@@ -126,14 +125,14 @@ func (e *execution) bind(op Op) Op {
 	return op
 }
 
-// goBack undoes what was done, the last first, and reports what could not be. It
-// is seen through after ctx has ended, though not for ever.
+// goBack undoes everything in reverse order, and reports what could not be undone. It goes on
+// for a limited time after ctx has ended.
 func (e *execution) goBack(ctx context.Context, first []Op) error {
 	undoing, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	stop := context.AfterFunc(ctx, func() {
 		time.AfterFunc(undoPatience, func() {
-			cancel(fmt.Errorf("it was given %v after the interruption", undoPatience))
+			cancel(fmt.Errorf("it took longer than %v after the interruption", undoPatience))
 		})
 	})
 	defer stop()
@@ -147,7 +146,7 @@ func (e *execution) goBack(ctx context.Context, first []Op) error {
 	for i := len(groups) - 1; i >= 0; i-- {
 		for _, op := range groups[i] {
 			if unwell && op.Do != Remove {
-				continue // a handoff is only of a server that is well again
+				continue // publish a handoff only for a server that is ready again
 			}
 			got, err := e.d.Do(undoing, op)
 			if op.Do == Start && err == nil {
@@ -162,18 +161,18 @@ func (e *execution) goBack(ctx context.Context, first []Op) error {
 	return errors.Join(errs...)
 }
 
-// left says what an undoing that failed has left.
+// left describes what a failed undo operation leaves.
 func left(op Op, err error) error {
 	switch op.Do {
 	case Remove:
-		return &fault.Leftover{What: op.On + " is left behind", Why: err, Do: "llorch-bk stop " + op.Replica.Pool}
+		return &fault.Leftover{What: op.On + " was not removed", Why: err, Do: "llorch-bk stop " + op.Replica.Pool}
 	case Start, Wait, Prove:
-		return &fault.Leftover{What: "the server that ran before, " + op.On + ", is not ready again", Why: err, Do: "llorch-bk ps shows its state"}
+		return &fault.Leftover{What: "the old server, " + op.On + ", is not ready again", Why: err, Do: "llorch-bk ps shows its state"}
 	}
-	return &fault.Leftover{What: string(op.Do) + " " + op.On + " failed", Why: err, Do: "llorch-bk ps sets it right"}
+	return &fault.Leftover{What: string(op.Do) + " " + op.On + " failed", Why: err, Do: "llorch-bk ps repairs it"}
 }
 
-// follow names what has become of a server in what is still to be done with it.
+// follow replaces a server in the remaining operations with its new state.
 func follow(groups [][]Op, id string, now engine.Server) {
 	for _, ops := range groups {
 		for i := range ops {

@@ -221,7 +221,7 @@ func TestWhatCannotBeUndoneIsSaid(t *testing.T) {
 	p := pool.Run(c.want, c.seen)
 	wait := slices.IndexFunc(p.Ops, func(op pool.Op) bool { return op.Do == pool.Wait })
 	for broken, want := range map[pool.Verb]string{
-		pool.Remove: "container llorch-default-r0-04a47d8f-next is left behind",
+		pool.Remove: "container llorch-default-r0-04a47d8f-next was not removed",
 		pool.Start:  "is not ready again",
 	} {
 		d := newDoer(c.seen)

@@ -6,7 +6,7 @@ import (
 	"github.com/llorch/llorch-bk/runtime/engine"
 )
 
-// The kinds of what prune removes, in the order in which it does.
+// The kinds of objects that prune removes, in this order.
 const (
 	KindBuilders = "builders"
 	KindImages   = "images"
@@ -14,45 +14,45 @@ const (
 	KindCaches   = "caches"
 )
 
-// Builder is a builder of llorch-bk's own.
+// Builder is a builder that llorch-bk started.
 type Builder struct {
-	// Where it is, and its kind: a container or a process.
+	// Where is its name or path; Kind is container or process.
 	Where, Kind string
 	Running     bool
 	Bytes       int64
 }
 
-// Cache is a folder whose content can be made again.
+// Cache is a folder whose content can be rebuilt.
 type Cache struct {
 	Path, Note string
 	Bytes      int64
 }
 
-// Stock is all that llorch-bk left on this machine.
+// Stock is everything that llorch-bk left on this machine.
 type Stock struct {
 	Builders []Builder
 	Engine   engine.Stock
 	Caches   []Cache
 }
 
-// Leftover is one thing that nothing uses.
+// Leftover is one object that nothing uses.
 type Leftover struct {
-	// Kind is one of the kinds.
+	// Kind is one of the constants above.
 	Kind string
-	// ID is how it is removed, Name what it is called, or where it is.
+	// ID identifies it for removal; Name is its name or path.
 	ID, Name string
-	// Bytes is what it takes; 0 where that is not known.
+	// Bytes is its size; 0 if unknown.
 	Bytes int64
-	// Why it can go, and Note for what more there is to know.
+	// Why says why it can be removed; Note is further information.
 	Why, Note string
 }
 
-// Prune are the things that can be removed without a loss: a builder, which is
-// started again when it is needed; images and volumes that no container has; caches.
+// Prune lists what can be removed without loss: builders, which are started again on demand,
+// images and volumes without containers, and caches.
 func Prune(s Stock) []Leftover {
 	var out []Leftover
 	for _, b := range s.Builders {
-		l := Leftover{Kind: KindBuilders, ID: b.Where, Name: b.Where, Bytes: b.Bytes, Why: "it is started again when it is needed", Note: "a " + b.Kind}
+		l := Leftover{Kind: KindBuilders, ID: b.Where, Name: b.Where, Bytes: b.Bytes, Why: "it is started again on demand", Note: "a " + b.Kind}
 		if !b.Running {
 			l.Note += ", stopped"
 		}
@@ -62,7 +62,7 @@ func Prune(s Stock) []Leftover {
 		if i.Containers > 0 {
 			continue
 		}
-		l := Leftover{Kind: KindImages, ID: i.ID, Name: i.ID, Bytes: i.Bytes, Why: "no container is made of it"}
+		l := Leftover{Kind: KindImages, ID: i.ID, Name: i.ID, Bytes: i.Bytes, Why: "no container uses it"}
 		if len(i.Names) > 0 {
 			l.Name = strings.Join(i.Names, " ")
 		}
@@ -72,14 +72,14 @@ func Prune(s Stock) []Leftover {
 		if v.Containers > 0 {
 			continue
 		}
-		l := Leftover{Kind: KindVolumes, ID: v.Name, Name: v.Name, Why: "no container has it mounted"}
+		l := Leftover{Kind: KindVolumes, ID: v.Name, Name: v.Name, Why: "no container mounts it"}
 		if v.Shows != "" {
-			l.Note = "shows " + v.Shows + ", which stays"
+			l.Note = "shows " + v.Shows + ", which is kept"
 		}
 		out = append(out, l)
 	}
 	for _, c := range s.Caches {
-		out = append(out, Leftover{Kind: KindCaches, ID: c.Path, Name: c.Path, Bytes: c.Bytes, Why: "it can be made again", Note: c.Note})
+		out = append(out, Leftover{Kind: KindCaches, ID: c.Path, Name: c.Path, Bytes: c.Bytes, Why: "it can be rebuilt", Note: c.Note})
 	}
 	return out
 }

@@ -21,13 +21,13 @@ func TestPrune(t *testing.T) {
 		Caches: []pool.Cache{{Path: "/c/sources", Note: "checked-out trees", Bytes: 9}},
 	})
 	want := []pool.Leftover{
-		{Kind: "builders", ID: "llorch-builder", Name: "llorch-builder", Bytes: 5, Why: "it is started again when it is needed", Note: "a container"},
-		{Kind: "builders", ID: "/c/builder", Name: "/c/builder", Why: "it is started again when it is needed", Note: "a process, stopped"},
-		{Kind: "images", ID: "sha256:free", Name: "a:2 b:2", Bytes: 7, Why: "no container is made of it"},
-		{Kind: "images", ID: "sha256:nameless", Name: "sha256:nameless", Why: "no container is made of it"},
-		{Kind: "volumes", ID: "v-dir", Name: "v-dir", Why: "no container has it mounted", Note: "shows /m, which stays"},
-		{Kind: "volumes", ID: "v-copy", Name: "v-copy", Why: "no container has it mounted"},
-		{Kind: "caches", ID: "/c/sources", Name: "/c/sources", Bytes: 9, Why: "it can be made again", Note: "checked-out trees"},
+		{Kind: "builders", ID: "llorch-builder", Name: "llorch-builder", Bytes: 5, Why: "it is started again on demand", Note: "a container"},
+		{Kind: "builders", ID: "/c/builder", Name: "/c/builder", Why: "it is started again on demand", Note: "a process, stopped"},
+		{Kind: "images", ID: "sha256:free", Name: "a:2 b:2", Bytes: 7, Why: "no container uses it"},
+		{Kind: "images", ID: "sha256:nameless", Name: "sha256:nameless", Why: "no container uses it"},
+		{Kind: "volumes", ID: "v-dir", Name: "v-dir", Why: "no container mounts it", Note: "shows /m, which is kept"},
+		{Kind: "volumes", ID: "v-copy", Name: "v-copy", Why: "no container mounts it"},
+		{Kind: "caches", ID: "/c/sources", Name: "/c/sources", Bytes: 9, Why: "it can be rebuilt", Note: "checked-out trees"},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

@@ -11,9 +11,9 @@ import (
 	"github.com/llorch/llorch-bk/runtime/replica"
 )
 
-// Reconcile is the plan that makes a project's handoffs tell the truth. It starts
-// and stops nothing. A handoff goes only on proof that its server ended or is not
-// ready: one of another engine stays, and one of a server that does not answer.
+// Reconcile makes the plan that repairs a project's handoffs. It starts and stops nothing. It
+// removes a handoff only on proof that its server ended or is not ready: handoffs of another
+// engine and of a server that does not answer are kept.
 func Reconcile(project string, seen Seen) Plan {
 	p := Plan{Title: "handoffs of " + project}
 	shown := map[replica.ID]bool{}
@@ -35,15 +35,15 @@ func Reconcile(project string, seen Seen) Plan {
 		case gone:
 			p.Ops = append(p.Ops, withdraw(id, h, "its server is gone"))
 		case elsewhere:
-			p.Notes = append(p.Notes, id.HandoffFile()+" stays: it tells of a server on another engine"+at(h.EngineHost))
+			p.Notes = append(p.Notes, id.HandoffFile()+" is kept: its server is on another engine"+at(h.EngineHost))
 		case unknown:
-			p.Notes = append(p.Notes, id.HandoffFile()+" stays: it does not say which engine its server is on")
+			p.Notes = append(p.Notes, id.HandoffFile()+" is kept: it does not name its server's engine")
 		}
 	}
 	return p
 }
 
-// reconcile are the operations for the handoff of one server.
+// reconcile returns the operations for one server's handoff.
 func reconcile(s *engine.Server, seen Seen) []Op {
 	file := seen.handoff(s.Of())
 	if file != nil && file.Broken != "" {
@@ -55,7 +55,7 @@ func reconcile(s *engine.Server, seen Seen) []Op {
 		}
 		return append(proveAgain(s), publish(file, seen, s))
 	} else if file == nil || s.State.Running && health != Loading {
-		return nil // nothing to remove, or a server that may just be busy
+		return nil // nothing to remove, or the server may just be busy
 	}
 	switch whose := seen.whose(*file); {
 	case whose == elsewhere || whose == unknown:
@@ -65,12 +65,12 @@ func reconcile(s *engine.Server, seen Seen) []Op {
 	case s.State.Running:
 		return []Op{withdraw(s.Of(), file, "its server is loading")}
 	}
-	return []Op{withdraw(s.Of(), file, "its server does not run: "+state(s))}
+	return []Op{withdraw(s.Of(), file, "its server is not running: "+state(s))}
 }
 
-// Meant says which replicas a command is about.
+// Meant selects replicas of a project.
 type Meant struct {
-	// Project is their project; All are all pools of it, Pools those with a name.
+	// Project is their project. All selects all its pools, Pools those with a name.
 	Project string
 	All     bool
 	Pools   []string
@@ -78,9 +78,9 @@ type Meant struct {
 
 func (m Meant) pool(name string) bool { return m.All || slices.Contains(m.Pools, name) }
 
-// Halt is the plan that stops pools. Handoffs go first, so that nobody binds an
-// endpoint that is going away. Without an engine that answers only they go: the
-// user wants nobody to bind what they told of.
+// Halt makes the plan that stops pools. It removes handoffs first, so that no program binds an
+// endpoint that is about to go away. If the engine does not answer, it removes only handoffs:
+// the user wants nobody to bind those endpoints.
 func Halt(m Meant, seen Seen) Plan {
 	p := Plan{Title: "stop plan for " + m.String()}
 	for i := range seen.Handoffs {
@@ -91,15 +91,15 @@ func Halt(m Meant, seen Seen) Plan {
 		}
 		switch whose := seen.whose(*h); {
 		case seen.Unreachable:
-			p.Ops = append(p.Ops, withdraw(id, h, "its pool is to stop, and the engine does not answer"))
+			p.Ops = append(p.Ops, withdraw(id, h, "its pool is being stopped, and the engine does not answer"))
 		case whose == here:
-			p.Ops = append(p.Ops, withdraw(id, h, "its server is going to be stopped"))
+			p.Ops = append(p.Ops, withdraw(id, h, "its server is being stopped"))
 		case whose == gone:
 			p.Ops = append(p.Ops, withdraw(id, h, "its server is gone"))
 		case whose == unknown:
-			p.Ops = append(p.Ops, withdraw(id, h, "its pool is to stop, and this engine does not have its server"))
+			p.Ops = append(p.Ops, withdraw(id, h, "its pool is being stopped, and this engine does not have its server"))
 		default:
-			p.Notes = append(p.Notes, id.HandoffFile()+" stays: it tells of a server on another engine"+at(h.EngineHost))
+			p.Notes = append(p.Notes, id.HandoffFile()+" is kept: its server is on another engine"+at(h.EngineHost))
 		}
 	}
 	for i := range seen.Servers {
@@ -107,7 +107,7 @@ func Halt(m Meant, seen Seen) Plan {
 		if s.Foreign || s.Project != m.Project || !m.pool(s.Pool) {
 			continue
 		}
-		p.Ops = append(p.Ops, Op{Do: Remove, On: "container " + s.Name, Why: "its pool is to stop", Replica: s.Of(), Server: s})
+		p.Ops = append(p.Ops, Op{Do: Remove, On: "container " + s.Name, Why: "its pool is being stopped", Replica: s.Of(), Server: s})
 		if !slices.Contains(p.Stopped, s.Of()) {
 			p.Stopped = append(p.Stopped, s.Of())
 		}
@@ -115,20 +115,20 @@ func Halt(m Meant, seen Seen) Plan {
 	return p
 }
 
-// Break is the plan that ends what a run is waiting for, so that the run gives up and
-// lets go of the replica. The handoff is that run's to remove.
+// Break makes the plan that stops the server a run is waiting for, so that the run gives up
+// and releases the replica. That run removes the handoff.
 func Break(id replica.ID, seen Seen) Plan {
 	p := Plan{Title: "break plan for pool " + id.String()}
 	have := seen.servers(id)
 	for _, s := range []*engine.Server{have.own, have.standby} {
 		if s != nil && s.State.Running {
-			p.Ops = append(p.Ops, Op{Do: Stop, On: "container " + s.Name, Why: "its pool is to stop, and a run is at it", Replica: id, Server: s})
+			p.Ops = append(p.Ops, Op{Do: Stop, On: "container " + s.Name, Why: "its pool is being stopped, and another run waits for it", Replica: id, Server: s})
 		}
 	}
 	return p
 }
 
-// String names the pools for a person.
+// String names the pools for the user.
 func (m Meant) String() string {
 	if m.All {
 		return "all pools"
@@ -143,7 +143,7 @@ func (m Meant) String() string {
 	return out
 }
 
-// Replicas are those that a plan has operations for, in the order of their names.
+// Replicas returns the replicas that a plan changes, sorted by name.
 func (p Plan) Replicas() []replica.ID {
 	var out []replica.ID
 	for _, op := range p.Ops {
@@ -157,7 +157,7 @@ func (p Plan) Replicas() []replica.ID {
 	return out
 }
 
-// Only is the part of a plan that is about one replica.
+// Only returns the part of a plan for one replica.
 func (p Plan) Only(id replica.ID) Plan {
 	p.Ops = slices.DeleteFunc(slices.Clone(p.Ops), func(op Op) bool { return op.Replica != id })
 	p.Stopped = slices.DeleteFunc(slices.Clone(p.Stopped), func(s replica.ID) bool { return s != id })
@@ -168,22 +168,22 @@ func withdraw(id replica.ID, h *Handoff, why string) Op {
 	return Op{Do: Withdraw, On: id.HandoffFile(), Why: why, Replica: id, Handoff: h}
 }
 
-// publish is the operation that writes a server's handoff.
+// publish returns the operation that writes a server's handoff.
 func publish(file *Handoff, seen Seen, s *engine.Server) Op {
-	why := "there is none"
+	why := "the pool has no handoff"
 	switch {
 	case file == nil:
 	case file.Container == s.ID:
-		why = "it is not true any more: the server was started again"
+		why = "it is stale: the server was restarted"
 	case seen.whose(*file) == gone:
-		why = "it tells of a server that is gone"
+		why = "its server is gone"
 	default:
-		why = "it tells of another server"
+		why = "it describes another server"
 	}
 	return Op{Do: Publish, On: "handoff " + s.Of().HandoffFile(), Why: why, Replica: s.Of(), Server: s}
 }
 
-// NoPool is the error for a pool that does not run.
+// NoPool is the error for a pool that is not running.
 func NoPool(name string) error {
-	return fault.New(fault.Usage, "this project has no pool "+name, errors.New("the engine has no server of it"), "llorch-bk ps lists the pools")
+	return fault.New(fault.Usage, "this project has no pool "+name, errors.New("the engine has no server for it"), "list the pools with llorch-bk ps")
 }

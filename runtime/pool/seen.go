@@ -7,67 +7,67 @@ import (
 	"github.com/llorch/llorch-bk/runtime/replica"
 )
 
-// Seen is what was observed before a plan is made.
+// Seen is the observed state that a plan is made from.
 type Seen struct {
-	// At is when.
+	// At is the time of the observation.
 	At time.Time
-	// Engine is the engine's own id, EngineHost its address where it is remote.
+	// Engine is the engine's own id, EngineHost its address if it is remote.
 	Engine, EngineHost string
-	// Unreachable is an engine that did not answer: nothing is known of servers.
+	// Unreachable is true if the engine did not answer: nothing is known about servers.
 	Unreachable bool
-	// CPUs is how many cores the engine's machine has, 0 where that is not known.
+	// CPUs is the number of cores of the engine's machine; 0 if unknown.
 	CPUs int
-	// Port is who has the port that is wanted, where one is.
+	// Port is the user of the requested port, if a port was requested.
 	Port engine.Holder
-	// Servers are the engine's, of the project and under the names of its replicas.
+	// Servers are the engine's servers of the project, and containers with its replicas' names.
 	Servers []engine.Server
-	// Health is how far a running server is, by its id; only where it was asked.
+	// Health is the health of running servers by id, if they were asked.
 	Health map[string]Health
-	// Handoffs are the files of the project's folder that say they are handoffs.
+	// Handoffs are the files in the project's folder with the name of a handoff.
 	Handoffs []Handoff
 }
 
-// Health is what a running server answers.
+// Health is the answer of a running server.
 type Health string
 
-// The answers.
+// The values of Health.
 const (
-	// Ready serves.
+	// Ready: it serves requests.
 	Ready Health = "ready"
-	// Loading is about to.
+	// Loading: it loads its model.
 	Loading Health = "loading"
-	// Silent does not answer, or not as llama.cpp's server does: it may be busy.
+	// Silent: it does not answer, or not like llama.cpp's server; it may be busy.
 	Silent Health = "not answering"
 )
 
-// Handoff is a handoff file as it was seen.
+// Handoff is an observed handoff file.
 type Handoff struct {
-	// Path is the file's.
+	// Path is the file's path.
 	Path string
-	// Pool and Replica are whose handoff its name says it is.
+	// Pool and Replica are the replica in the file's name.
 	Pool, Replica string
-	// Broken says why the file is no handoff of ours; empty where it is one.
+	// Broken says why the file is not a handoff; empty if it is one.
 	Broken string
-	// Container is the id of the server that it tells of, StartedAt when that started.
+	// Container is the id of its server; StartedAt is when that was started.
 	Container string
 	StartedAt time.Time
-	// URL is where that serves.
+	// URL is its server's base URL.
 	URL string
-	// Engine and EngineHost are the id and the address of the engine that it is on;
-	// handoffs of before 0.6 have no id.
+	// Engine and EngineHost are the id and the address of its server's engine. Handoffs before
+	// 0.6 have no id.
 	Engine, EngineHost string
-	// Answers is whether a server answers at URL; only where it was asked.
+	// Answers is true if a server answers at URL, if it was asked.
 	Answers bool
 }
 
 func (h Handoff) of(id replica.ID) bool { return h.Pool == id.Pool && h.Replica == id.Replica }
 
-// tells says whether the handoff tells the truth about a server.
+// tells reports whether the handoff describes a server correctly.
 func (h Handoff) tells(s engine.Server) bool {
 	return h.Broken == "" && h.Container == s.ID && h.URL == s.URL && h.StartedAt.Equal(s.State.StartedAt.Truncate(time.Second))
 }
 
-// handoff is the file under the name of a replica's handoff, nil where there is none.
+// handoff returns the file with the name of a replica's handoff; nil if there is none.
 func (s Seen) handoff(id replica.ID) *Handoff {
 	for i := range s.Handoffs {
 		if s.Handoffs[i].of(id) {
@@ -77,22 +77,22 @@ func (s Seen) handoff(id replica.ID) *Handoff {
 	return nil
 }
 
-// whose says what is known of the server that a handoff tells of.
+// whose is what is known about a handoff's server.
 type whose int
 
 const (
-	// here is a server that was seen.
+	// here: the server was observed.
 	here whose = iota
-	// gone is a server of this engine that is not there any more.
+	// gone: the server was on this engine and no longer exists.
 	gone
-	// elsewhere is a server of another engine, which cannot be seen from this one.
+	// elsewhere: the server is on another engine, which cannot be observed from this one.
 	elsewhere
-	// unknown is a server of an engine without an id: this one, or another.
+	// unknown: the handoff names no engine, so it may be this one or another.
 	unknown
 )
 
-// whose says what is known of a handoff's server. Not seen is not gone: only the
-// engine that has a server can tell that it ended.
+// whose finds out what is known about a handoff's server. A server that was not observed is
+// not gone: only its own engine knows that it ended.
 func (s Seen) whose(h Handoff) whose {
 	for _, server := range s.Servers {
 		if server.ID == h.Container {
@@ -110,8 +110,8 @@ func (s Seen) whose(h Handoff) whose {
 	return unknown
 }
 
-// replicaServers are the servers of one replica: its own, its standby, and what has
-// the name of either without being one.
+// replicaServers are the servers of one replica: its own, its standby, and a foreign container
+// with the name of either.
 type replicaServers struct {
 	own, standby, foreign *engine.Server
 }
@@ -133,17 +133,16 @@ func (s Seen) servers(id replica.ID) replicaServers {
 	return out
 }
 
-// startGrace is how long a server may take from its creation to its start. A
-// server that was created longer ago and did not start is left from a process that
-// was killed.
+// startGrace is the time between a server's creation and its start. A server that was created
+// longer ago and never started was left by a killed process.
 const startGrace = 10 * time.Second
 
-// beingStarted says whether somebody created a server a moment ago and is about to
-// start it.
+// beingStarted reports whether another process just created a server and is about to start
+// it.
 func (s Seen) beingStarted(server *engine.Server) bool {
 	if server == nil || server.State.Status != "created" {
 		return false
 	}
 	age := s.At.Sub(server.State.CreatedAt)
-	return age < startGrace && age > -startGrace // an engine's clock may be another one
+	return age < startGrace && age > -startGrace // the engine's clock may differ
 }

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// String is the plan for a person: a line for each operation with its cause,
-// what is done about a failure below it.
+// String prints the plan: one line for each operation with its cause, and below it the
+// reactions to a failure.
 func (p Plan) String() string {
 	var b strings.Builder
 	b.WriteString(p.Title + "\n")
@@ -27,7 +27,7 @@ func printOps(b *strings.Builder, ops []Op, in string) {
 	for _, op := range ops {
 		b.WriteString(in + op.line() + "\n")
 		if op.Instead != nil {
-			b.WriteString(in + "  if " + op.Instead.When.Error() + ", instead of all that follows:\n")
+			b.WriteString(in + "  if " + op.Instead.When.Error() + ", do this instead of the rest:\n")
 			printOps(b, op.Instead.Ops, in+"    ")
 		}
 		if op.Clean != nil {
@@ -35,7 +35,7 @@ func printOps(b *strings.Builder, ops []Op, in string) {
 			printOps(b, op.Clean.Ops, in+"    ")
 		}
 		if len(op.Undo) > 0 {
-			b.WriteString(in + "  if something later fails:\n")
+			b.WriteString(in + "  if a later step fails:\n")
 			printOps(b, op.Undo, in+"    ")
 		}
 	}
@@ -54,7 +54,7 @@ func (op Op) line() string {
 
 func indent(text, in string) string { return strings.ReplaceAll(text, "\n", "\n"+in) }
 
-// MarshalJSON adds the reason of a plan that is refused.
+// MarshalJSON adds the reason of a refused plan.
 func (p Plan) MarshalJSON() ([]byte, error) {
 	type plain Plan
 	out := struct {

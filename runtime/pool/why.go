@@ -7,12 +7,12 @@ import (
 	"github.com/llorch/llorch-bk/runtime/engine"
 )
 
-// why says why a server has to be made.
+// why says why a new server is needed.
 func (r run) why(spec engine.Spec) string {
 	own := r.have.own
 	switch {
 	case own == nil:
-		return "pool " + r.id.String() + " does not run"
+		return "pool " + r.id.String() + " is not running"
 	case !own.State.Running:
 		return state(own)
 	case r.wanted.Build != "" || own.Image != spec.Image:
@@ -20,15 +20,15 @@ func (r run) why(spec engine.Spec) string {
 	case r.wanted.Fetch != "" || own.ModelPath != spec.Model.HostFile || own.Labels[engine.LabelModel] != spec.Labels[engine.LabelModel]:
 		return "its model is another one"
 	case spec.Port != 0 && own.Port != spec.Port:
-		return fmt.Sprintf("its port is %d, and %d is wanted", own.Port, spec.Port)
+		return fmt.Sprintf("its port is %d, not %d", own.Port, spec.Port)
 	case own.Labels[engine.LabelDeviceMask] != spec.Labels[engine.LabelDeviceMask]:
-		return fmt.Sprintf("its GPUs are %s, and %s is wanted", orNone(own.Labels[engine.LabelDeviceMask]), orNone(spec.Labels[engine.LabelDeviceMask]))
+		return fmt.Sprintf("its GPUs are %s, not %s", orNone(own.Labels[engine.LabelDeviceMask]), orNone(spec.Labels[engine.LabelDeviceMask]))
 	case own.Labels[engine.LabelFiles] != spec.Labels[engine.LabelFiles]:
-		return "a file that its flags name is another one"
+		return "a file that its flags name differs"
 	case own.Labels[engine.LabelFlags] != spec.Labels[engine.LabelFlags]:
-		return "its flags are other ones"
+		return "its flags differ"
 	}
-	return "its address, user or limits are other ones"
+	return "its address, user or limits differ"
 }
 
 func orNone(s string) string {
@@ -38,11 +38,11 @@ func orNone(s string) string {
 	return s
 }
 
-// state says what became of a server that does not run.
+// state describes a server that is not running.
 func state(s *engine.Server) string {
 	switch {
 	case s.State.Status == "exited" && s.State.OOMKilled:
-		return "it was killed for lack of memory"
+		return "it was killed because memory ran out"
 	case s.State.Status == "exited":
 		return fmt.Sprintf("it exited with code %d", s.State.ExitCode)
 	case s.State.Status == "created":

@@ -1,5 +1,5 @@
-// Package replica names what runs: the project, its pools, and their replicas.
-// Names of containers, files and locks follow from these alone. It is pure.
+// Package replica names a project's pools and their replicas. The names of containers, files
+// and locks follow from these names alone. It is pure.
 package replica
 
 import (
@@ -13,14 +13,14 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// The pool and replica that a user gets who names none.
+// The default pool and replica.
 const (
 	DefaultPool    = "default"
 	DefaultReplica = "r0"
 )
 
-// ID names one replica of a pool of a project. Together with an engine's own id
-// it is the identity of a server.
+// ID names one replica of a project's pool. Together with an engine's id it identifies a
+// server.
 type ID struct {
 	// Project is the absolute path of the handoff folder, without symbolic links.
 	Project string `json:"project"`
@@ -30,19 +30,19 @@ type ID struct {
 	Replica string `json:"replica"`
 }
 
-// Name is the name of the replica's container, unit or process. An engine gives a
-// name only once, so whoever creates it holds the replica.
+// Name is the name of the replica's container, unit or process. An engine gives a name only
+// once, so its creator holds the replica.
 func (id ID) Name() string {
 	sum := sha256.Sum256([]byte(id.Project))
 	return "llorch-" + id.Pool + "-" + id.Replica + "-" + hex.EncodeToString(sum[:4])
 }
 
-// StandbyName is the name of the server that is started to replace the one that has
-// Name. It is also given only once, so two replacements cannot run at a time.
+// StandbyName is the name of the server that will replace the one with Name. It too is given
+// only once, so two replacements cannot run at the same time.
 func (id ID) StandbyName() string { return id.Name() + "-next" }
 
-// HandoffFile is the name of the replica's handoff in the project's folder. No two
-// valid pairs of pool and replica share one.
+// HandoffFile is the name of the replica's handoff in the project's folder. It is different
+// for every valid pair of pool and replica.
 func (id ID) HandoffFile() string {
 	if id.Pool == DefaultPool && id.Replica == DefaultReplica {
 		return "llamacpp.json"
@@ -50,7 +50,7 @@ func (id ID) HandoffFile() string {
 	return "llamacpp-" + id.Pool + "-" + id.Replica + ".json"
 }
 
-// ParseHandoffFile gives pool and replica of a handoff's file name.
+// ParseHandoffFile returns the pool and the replica in a handoff's file name.
 func ParseHandoffFile(name string) (pool, replica string, ok bool) {
 	if name == (ID{Pool: DefaultPool, Replica: DefaultReplica}).HandoffFile() {
 		return DefaultPool, DefaultReplica, true
@@ -65,8 +65,7 @@ func ParseHandoffFile(name string) (pool, replica string, ok bool) {
 	return pool, replica, poolID.MatchString(pool) && replicaID.MatchString(replica)
 }
 
-// String is how a person names the replica: its pool, and the replica unless it
-// is the default one.
+// String is the name for the user: the pool, and the replica unless it is the default one.
 func (id ID) String() string {
 	if id.Replica == DefaultReplica {
 		return id.Pool
@@ -76,29 +75,28 @@ func (id ID) String() string {
 
 var (
 	poolID = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,62}$`)
-	// A replica id has no dash, so that the last dash of a file's or a
-	// container's name always stands between pool and replica.
+	// A replica id has no dash, so the last dash in a file or container name separates pool
+	// and replica.
 	replicaID = regexp.MustCompile(`^[a-z0-9][a-z0-9_.]{0,62}$`)
 )
 
-// ValidPool says whether s can name a pool: 1 to 63 of a-z, 0-9, '_', '.' and '-',
-// the first a letter or digit. Upper case is refused because some file systems do
-// not tell it from lower case.
+// ValidPool checks that s can name a pool: 1 to 63 of a-z, 0-9, '_', '.' and '-', starting
+// with a letter or digit. Upper case is refused because some file systems ignore case.
 func ValidPool(s string) error {
 	if poolID.MatchString(s) {
 		return nil
 	}
-	return fault.New(fault.Usage, fmt.Sprintf("%q cannot name a pool", s),
-		errors.New("a pool's id is 1 to 63 of a-z, 0-9, '_', '.' and '-', and starts with a letter or digit"),
+	return fault.New(fault.Usage, fmt.Sprintf("invalid pool name %q", s),
+		errors.New("it must be 1 to 63 of a-z, 0-9, '_', '.' and '-', and start with a letter or digit"),
 		"choose another `pool`")
 }
 
-// ValidReplica is ValidPool for a replica, which may have no '-'.
+// ValidReplica checks that s can name a replica: like a pool, but without '-'.
 func ValidReplica(s string) error {
 	if replicaID.MatchString(s) {
 		return nil
 	}
-	return fault.New(fault.Usage, fmt.Sprintf("%q cannot name a replica", s),
-		errors.New("a replica's id is 1 to 63 of a-z, 0-9, '_' and '.', and starts with a letter or digit"),
+	return fault.New(fault.Usage, fmt.Sprintf("invalid replica name %q", s),
+		errors.New("it must be 1 to 63 of a-z, 0-9, '_' and '.', and start with a letter or digit"),
 		"choose another `replica`")
 }

@@ -37,7 +37,7 @@ func check(opt RunOptions) (request, error) {
 	r := request{RunOptions: opt}
 	var err error
 	if err := errors.Join(replica.ValidPool(opt.Pool), replica.ValidReplica(opt.Replica)); err != nil {
-		return r, fault.New(fault.Usage, "invalid `pool` or `replica`", err, "")
+		return r, err
 	}
 	if r.ref, err = model.Parse(opt.Model); err != nil {
 		return r, err

@@ -59,7 +59,7 @@ func TestDockerEndings(t *testing.T) {
 			},
 		},
 		{
-			name: "no such program", class: fault.Engine, text: "could not be executed",
+			name: "no such program", class: fault.Engine, text: "cannot be executed",
 			with: func(_ *testing.T, s *engine.Spec) { s.Entrypoint = []string{"/nowhere"} },
 		},
 	} {
