@@ -109,6 +109,36 @@ func TestFixtureModelStore(t *testing.T) {
 	p.leftNothing()
 }
 
+// TestFixtureModelCommits has a repository get commits: one that leaves the model alone
+// leaves its server alone, and one that changes the model replaces it.
+func TestFixtureModelCommits(t *testing.T) {
+	p := fixture(t)
+	data, err := os.ReadFile(p.model())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := hub.New(t)
+	h.Add("org/tiny", "tiny-Q8_0.gguf", data)
+	p.setenv("HF_ENDPOINT", h.Endpoint())
+	p.setenv("HF_HUB_CACHE", t.TempDir())
+	p.must("run", fixtureTag, "--model", "hf:org/tiny:Q8_0")
+	before, _ := p.handoff("default")
+	h.AddPlain("org/tiny", "README.md", []byte("# news"))
+	p.must("run", fixtureTag, "--model", "hf:org/tiny:Q8_0")
+	if after, _ := p.handoff("default"); after.Container.ID != before.Container.ID {
+		t.Errorf("a commit that leaves the model alone made %s of %s", after.Container.ID, before.Container.ID)
+	}
+	changed := append([]byte(nil), data...)
+	changed[len(changed)-1] ^= 1
+	h.Add("org/tiny", "tiny-Q8_0.gguf", changed)
+	p.must("run", fixtureTag, "--model", "hf:org/tiny:Q8_0")
+	if after, _ := p.handoff("default"); after.Container.ID == before.Container.ID {
+		t.Errorf("another model is served by %s", after.Container.ID)
+	}
+	p.must("stop")
+	p.leftNothing()
+}
+
 // TestFixtureRegistryModel serves a model from a container registry, and repairs and
 // removes it by the names that it has.
 func TestFixtureRegistryModel(t *testing.T) {

@@ -19,6 +19,19 @@ type Model struct {
 	// Shards is how many files the model is in; 0 for what HostFile's name says. A file can
 	// be called a part of a model and be a whole one.
 	Shards int `json:"-"`
+	// Content identifies the bytes of all the model's files, where they are known. Equal
+	// content is the same run, wherever the files are: the folder of a repository's model
+	// has the commit in its name, and most commits leave the model alone.
+	Content string `json:"content,omitempty"`
+}
+
+// identity is what of a model makes the server. The server gives the file's name as the
+// model's, so the name counts beside the content.
+func (m Model) identity() Model {
+	if m.Content == "" {
+		return m
+	}
+	return Model{HostFile: filepath.Base(m.HostFile), Content: m.Content}
 }
 
 // Rel is HostFile's path below HostDir, with slashes, or just its name.

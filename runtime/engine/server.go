@@ -41,6 +41,8 @@ type Server struct {
 const (
 	// LabelModel is the model's reference as the user gave it.
 	LabelModel = "dev.llorch.model"
+	// LabelContent is Model.Content; absent where that is not known.
+	LabelContent = "dev.llorch.model-content"
 	// LabelFlags are the server's flags, as a JSON list.
 	LabelFlags = "dev.llorch.flags"
 	// LabelFiles are the Spec's Files, as a JSON list; absent for none.

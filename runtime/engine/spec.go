@@ -162,8 +162,8 @@ func (s Spec) Of() replica.ID {
 }
 
 // RunDigest identifies the server's behaviour: two Specs with the same digest need not be
-// run twice. It leaves out names and labels, which do not affect the server, and a port that
-// the user did not choose.
+// run twice. It leaves out names and labels, which do not affect the server, a port that
+// the user did not choose, and the folder of a model whose content is known.
 func (s Spec) RunDigest() string {
 	s = s.WithDefaults()
 	env := slices.Clone(s.Env)
@@ -187,7 +187,7 @@ func (s Spec) RunDigest() string {
 		Volumes                []Volume `json:",omitempty"`
 	}{
 		specVersion, s.Project, s.Pool, s.Replica, s.Image, orEmpty(s.Entrypoint), orEmpty(s.Flags),
-		s.Model, s.Listen, s.Port, s.User, s.GPUs, s.Memory, s.CPUs, s.Restart, s.GPUCache, orEmpty(env),
+		s.Model.identity(), s.Listen, s.Port, s.User, s.GPUs, s.Memory, s.CPUs, s.Restart, s.GPUCache, orEmpty(env),
 		identities(s.Files), s.Volumes,
 	})
 	if err != nil {

@@ -77,6 +77,22 @@ func TestRunDigest(t *testing.T) {
 	if x.RunDigest() != y.RunDigest() {
 		t.Error("it counts where a file of known content is")
 	}
+	// What is known by its content is the same wherever it is, under the same name.
+	known := sample()
+	known.Model.Content, known.Model.SHA256 = "1", "1"
+	moved := known
+	moved.Model.HostFile = "/m/models--a--b/snapshots/2/x.gguf"
+	renamed, changed := known, known
+	renamed.Model.HostFile = "/m/models--a--b/snapshots/1/y.gguf"
+	changed.Model.Content = "2"
+	if known.RunDigest() != moved.RunDigest() {
+		t.Error("another snapshot of the same content changes the digest")
+	}
+	for name, s := range map[string]engine.Spec{"name": renamed, "content": changed, "no content": sample()} {
+		if s.RunDigest() == known.RunDigest() {
+			t.Errorf("another %s leaves the digest", name)
+		}
+	}
 	a, b := sample(), sample()
 	a.Env, b.Env = []string{"A=1", "B=2"}, []string{"B=2", "A=1"}
 	if a.RunDigest() != b.RunDigest() || a.Env[0] != "A=1" {

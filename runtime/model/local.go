@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/llorch/llorch-bk/runtime/model/digest"
 	"github.com/llorch/llorch-bk/runtime/model/ref"
@@ -27,13 +30,28 @@ type Local struct {
 	Size int64
 	// SHA256 in lower-case hex; of a split model its first file's.
 	SHA256 string
-	// Commit is the Hub's commit; empty for any other kind of ref.
+	// Commit is the Hub's commit; empty for any other kind of ref, and where a mirror does
+	// not say it.
 	Commit string
 	// Shards is the number of files that the model is in.
 	Shards int
 
 	// hashes are the SHA-256 of all files of a model in several, in order.
 	hashes []string
+}
+
+// Content identifies the bytes of all files of the model, wherever they are: two models
+// with the same one are the same model. It is empty where not every file's hash is known.
+func (l Local) Content() string {
+	if l.Shards <= 1 {
+		return l.SHA256
+	}
+	if len(l.hashes) != l.Shards || slices.Contains(l.hashes, "") {
+		return ""
+	}
+	h := digest.New(digest.NoGit)
+	_, _ = io.WriteString(h, strings.Join(l.hashes, "\n"))
+	return h.SHA256()
 }
 
 // local describes a file that the store has.
@@ -46,7 +64,7 @@ func (f *Fetcher) local(ctx context.Context, r Ref, d store.Folder, commit, file
 		Ref: r, Path: d.File(commit, file), Dir: d.Dir(),
 		Rel: d.Rel(commit, file), Size: size, SHA256: blob, Shards: 1,
 	}
-	if r.Kind == ref.Hub {
+	if r.Kind == ref.Hub && digest.IsSHA1(commit) {
 		l.Commit = commit
 	}
 	// From here on, nobody removes it.

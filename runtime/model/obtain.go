@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"context"
 	"path"
 	"path/filepath"
@@ -14,7 +15,8 @@ import (
 type source struct {
 	transfer.Source
 
-	// commit is the snapshot that the file belongs to.
+	// commit is the snapshot that the file belongs to; empty for one that its content's
+	// SHA-256 names, because nothing else tells it from another version.
 	commit string
 	// blob is the name of its content in the store. Where byContent is set, it names only
 	// the partial file, and the content's SHA-256 becomes the final name.
@@ -46,6 +48,7 @@ func (f *Fetcher) obtainAll(ctx context.Context, r Ref, d store.Folder, found []
 		found[0].src.model = &h
 	}
 	var whole Local
+	var hashes []string
 	for i, at := range found {
 		l := at.local
 		if !at.have {
@@ -54,13 +57,14 @@ func (f *Fetcher) obtainAll(ctx context.Context, r Ref, d store.Folder, found []
 				return Local{}, err
 			}
 		}
+		hashes = append(hashes, l.SHA256)
 		if i == 0 {
 			whole = l
 			continue
 		}
 		whole.Size += l.Size
 	}
-	whole.Ref, whole.Shards = r, len(found)
+	whole.Ref, whole.Shards, whole.hashes = r, len(found), hashes
 	return whole, nil
 }
 
@@ -140,6 +144,7 @@ func (f *Fetcher) obtain(ctx context.Context, r Ref, d store.Folder, src source,
 	if err != nil {
 		return Local{}, err
 	}
+	src.commit = cmp.Or(src.commit, blob)
 	return f.linked(ctx, r, d, src, revision, file, blob)
 }
 

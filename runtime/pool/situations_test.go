@@ -25,6 +25,14 @@ func wanted() pool.Wanted {
 	}}
 }
 
+// inSnapshot is the same with a model of known content, which is in the folder of a commit.
+func inSnapshot(commit string) pool.Wanted {
+	w := wanted()
+	w.Spec.Model = engine.Model{HostFile: "/m/snapshots/" + commit + "/x.gguf", HostDir: "/m", SHA256: "abc", Content: "abc"}
+	w.Spec.Labels[engine.LabelContent] = "abc"
+	return w
+}
+
 // onGPU is the same for a GPU; cpu is what --allow-cpu allows.
 func onGPU(cpu bool) pool.Wanted {
 	w := wanted()
@@ -128,6 +136,14 @@ func runs() map[string]situation {
 		"other-image":               {w, seen(list(old), file(old))},
 		"other-image-no-handoff":    {w, seen(list(old))},
 		"other-model":               {w, seen(list(differs(func(s *engine.Server) { s.ModelPath = "/m/y.gguf" })))},
+		"new-commit-same-model":     {inSnapshot("2"), seen(list(server(inSnapshot("1").Spec)))},
+		"new-commit-other-image":    {inSnapshot("2"), seen(list(server(inSnapshot("1").Spec, otherImage)))},
+		"new-commit-other-flags": {inSnapshot("2"), seen(list(server(inSnapshot("1").Spec, func(s *engine.Server) {
+			s.RunDigest, s.Labels = "sha256:other", map[string]string{engine.LabelModel: "hf:o/x", engine.LabelFlags: "[]", engine.LabelContent: "abc"}
+		})))},
+		"same-path-other-content": {inSnapshot("1"), seen(list(server(inSnapshot("1").Spec, func(s *engine.Server) {
+			s.RunDigest, s.Labels = "sha256:other", map[string]string{engine.LabelModel: "hf:o/x", engine.LabelFlags: `["--metrics"]`, engine.LabelContent: "def"}
+		})))},
 		"other-flags": {w, seen(list(differs(func(s *engine.Server) {
 			s.Labels = map[string]string{engine.LabelModel: "hf:o/x", engine.LabelFlags: "[]"}
 		})))},

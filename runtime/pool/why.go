@@ -17,7 +17,7 @@ func (r run) why(spec engine.Spec) string {
 		return state(own)
 	case r.wanted.Build != "" || own.Image != spec.Image:
 		return "its image is another one"
-	case r.wanted.Fetch != "" || own.ModelPath != spec.Model.HostFile || own.Labels[engine.LabelModel] != spec.Labels[engine.LabelModel]:
+	case r.wanted.Fetch != "" || otherModel(own, spec):
 		return "its model is another one"
 	case spec.Port != 0 && own.Port != spec.Port:
 		return fmt.Sprintf("its port is %d, not %d", own.Port, spec.Port)
@@ -29,6 +29,15 @@ func (r run) why(spec engine.Spec) string {
 		return "its flags differ"
 	}
 	return "its address, user or limits differ"
+}
+
+// otherModel says whether a server serves another model than is wanted: by the content
+// where both have it, else by path and name.
+func otherModel(own *engine.Server, spec engine.Spec) bool {
+	if has := own.Labels[engine.LabelContent]; has != "" && spec.Model.Content != "" {
+		return has != spec.Model.Content
+	}
+	return own.ModelPath != spec.Model.HostFile || own.Labels[engine.LabelModel] != spec.Labels[engine.LabelModel]
 }
 
 func orNone(s string) string {

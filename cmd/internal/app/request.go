@@ -110,18 +110,22 @@ func (r request) spec(img imageOf, m model.Local, flags []string) engine.Spec {
 	if gpus != "" {
 		device = deviceOf(img)
 	}
+	labels, content := runLabels(r, gpus, device, flags), m.Content()
+	if content != "" {
+		labels[engine.LabelContent] = content
+	}
 	return engine.Spec{
 		Project: r.HandoffDir, Pool: r.Pool, Replica: r.Replica,
 		Handoff: filepath.Join(r.HandoffDir, handoff.FileName(r.Pool, r.Replica)),
 		Image:   img.ID, ImageRef: img.Ref,
 		Flags: flags,
-		Model: engine.Model{HostFile: m.Path, HostDir: m.Dir, SHA256: m.SHA256, Shards: m.Shards},
+		Model: engine.Model{HostFile: m.Path, HostDir: m.Dir, SHA256: m.SHA256, Content: content, Shards: m.Shards},
 		Files: r.attached.files, Volumes: r.attached.volumes,
 		Listen: r.Listen, Port: r.Port,
 		User: serverUser(m),
 		GPUs: gpus, Device: device, GPUCache: gpus != "",
 		Memory: r.memory, CPUs: r.CPUs, Restart: r.Restart,
-		Labels: runLabels(r, gpus, device, flags),
+		Labels: labels,
 	}
 }
 

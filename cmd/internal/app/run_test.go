@@ -167,10 +167,12 @@ func TestSpec(t *testing.T) {
 	want := engine.Spec{
 		Project: dir, Pool: "chat", Replica: "r0", Handoff: filepath.Join(dir, "llamacpp-chat-r0.json"),
 		Image: "sha256:1", ImageRef: "llorch-bk:cuda", Flags: []string{"--metrics"},
-		Model:  engine.Model{HostFile: "/no/such/m.gguf", SHA256: "abc"},
+		Model:  engine.Model{HostFile: "/no/such/m.gguf", SHA256: "abc", Content: "abc"},
 		Listen: "127.0.0.1", Port: 4711, User: engine.DefaultUser, GPUs: "all", Device: "CUDA", GPUCache: true,
 		Memory: 1 << 30, CPUs: 1.5, Restart: "no",
-		Labels: map[string]string{engine.LabelModel: "m.gguf", engine.LabelFlags: `["--metrics"]`, engine.LabelDeviceMask: "all", labelDevice: "CUDA"},
+		Labels: map[string]string{
+			engine.LabelModel: "m.gguf", engine.LabelContent: "abc", engine.LabelFlags: `["--metrics"]`, engine.LabelDeviceMask: "all", labelDevice: "CUDA",
+		},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
