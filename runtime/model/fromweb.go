@@ -3,7 +3,6 @@ package model
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/llorch/llorch-bk/runtime/model/digest"
 	"github.com/llorch/llorch-bk/runtime/model/gguf"
@@ -12,24 +11,36 @@ import (
 // webRevision is the revision that records a plain URL's last version.
 const webRevision = "latest"
 
-// probe asks a plain URL what it has.
+// probe asks a plain URL what it has. The version is named by its hash, or by the server's
+// validator. A server that gives neither, or a weak one, may have other bytes of the same
+// size: then the content itself is the name, and it is fetched to be known.
 func (f *Fetcher) probe(ctx context.Context, r Ref, retries uint64, task Task) (source, error) {
 	got, err := f.client().Probe(ctx, r.URL, digest.Want{SHA256: r.SHA256}, retries, task.Note)
 	if err != nil {
 		return source{}, err
 	}
-	src := source{Source: got, byContent: true}
+	src := source{Source: got}
 	switch {
-	case r.SHA256 != "":
-		src.commit = r.SHA256
-	case src.Validator != "":
-		src.commit = digest.NameOf(src.Validator)
+	case got.Want.SHA256 != "":
+		src.commit, src.blob = got.Want.SHA256, got.Want.SHA256
+	case got.Validator != "":
+		src.commit, src.byContent = digest.NameOf(got.Validator), true
+		src.blob = src.commit
 	default:
-		// Only the size tells one version from the next.
-		src.commit = fmt.Sprintf("size-%d", src.Size)
+		src.blob, src.byContent = digest.NameOf(r.URL), true
 	}
-	src.blob = src.commit
 	return src, nil
+}
+
+// noteTrust says what a plain URL's file cannot be held to.
+func noteTrust(src source, have bool, note func(string)) {
+	if !src.Want.None() {
+		return
+	}
+	note("the ref has no #sha256: the file is not verified against anything")
+	if have && src.commit == "" {
+		note("the server gives nothing that tells two versions of the file apart (a strong ETag): it is fetched again; a ref with #sha256=HEX is not")
+	}
 }
 
 // errSharded means that a plain URL is of one file of a split model. Nothing says that the
@@ -69,8 +80,8 @@ func (f *Fetcher) fromWeb(ctx context.Context, r Ref) (Local, error) {
 		if src, err = f.probe(ctx, r, retries, task); err == nil {
 			err = f.refuseShard(ctx, name, src)
 		}
-		if err == nil && src.Want.None() {
-			task.Note("the ref has no #sha256: the file is not verified against anything")
+		if err == nil {
+			noteTrust(src, have, task.Note)
 		}
 		return err
 	})

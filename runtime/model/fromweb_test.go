@@ -6,8 +6,10 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/llorch/llorch-bk/fixtures/hub"
 	"github.com/llorch/llorch-bk/images/fault"
@@ -20,12 +22,27 @@ func TestWeb(t *testing.T) {
 		prepare func(h *hub.Hub) string
 		fails   []string
 		notes   string
+		// again says that nothing tells the file from another of its size, so that it is
+		// fetched again.
+		again bool
 	}{
 		"etag":             {prepare: func(h *hub.Hub) string { return h.Serve("d/m.gguf", `"v1"`, want) }, notes: "not verified against anything"},
-		"nothing to go by": {prepare: func(h *hub.Hub) string { return h.Serve("d/m.gguf", "", want) }},
-		"weak etag":        {prepare: func(h *hub.Hub) string { return h.Serve("d/m.gguf", `W/"v1"`, want) }},
-		"right hash":       {prepare: func(h *hub.Hub) string { return h.Serve("m.gguf", `"v1"`, want) + "#sha256=" + sum(want) }},
-		"odd name":         {prepare: func(h *hub.Hub) string { return h.Serve("my model (1).gguf", `"v1"`, want) }},
+		"nothing to go by": {prepare: func(h *hub.Hub) string { return h.Serve("d/m.gguf", "", want) }, again: true},
+		"weak etag":        {prepare: func(h *hub.Hub) string { return h.Serve("d/m.gguf", `W/"v1"`, want) }, again: true},
+		"an old date": {prepare: func(h *hub.Hub) string {
+			h.Break(hub.CDN, "", hub.Always, hub.Header(map[string]string{"Last-Modified": "Thu, 01 Jan 2026 11:00:00 GMT"}))
+			return h.Serve("d/m.gguf", "", want)
+		}},
+		"a date of just now": {prepare: func(h *hub.Hub) string {
+			h.Break(hub.CDN, "", hub.Always, hub.Header(map[string]string{"Last-Modified": time.Now().UTC().Format(http.TimeFormat)}))
+			return h.Serve("d/m.gguf", "", want)
+		}, again: true},
+		"called a page": {prepare: func(h *hub.Hub) string {
+			h.Break(hub.CDN, "", hub.Always, hub.Header(map[string]string{"Content-Type": "text/html; charset=utf-8"}))
+			return h.Serve("d/m.gguf", `"v1"`, want)
+		}},
+		"right hash": {prepare: func(h *hub.Hub) string { return h.Serve("m.gguf", `"v1"`, want) + "#sha256=" + sum(want) }},
+		"odd name":   {prepare: func(h *hub.Hub) string { return h.Serve("my model (1).gguf", `"v1"`, want) }},
 		"no ranges": {prepare: func(h *hub.Hub) string {
 			h.Break(hub.CDN, "", hub.Always, hub.IgnoreRange())
 			return h.Serve("m", `"v1"`, want)
@@ -33,7 +50,7 @@ func TestWeb(t *testing.T) {
 		"cut, nothing to go by": {prepare: func(h *hub.Hub) string {
 			h.Break(hub.CDN, "", 2, hub.Cut(1<<20)) // the probe asks for less
 			return h.Serve("m", "", want)
-		}},
+		}, again: true},
 		"no length, hash": {prepare: func(h *hub.Hub) string {
 			h.Break(hub.CDN, "", hub.Always, hub.NoLength())
 			return h.Serve("m", `"v1"`, want) + "#sha256=" + sum(want)
@@ -46,7 +63,11 @@ func TestWeb(t *testing.T) {
 		"page": {prepare: func(h *hub.Hub) string {
 			h.Break(hub.CDN, "", hub.Always, hub.HTML())
 			return h.Serve("org/name/blob/main/m.gguf", `"v1"`, want)
-		}, fails: []string{"HTML page", "/resolve/"}},
+		}, fails: []string{"HTML page", `"Sign in"`, "/resolve/"}},
+		"a folder's page": {prepare: func(h *hub.Hub) string {
+			h.Break(hub.CDN, "", hub.Always, hub.HTML())
+			return h.Serve("files", `"v1"`, want)
+		}, fails: []string{`"Sign in"`, "the URL of the file itself"}},
 		"missing": {prepare: func(h *hub.Hub) string { return h.Serve("m", `"v1"`, want) + "x?sig=geheim" }, fails: []string{"404", "check the URL"}},
 		"forbidden": {prepare: func(h *hub.Hub) string {
 			h.Break(hub.CDN, "", hub.Always, hub.Status(403, ""))
@@ -74,8 +95,11 @@ func TestWeb(t *testing.T) {
 				}
 				sent := r.hub.Sent()
 				r.must(t, raw, want)
-				if again := r.hub.Sent() - sent; again > 1<<16 && !strings.Contains(name, "no ranges") {
+				if again := r.hub.Sent() - sent; (again >= size) != c.again && !strings.Contains(name, "no ranges") {
 					t.Errorf("%d bytes for what was there", again)
+				}
+				if c.again && !r.events.said("it is fetched again") {
+					t.Errorf("it was not said why: %q", r.events.notes)
 				}
 			}
 			for _, q := range r.hub.Requests() {
@@ -99,6 +123,32 @@ func TestWebFileChanges(t *testing.T) {
 	r.must(t, url+"#sha256="+sum(one), one)
 	if got := len(r.hub.Requests()) - asked; got != 0 {
 		t.Errorf("%d requests for known content", got)
+	}
+}
+
+// A file that is replaced by one of its size is noticed, whatever the server says of it.
+func TestWebFileOfTheSameSize(t *testing.T) {
+	t.Parallel()
+	for name, etag := range map[string]string{"nothing": "", "weak ETag": `W/"v1"`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, one, two := newRig(t), aModel(size, 27), aModel(size, 28)
+			url := r.hub.Serve("m.gguf", etag, one)
+			first := r.must(t, url, one)
+			mapped, err := os.Stat(first.Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The same bytes again are the same file: a server may have it mapped.
+			again := r.must(t, url, one)
+			if now, err := os.Stat(again.Path); err != nil || !os.SameFile(now, mapped) || again.Path != first.Path {
+				t.Errorf("the same content is another file: %v", err)
+			}
+			r.hub.Serve("m.gguf", etag, two)
+			r.must(t, url, two)
+			r.Environment.Offline = true
+			r.must(t, url, two)
+		})
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/llorch/llorch-bk/images/fault"
-	"github.com/llorch/llorch-bk/runtime/model/gguf"
 )
 
 // reply is what an answer to a request for a range gives.
@@ -26,8 +25,8 @@ type reply struct {
 // judge looks at the answer to a request for the bytes first to last of a file.
 func judge(resp *http.Response, src Source, first, last int64) (reply, error) {
 	host := resp.Request.URL.Host
-	if enc := resp.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
-		return reply{}, fmt.Errorf("%s sends the file with Content-Encoding %s, though asked not to", host, fault.Printable(enc))
+	if enc := encoding(resp.Header); enc != "" {
+		return reply{}, fmt.Errorf("%w: %s sends the file with Content-Encoding %s", ErrEncoded, host, enc)
 	}
 	if now := validator(resp.Header); src.Validator != "" && now != "" && now != src.Validator && resp.StatusCode < 300 {
 		return reply{}, ErrChanged
@@ -47,32 +46,26 @@ func judge(resp *http.Response, src Source, first, last int64) (reply, error) {
 	return reply{}, Failure(resp, src.Address)
 }
 
-// judgeWhole looks at an answer with the whole file, by its headers.
+// judgeWhole looks at an answer with the whole file, by its length. Where that is wrong, the
+// first bytes of the body say whether it is a web page.
 func judgeWhole(resp *http.Response, size int64) error {
 	if size < 0 || resp.ContentLength < 0 || resp.ContentLength == size {
 		return nil
 	}
-	if isHTML(resp, nil) {
-		return errHTML
+	if err := pageInstead(resp); err != nil {
+		return err
 	}
 	return fmt.Errorf("%w: it has %d bytes, not %d", ErrChanged, resp.ContentLength, size)
 }
 
-// errHTML is a web page in the place of a file.
-var errHTML = fmt.Errorf("it is an HTML page: %w", gguf.ErrNotModel)
-
-// judgeHead looks at a file's first bytes, so that no bulk is fetched that is not a model.
-func judgeHead(resp *http.Response, head []byte) error {
-	if isHTML(resp, head) {
-		return errHTML
+// encoding is the form in which a body comes that is not the file's own bytes; empty where
+// it is.
+func encoding(h http.Header) string {
+	enc := h.Get("Content-Encoding")
+	if strings.EqualFold(enc, "identity") {
+		return ""
 	}
-	return gguf.Check(head)
-}
-
-// isHTML reports whether an answer is a web page, by its headers or its first bytes.
-func isHTML(resp *http.Response, head []byte) bool {
-	kind := strings.ToLower(strings.TrimSpace(resp.Header.Get("Content-Type")))
-	return strings.HasPrefix(kind, "text/html") || gguf.IsHTML(head)
+	return fault.Printable(enc)
 }
 
 // Failure closes an answer that is no success, and makes an error of it. Asked is the
@@ -100,17 +93,26 @@ func redirect(resp *http.Response) (*url.URL, error) {
 	to, err := resp.Location()
 	if err != nil || to.Host == "" || (to.Scheme != "http" && to.Scheme != "https") {
 		resp.Body.Close()
-		return nil, fmt.Errorf("%s redirects to nowhere: %w", resp.Request.URL.Host, ErrRedirect)
+		return nil, fmt.Errorf("%w: %s redirects to nowhere", ErrBadRedirect, resp.Request.URL.Host)
 	}
 	return to, nil
 }
 
-// validator is a value for If-Range: a strong ETag, else the date of the last change.
+// settled is how much older than an answer a file's date must be to tell its versions
+// apart. A date counts in seconds, and the clocks of two servers differ (RFC 9110, 8.8.2.2).
+const settled = time.Minute
+
+// validator is a value for If-Range: a strong ETag, else the date of the last change where
+// it is strong too. It is empty where nothing tells two versions of a file apart for sure.
 func validator(h http.Header) string {
-	if e := h.Get("ETag"); e != "" {
-		if strings.HasPrefix(e, `"`) {
-			return e
-		}
+	if h.Get("ETag") != "" {
+		return StrongETag(h)
+	}
+	changed, err := http.ParseTime(h.Get("Last-Modified"))
+	if err != nil {
+		return ""
+	}
+	if now, err := http.ParseTime(h.Get("Date")); err != nil || now.Sub(changed) < settled {
 		return ""
 	}
 	return h.Get("Last-Modified")

@@ -11,8 +11,14 @@ import (
 var (
 	// ErrStalled means that a server sent too little for too long.
 	ErrStalled = errors.New("the server stopped sending")
-	// ErrRedirect means a redirect that is not followed.
+	// ErrRedirect means a redirect that is not followed: from https to http, or with the
+	// token to another host.
 	ErrRedirect = errors.New("a redirect that is not followed")
+	// ErrBadRedirect means redirects without an end, or to no address.
+	ErrBadRedirect = errors.New("the redirects lead nowhere")
+	// ErrEncoded means a body that is compressed, although the request forbids it. Its
+	// ranges and its hash would be those of other bytes.
+	ErrEncoded = errors.New("an answer that is not the file's own bytes")
 	// ErrBadRange means an answer with another range than the one asked for. Another
 	// server behind the same name may do better.
 	ErrBadRange = errors.New("the server sent another range than the one asked for")

@@ -79,7 +79,18 @@ func (c *Client) inOne(ctx context.Context, src Source, to Target, show Progress
 		return "", err
 	}
 	path = to.final(p.hash)
+	if to.Final == "" && isThere(path, p.size()) {
+		p.discard()
+		return path, nil
+	}
 	return path, p.publish(path)
+}
+
+// isThere reports whether content that is named by its hash is there already. A server may
+// have it mapped: a second copy in its place would keep the space of both.
+func isThere(path string, size int64) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Size() == size
 }
 
 // gitSize is the size that a git hash begins with, where one is wanted.

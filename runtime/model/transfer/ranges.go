@@ -213,9 +213,8 @@ func (r *ranges) ask(ctx context.Context, at, end int64, passed func(int64) erro
 		r.forget(address)
 	}
 	if err == nil && got.whole {
-		err = errWhole
-		if isHTML(resp, nil) {
-			err = errHTML
+		if err = pageInstead(resp); err == nil {
+			err = errWhole
 		}
 	}
 	if err != nil {

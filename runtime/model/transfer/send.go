@@ -15,6 +15,9 @@ const (
 	userAgent    = "llorch-bk"
 )
 
+// errAddress does not repeat the address, whose query may be a secret.
+var errAddress = errors.New("the address cannot be read")
+
 // Follow decides about a redirect. Where it says no, the redirect itself is the answer.
 type Follow func(answer *http.Response, to *url.URL) bool
 
@@ -30,7 +33,7 @@ func (c *Client) Send(ctx context.Context, method, address string, header http.H
 func (c *Client) send(ctx context.Context, over http.RoundTripper, method, address string, header http.Header, ok Follow) (*http.Response, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		return nil, errors.New("an address that cannot be read")
+		return nil, errAddress
 	}
 	for range maxRedirects {
 		resp, err := c.one(ctx, over, method, u, header)
@@ -53,7 +56,7 @@ func (c *Client) send(ctx context.Context, over http.RoundTripper, method, addre
 		resp.Body.Close()
 		u = to
 	}
-	return nil, fmt.Errorf("%s: more than %d redirects: %w", u.Host, maxRedirects, ErrRedirect)
+	return nil, fmt.Errorf("%w: %s sends more than %d redirects", ErrBadRedirect, u.Host, maxRedirects)
 }
 
 func (c *Client) one(ctx context.Context, over http.RoundTripper, method string, u *url.URL, header http.Header) (*http.Response, error) {
@@ -61,7 +64,7 @@ func (c *Client) one(ctx context.Context, over http.RoundTripper, method string,
 	req, err := http.NewRequestWithContext(w.ctx, method, u.String(), nil)
 	if err != nil {
 		w.end()
-		return nil, errors.New("an address that cannot be asked")
+		return nil, errAddress
 	}
 	for k, v := range header {
 		req.Header[k] = v

@@ -145,7 +145,7 @@ func peek(resp *http.Response, body *bufio.Reader, length int64) error {
 	if length > int64(len(head)) && len(head) < gguf.HeadSize {
 		return cutOff(resp)
 	}
-	return judgeHead(resp, head)
+	return judgeHead(head, body)
 }
 
 // cutOff is a body that ended before its announced length.
