@@ -14,8 +14,13 @@ import (
 	"github.com/llorch/llorch-bk/runtime/model/caches"
 )
 
-// DefaultEndpoint is the public Hugging Face Hub.
-const DefaultEndpoint = "https://huggingface.co"
+// The public hubs.
+const (
+	// DefaultEndpoint is the public Hugging Face Hub.
+	DefaultEndpoint = "https://huggingface.co"
+	// DefaultModelScope is the public ModelScope.
+	DefaultModelScope = "https://www.modelscope.cn"
+)
 
 // Environment is where models come from and go to on this machine. The variables behind it
 // have the names that Hugging Face's own tools use.
@@ -25,6 +30,9 @@ type Environment struct {
 	// Token is the Hub's access token, empty for none. It goes to Endpoint's scheme, host
 	// and port, and nowhere else.
 	Token string
+	// ModelScope is the address of ModelScope, and ModelScopeToken its access token, as
+	// Endpoint and Token are the Hub's.
+	ModelScope, ModelScopeToken string
 	// StoreDir is the folder of the model store; it may not exist yet.
 	StoreDir string
 	// HubCache is the cache of Hugging Face's tools and of llama.cpp's own -hf. Files that
@@ -50,15 +58,22 @@ func (e Environment) String() string {
 func (e Environment) GoString() string { return "model.Environment(" + e.String() + ")" }
 
 // FromEnv reads LLORCH_MODEL_DIR, HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE and
-// HF_HUB_CACHE, HF_HOME to find the token's file and that cache, and the variables of
-// otherCaches. The error is a Usage fault that does not repeat a token.
+// HF_HUB_CACHE, HF_HOME to find the token's file and that cache, MODELSCOPE_ENDPOINT,
+// MODELSCOPE_API_TOKEN, and the variables of otherCaches. The error is a Usage fault that
+// does not repeat a token.
 func FromEnv(getenv func(string) string) (Environment, error) {
 	e := Environment{Offline: truthy(getenv("HF_HUB_OFFLINE")) || truthy(getenv("TRANSFORMERS_OFFLINE"))}
 	var err error
-	if e.Endpoint, err = endpoint(getenv("HF_ENDPOINT")); err != nil {
+	if e.Endpoint, err = endpoint("HF_ENDPOINT", getenv("HF_ENDPOINT"), DefaultEndpoint); err != nil {
 		return Environment{}, err
 	}
 	if e.Token, err = token(getenv); err != nil {
+		return Environment{}, err
+	}
+	if e.ModelScope, err = endpoint("MODELSCOPE_ENDPOINT", getenv("MODELSCOPE_ENDPOINT"), DefaultModelScope); err != nil {
+		return Environment{}, err
+	}
+	if e.ModelScopeToken, err = tokenIn("MODELSCOPE_API_TOKEN", getenv("MODELSCOPE_API_TOKEN")); err != nil {
 		return Environment{}, err
 	}
 	e.StoreDir = expanded(getenv, getenv("LLORCH_MODEL_DIR"))
@@ -77,15 +92,16 @@ func FromEnv(getenv func(string) string) (Environment, error) {
 	return e, nil
 }
 
-func endpoint(v string) (string, error) {
+// endpoint reads the variable that names a hub's address.
+func endpoint(name, v, public string) (string, error) {
 	if v == "" {
-		return DefaultEndpoint, nil
+		return public, nil
 	}
 	u, err := url.Parse(v)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" ||
 		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return "", fault.New(fault.Usage, "HF_ENDPOINT is not the address of a Hub", nil,
-			"set it to something like https://huggingface.co, without user, query or fragment, or unset it")
+		return "", fault.New(fault.Usage, name+" is not the address of a Hub", nil,
+			"set it to something like "+public+", without user, query or fragment, or unset it")
 	}
 	return strings.TrimRight(u.String(), "/"), nil
 }
@@ -115,6 +131,11 @@ func token(getenv func(string) string) (string, error) {
 		}
 		name, t = file, string(b)
 	}
+	return tokenIn(name, t)
+}
+
+// tokenIn is the token in a variable or a file, without the space around it.
+func tokenIn(name, t string) (string, error) {
 	t = strings.TrimSpace(t)
 	if strings.ContainsFunc(t, func(r rune) bool { return r <= 0x20 || r >= 0x7f }) {
 		return "", fault.New(fault.Usage, "the token in "+name+" contains characters that no token has", nil,

@@ -33,6 +33,7 @@ func TestFromEnv(t *testing.T) {
 		"store":               {map[string]string{"LLORCH_MODEL_DIR": "/m"}, Environment{Endpoint: DefaultEndpoint, StoreDir: "/m"}},
 		"data home":           {map[string]string{"XDG_DATA_HOME": "/d"}, Environment{Endpoint: DefaultEndpoint, StoreDir: "/d/llorch-bk/models"}},
 		"bad data home":       {map[string]string{"XDG_DATA_HOME": "d"}, Environment{Endpoint: DefaultEndpoint, StoreDir: def}},
+		"ModelScope":          {map[string]string{"MODELSCOPE_ENDPOINT": "http://127.0.0.1:2/", "MODELSCOPE_API_TOKEN": "ms_x "}, Environment{Endpoint: DefaultEndpoint, ModelScope: "http://127.0.0.1:2", ModelScopeToken: "ms_x", StoreDir: def}},
 		"the Hub's cache":     {map[string]string{"HF_HUB_CACHE": "/c", "HF_HOME": "/hf"}, Environment{Endpoint: DefaultEndpoint, StoreDir: def, HubCache: "/c"}},
 		"HF_HOME is no store": {map[string]string{"HF_HOME": "/hf"}, Environment{Endpoint: DefaultEndpoint, StoreDir: def}},
 	} {
@@ -46,6 +47,9 @@ func TestFromEnv(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		got.Caches = nil // TestOtherCaches has them
+		if c.want.ModelScope == "" {
+			c.want.ModelScope = DefaultModelScope
+		}
 		if c.want.HubCache == "" {
 			c.want.HubCache = "/home/u/.cache/huggingface/hub"
 			if home := c.env["HF_HOME"]; home != "" {
@@ -63,6 +67,8 @@ func TestFromEnvRefuses(t *testing.T) {
 	for name, env := range map[string]map[string]string{
 		"endpoint without scheme": {"HOME": "/h", "HF_ENDPOINT": "huggingface.co"},
 		"endpoint with password":  {"HOME": "/h", "HF_ENDPOINT": "https://u:geheim@h"},
+		"ModelScope with a query": {"HOME": "/h", "MODELSCOPE_ENDPOINT": "https://h/?geheim"},
+		"its token with a space":  {"HOME": "/h", "MODELSCOPE_API_TOKEN": "geheim x"},
 		"token with a line break": {"HOME": "/h", "HF_TOKEN": "geheim\nX-Evil: 1"},
 		"missing token file":      {"HOME": "/h", "HF_TOKEN_PATH": "/nonexistent/token"},
 		"no home":                 {},
@@ -82,7 +88,7 @@ func TestFromEnvRefuses(t *testing.T) {
 func TestEnvironmentPrintsNoToken(t *testing.T) {
 	t.Parallel()
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
-		if s := fmt.Sprintf(verb, Environment{Token: "geheim"}); strings.Contains(s, "geheim") {
+		if s := fmt.Sprintf(verb, Environment{Token: "geheim", ModelScopeToken: "geheim"}); strings.Contains(s, "geheim") {
 			t.Errorf("%s prints %s", verb, s)
 		}
 	}

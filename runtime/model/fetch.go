@@ -53,6 +53,7 @@ type Fetcher struct {
 // fault. An interruption is an Interrupted one, and the bytes received so far are kept for
 // the next call. No other process removes the model from the store before f.Store.Release.
 func (f *Fetcher) Fetch(ctx context.Context, r Ref) (Local, error) {
+	r = f.Meant(r)
 	l, err := f.from(ctx, r)
 	for try := 1; err != nil && try < tries(r, err); try++ {
 		l, err = f.from(ctx, r)
@@ -111,12 +112,28 @@ func (f *Fetcher) begin(name string, total int64) Task {
 	return f.Progress.Begin(name, max(total, 0))
 }
 
+// Meant is the ref that a ref means in this environment: a URL of the Hub that HF_ENDPOINT
+// names is the file of the repository that it shows. Any other ref means itself.
+func (f *Fetcher) Meant(r Ref) Ref {
+	if at, ok := r.AtEndpoint(f.Environment.Endpoint); ok {
+		return at
+	}
+	return r
+}
+
 // client sends this fetcher's requests.
 func (f *Fetcher) client() *transfer.Client {
-	// An endpoint that cannot be read is no origin, and gets no token.
-	origin, _ := url.Parse(f.Environment.Endpoint)
+	e := f.Environment
 	return &transfer.Client{
-		Transport: f.Transport, Roots: f.Environment.Roots, Token: f.Environment.Token, Origin: origin,
-		Stall: f.Stall, Chunk: f.Chunk, PieceFrom: f.pieceFrom, Timer: f.newTimer,
+		Transport: f.Transport, Roots: e.Roots,
+		Tokens: []transfer.Credential{credential(e.Endpoint, e.Token), credential(e.ModelScope, e.ModelScopeToken)},
+		Stall:  f.Stall, Chunk: f.Chunk, PieceFrom: f.pieceFrom, Timer: f.newTimer,
 	}
+}
+
+// credential is a token for an endpoint. One that cannot be read is no origin, and gets no
+// token.
+func credential(endpoint, token string) transfer.Credential {
+	origin, _ := url.Parse(endpoint)
+	return transfer.Credential{Origin: origin, Token: token}
 }

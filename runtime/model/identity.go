@@ -5,7 +5,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 
 	"github.com/llorch/llorch-bk/runtime/model/digest"
 	"github.com/llorch/llorch-bk/runtime/model/gguf"
@@ -18,9 +17,10 @@ import (
 // so these are not downloaded. Any other model is fetched and read. Failures are as
 // Fetch's.
 func (f *Fetcher) Identify(ctx context.Context, r Ref) (Identity, error) {
+	r = f.Meant(r)
 	if r.Kind == ref.Hub && !f.Environment.Offline {
 		id, ok, err := f.listed(ctx, r)
-		if err != nil {
+		if err != nil && !hub.IsNoListing(err) {
 			return Identity{}, f.fault(ctx, r, err)
 		}
 		if ok {
@@ -41,23 +41,24 @@ func (f *Fetcher) Identify(ctx context.Context, r Ref) (Identity, error) {
 // listed is a Hub model's identity by the repository's listing. It is false where the
 // listing lacks a file or its hash.
 func (f *Fetcher) listed(ctx context.Context, r Ref) (Identity, bool, error) {
-	l, err := f.list(ctx, r, transfer.AskRetries)
+	asked := f.hub(r.Site).Lookup(r)
+	l, err := f.listBy(ctx, r, asked, transfer.AskRetries)
 	if err != nil {
 		return Identity{}, false, err
 	}
 	file := r.File
 	if file == "" {
-		if file, _, err = f.pick(ctx, r, l.Names()); err != nil {
+		if file, _, err = f.pick(ctx, r, l.Names(), asked); err != nil {
 			return Identity{}, false, err
 		}
 	}
 	id := Identity{Commit: l.Commit}
 	for _, shard := range gguf.Shards(file) {
-		at := slices.IndexFunc(l.Files, func(f hub.RemoteFile) bool { return f.Path == shard })
-		if at < 0 || l.Files[at].SHA256 == "" {
+		at, ok := l.Find(shard)
+		if !ok || at.SHA256 == "" {
 			return Identity{}, false, nil
 		}
-		id.Files = append(id.Files, ref.FileIdentity{Path: shard, Size: l.Files[at].Size, SHA256: l.Files[at].SHA256})
+		id.Files = append(id.Files, ref.FileIdentity{Path: shard, Size: at.Size, SHA256: at.SHA256})
 	}
 	if r.SHA256 != "" && len(id.Files) == 1 && r.SHA256 != id.Files[0].SHA256 {
 		return Identity{}, false, &digest.MismatchError{Kind: "SHA-256 on the Hub", Want: r.SHA256, Got: id.Files[0].SHA256}

@@ -14,9 +14,20 @@ import (
 	"github.com/llorch/llorch-bk/runtime/model/transfer"
 )
 
-// hub asks the environment's Hub.
-func (f *Fetcher) hub() *hub.Client {
-	return &hub.Client{Transfer: f.client(), Endpoint: f.Environment.Endpoint}
+// hub asks the hub that a site is at in the environment.
+func (f *Fetcher) hub(site ref.Site) *hub.Client {
+	e, c := f.Environment, &hub.Client{Transfer: f.client()}
+	if site == ref.ModelScope {
+		c.Endpoint, c.EndpointFrom = e.ModelScope, "MODELSCOPE_ENDPOINT"
+		c.TokenFrom, c.TokenPage, c.HasToken = "MODELSCOPE_API_TOKEN", "/my/myaccesstoken", e.ModelScopeToken != ""
+	} else {
+		c.Endpoint, c.EndpointFrom = e.Endpoint, "HF_ENDPOINT"
+		c.TokenFrom, c.TokenPage, c.HasToken = "HF_TOKEN", "/settings/tokens", e.Token != ""
+	}
+	if c.Endpoint == DefaultEndpoint || c.Endpoint == DefaultModelScope {
+		c.EndpointFrom = ""
+	}
+	return c
 }
 
 // list asks the Hub what a repository has, which is shown as a step of its own.
@@ -24,8 +35,13 @@ func (f *Fetcher) list(ctx context.Context, r Ref, retries uint64) (hub.Listing,
 	if f.Environment.Offline {
 		return hub.Listing{}, errOffline
 	}
+	return f.listBy(ctx, r, f.hub(r.Site).Lookup(r), retries)
+}
+
+// listBy is list for a look-up that has more to ask.
+func (f *Fetcher) listBy(ctx context.Context, r Ref, asked *hub.Lookup, retries uint64) (hub.Listing, error) {
 	task := f.begin("list "+r.Repo, 0)
-	l, err := f.hub().List(ctx, r, retries, task.Note)
+	l, err := asked.List(ctx, retries, task.Note)
 	task.End(err)
 	return l, err
 }
@@ -65,7 +81,7 @@ func (f *Fetcher) ResolvePattern(ctx context.Context, repo, revision, pattern st
 	case 0:
 		return Ref{}, fault.New(fault.Model, what, errors.New("no file has such a name"), l.Advice(pattern))
 	case 1:
-		return ref.Parse(ref.InRepo(r.Repo, r.Revision, found[0]))
+		return ref.Parse(r.In(r.Revision, found[0]))
 	}
 	return Ref{}, fault.New(fault.Model, what, fmt.Errorf("%d files have such a name", len(found)),
 		"write a pattern that only one of these matches: "+strings.Join(found[:min(len(found), 8)], ", "))
@@ -93,10 +109,7 @@ func (f *Fetcher) Smaller(ctx context.Context, h Header, less int64) (string, er
 	if h.Ref.Kind != ref.Hub {
 		return "", errNoSmaller
 	}
-	r, err := ref.Repository(h.Ref.Repo, h.Ref.Revision)
-	if err != nil {
-		return "", err
-	}
+	r := h.Ref.Whole()
 	l, err := f.list(ctx, r, 0)
 	if err != nil {
 		return "", err
@@ -105,8 +118,8 @@ func (f *Fetcher) Smaller(ctx context.Context, h Header, less int64) (string, er
 	if best == "" {
 		return "", errNoSmaller
 	}
-	if q := gguf.QuantOf(best); q != "" && strings.Count(h.Ref.Repo, "/") == 1 {
-		return "hf:" + h.Ref.Repo + ":" + q, nil
+	if q := gguf.QuantOf(best); q != "" {
+		return r.Raw + ":" + q, nil
 	}
-	return "hf:" + h.Ref.Repo + "/" + best, nil
+	return r.In(r.Revision, best), nil
 }

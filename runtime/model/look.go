@@ -5,17 +5,18 @@ import (
 	"path"
 
 	"github.com/llorch/llorch-bk/runtime/model/gguf"
+	"github.com/llorch/llorch-bk/runtime/model/hub"
 	"github.com/llorch/llorch-bk/runtime/model/store"
 	"github.com/llorch/llorch-bk/runtime/model/transfer"
 )
 
 // pick chooses the file of a repository that a ref means. The headers of files whose names
 // leave a doubt are read from the Hub.
-func (f *Fetcher) pick(ctx context.Context, r Ref, names []string) (file, why string, err error) {
+func (f *Fetcher) pick(ctx context.Context, r Ref, names []string, asked *hub.Lookup) (file, why string, err error) {
 	return gguf.PickBy(names, r.Quant, func(name string) (gguf.Facts, error) {
 		one := r
 		one.File = name
-		return f.remoteFacts(ctx, one)
+		return f.remoteFacts(ctx, one, asked)
 	})
 }
 
@@ -28,10 +29,10 @@ func pickStored(d store.Folder, commit, quant string) (file, why string, err err
 
 // remoteFacts is what the header of a file of the Hub says. It is shown as a step of its
 // own, which does not fail: what cannot be read leaves the name of the file.
-func (f *Fetcher) remoteFacts(ctx context.Context, r Ref) (gguf.Facts, error) {
+func (f *Fetcher) remoteFacts(ctx context.Context, r Ref, asked *hub.Lookup) (gguf.Facts, error) {
 	task := f.begin("read the header of "+path.Base(r.File), 0)
 	defer task.End(nil)
-	file, err := f.hub().Resolve(ctx, r, 1, task.Note)
+	file, err := asked.File(ctx, r.File, 1, task.Note)
 	if err != nil {
 		return gguf.Facts{}, err
 	}
@@ -57,7 +58,7 @@ func isAlone(r Ref, parts []string, found []located) bool {
 
 // isMerged reports whether a file that is named as a part of a model is a whole one, by
 // its header.
-func (f *Fetcher) isMerged(ctx context.Context, r Ref, d store.Folder) bool {
+func (f *Fetcher) isMerged(ctx context.Context, r Ref, d store.Folder, asked *hub.Lookup) bool {
 	var facts gguf.Facts
 	var err error
 	commit := d.CommitOf(r.Revision)
@@ -66,7 +67,7 @@ func (f *Fetcher) isMerged(ctx context.Context, r Ref, d store.Folder) bool {
 	} else if f.Environment.Offline {
 		return false
 	} else {
-		facts, err = f.remoteFacts(ctx, r)
+		facts, err = f.remoteFacts(ctx, r, asked)
 	}
 	return err == nil && facts.Split.Count < 2
 }

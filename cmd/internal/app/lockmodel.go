@@ -34,6 +34,7 @@ func (a *App) lockModel(ctx context.Context, d *Display, opt LockOptions, old im
 	if err != nil {
 		return images.LockModel{}, err
 	}
+	ref = f.Meant(ref)
 	id, err := f.Identify(ctx, ref)
 	if err != nil {
 		return images.LockModel{}, err

@@ -128,9 +128,10 @@ func (h *Hash) ReadAll(ctx context.Context, in io.Reader, seen func(int64)) erro
 	}
 }
 
-// File is the hash of a file, in hex, of the kind that name is: the git hash for the 40
-// digits of one, else the SHA-256. Size is the file's size in bytes. Seen is called with
-// the number of bytes hashed so far.
+// File is the hash of a file, in hex, of the kind that name is: for 40 digits the git hash,
+// or the plain SHA-1 where that is what the name is; else the SHA-256. (The Hub names a file
+// by its git hash, and a mirror's ETag, by which other tools name files, can be a SHA-1.)
+// Size is the file's size in bytes. Seen is called with the number of bytes hashed so far.
 func File(ctx context.Context, path, name string, size int64, seen func(int64)) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -140,14 +141,21 @@ func File(ctx context.Context, path, name string, size int64, seen func(int64)) 
 	if !IsSHA1(name) {
 		size = NoGit
 	}
-	h := New(size)
-	if err := h.ReadAll(ctx, f, seen); err != nil {
+	h, plain := New(size), sha1.New() //nolint:gosec // as above
+	in := io.Reader(f)
+	if size >= 0 {
+		in = io.TeeReader(f, plain)
+	}
+	if err := h.ReadAll(ctx, in, seen); err != nil {
 		return "", err
 	}
-	if size >= 0 {
-		return h.Git(), nil
+	switch {
+	case size < 0:
+		return h.SHA256(), nil
+	case hex.EncodeToString(plain.Sum(nil)) == name:
+		return name, nil
 	}
-	return h.SHA256(), nil
+	return h.Git(), nil
 }
 
 // NameOf is a file name for a word of a server's that need not be one, such as an ETag.

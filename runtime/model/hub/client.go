@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strings"
 
 	"github.com/llorch/llorch-bk/runtime/model/transfer"
 )
@@ -17,19 +19,24 @@ const (
 	maxPageSize = 32 << 20
 )
 
-// Client asks one Hub.
+// Client asks one hub.
 type Client struct {
-	// Transfer sends the requests. Its origin is the Hub's.
+	// Transfer sends the requests.
 	Transfer *transfer.Client
-	// Endpoint is the Hub's address, without a slash at its end.
+	// Endpoint is the hub's address, without a slash at its end.
 	Endpoint string
+	// EndpointFrom is the variable that names another address than the public one, empty
+	// where none does. TokenFrom is the variable for the user's token, TokenPage the path of
+	// the page where the hub makes one, and HasToken says that there is one. Advice names them.
+	EndpointFrom, TokenFrom, TokenPage string
+	HasToken                           bool
 }
 
-// getJSON asks the Hub's API, and returns the address of the next page, if any.
+// getJSON asks the hub's API, and returns the address of the next page, if any.
 func (c *Client) getJSON(ctx context.Context, address string, into any, retries uint64, note func(string)) (next string, err error) {
 	asked, err := url.Parse(address)
 	if err != nil {
-		return "", fmt.Errorf("the Hub's address: %w", err)
+		return "", fmt.Errorf("the hub's address: %w", err)
 	}
 	err = c.Transfer.Retry(ctx, retries, note, func() (bool, error) {
 		resp, err := c.Transfer.Send(ctx, http.MethodGet, address, nil,
@@ -46,7 +53,10 @@ func (c *Client) getJSON(ctx context.Context, address string, into any, retries 
 			return false, err
 		}
 		if err := json.Unmarshal(b, into); err != nil {
-			return false, fmt.Errorf("%s does not answer as a Hub does: %w", asked.Host, err)
+			if page := transfer.AsPage(b, bytes.NewReader(b)); page != nil {
+				err = page
+			}
+			return false, &NotHubError{Host: asked.Host, Err: err}
 		}
 		next, err = nextPage(resp.Header.Get("Link"), asked)
 		return false, err
@@ -68,4 +78,19 @@ func nextPage(link string, asked *url.URL) (string, error) {
 		return "", fmt.Errorf("%s: the next page is on another host: %w", asked.Host, transfer.ErrRedirect)
 	}
 	return u.String(), nil
+}
+
+// resolve is the address below which the Hub hands out the files of a revision, with a slash
+// at its end.
+func (c *Client) resolve(repo, revision string) string {
+	return c.Endpoint + "/" + repo + "/resolve/" + url.PathEscape(revision) + "/"
+}
+
+// escaped is a slash-separated path as a URL has it.
+func escaped(file string) string {
+	parts := strings.Split(file, "/")
+	for i, p := range parts {
+		parts[i] = url.PathEscape(p)
+	}
+	return strings.Join(parts, "/")
 }

@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/llorch/llorch-bk/runtime/model/gguf"
-	"github.com/llorch/llorch-bk/runtime/model/ref"
 	"github.com/llorch/llorch-bk/runtime/model/transfer"
 )
 
@@ -21,29 +19,99 @@ const (
 	missingFile     = "EntryNotFound"
 )
 
+// NotHubError means that an answer is none of a hub's: something else is at its address, or
+// answers in its place.
+type NotHubError struct {
+	Host string
+	// Err is what is wrong with the answer.
+	Err error
+}
+
+func (e *NotHubError) Error() string {
+	return fmt.Sprintf("%s does not answer as a Hub does: %v", e.Host, e.Err)
+}
+
+// Unwrap returns what is wrong with the answer.
+func (e *NotHubError) Unwrap() error { return e.Err }
+
+// NoListingError means that a server has a hub's files and not its API.
+type NoListingError struct {
+	// Err is its answer.
+	Err error
+}
+
+func (e *NoListingError) Error() string {
+	return fmt.Sprintf("the server does not list what a repository has: %v", e.Err)
+}
+
+// Unwrap returns the answer.
+func (e *NoListingError) Unwrap() error { return e.Err }
+
+// NoFileError means that a repository's listing does not have a file.
+type NoFileError struct{ Repo, Revision, File string }
+
+func (e *NoFileError) Error() string {
+	return fmt.Sprintf("%s has no file %s at revision %s", e.Repo, e.File, e.Revision)
+}
+
+// status is the answer that an error is about, nil for any other error.
+func status(err error) *transfer.StatusError {
+	var s *transfer.StatusError
+	if errors.As(err, &s) {
+		return s
+	}
+	return nil
+}
+
+// isUnavailable reports whether a server does not have a part of the API, which is not the
+// answer of a hub that has it: that one gives a reason.
+func isUnavailable(err error) bool {
+	var none *NoListingError
+	var other *NotHubError
+	if errors.As(err, &none) || errors.As(err, &other) {
+		return true
+	}
+	s := status(err)
+	return s != nil && s.Reason == "" && slices.Contains([]int{
+		http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone, http.StatusNotImplemented,
+	}, s.Code)
+}
+
+// isHubAnswer reports whether a hub answered, and refused.
+func isHubAnswer(err error) bool { return status(err) != nil && !isUnavailable(err) }
+
+// IsNoListing reports whether a server has no listing to choose a file from.
+func IsNoListing(err error) bool { return isUnavailable(err) }
+
 // MissingFileError means that a repository does not have a file.
 type MissingFileError struct {
-	// Err is the Hub's answer.
+	// Err is the hub's answer.
 	Err  error
 	near []string
 }
 
 func (e *MissingFileError) Error() string { return e.Err.Error() }
 
-// Unwrap returns the Hub's answer.
+// Unwrap returns the hub's answer.
 func (e *MissingFileError) Unwrap() error { return e.Err }
 
 // Advice names the files that the user may have meant.
 func (e *MissingFileError) Advice() string { return nearAdvice(e.near) }
 
-// IsMissingFile reports whether the Hub refused because the repository lacks the file.
+// IsMissingFile reports whether a hub refused because the repository lacks the file. A mirror
+// need not give the reason.
 func IsMissingFile(err error) bool {
-	var s *transfer.StatusError
-	return errors.As(err, &s) && s.Reason == missingFile
+	var known *MissingFileError
+	s := status(err)
+	return !errors.As(err, &known) && s != nil && (s.Reason == missingFile || s.Reason == "" && s.Code == http.StatusNotFound)
 }
 
-// Missing adds to the error of a missing file what the repository has instead.
+// Missing adds to the error of a missing file what the repository has instead. Where the
+// listing has the file, the error stays as it is.
 func (l Listing) Missing(file string, err error) error {
+	if _, ok := l.Find(file); ok {
+		return err
+	}
 	return &MissingFileError{err, l.near(file)}
 }
 
@@ -68,31 +136,4 @@ func nearAdvice(near []string) string {
 		return "the repository has no .gguf file; look for one whose name ends in -GGUF"
 	}
 	return "the repository has, nearest first: " + strings.Join(near, ", ")
-}
-
-// Advice says what to do about the Hub's refusal of a ref.
-func (c *Client) Advice(r ref.Ref, e *transfer.StatusError) string {
-	page := c.Endpoint + "/" + r.Repo
-	token := "set HF_TOKEN to a token that may read it (" + c.Endpoint + "/settings/tokens)"
-	if c.Transfer.Token != "" {
-		token = "check that HF_TOKEN is valid and may read it (" + c.Endpoint + "/settings/tokens)"
-	}
-	switch {
-	case e.Reason == gated && e.Code == http.StatusForbidden:
-		return "the token's account has no access yet: accept the conditions at " + page
-	case e.Reason == gated:
-		return "accept the conditions at " + page + ", then " + token
-	case e.Reason == missingRevision:
-		return fmt.Sprintf("the repository has no branch, tag or commit %q; leave @%s out for its main branch, or see %s",
-			r.Revision, url.PathEscape(r.Revision), page)
-	case e.Reason == missingFile:
-		return "check the file's name at " + page + "/tree/" + url.PathEscape(r.Revision)
-	case e.Reason == missingRepo, e.Code == http.StatusUnauthorized, e.Code == http.StatusNotFound:
-		return "check the name at " + page + "; the Hub says the same of a missing repository and of a private one: if it is private, " + token
-	case e.Code == http.StatusForbidden:
-		return token
-	case e.Code == http.StatusTooManyRequests:
-		return "wait a few minutes; HF_TOKEN raises the Hub's limits"
-	}
-	return "run the same command again later; a download goes on from where it was"
 }

@@ -1,18 +1,14 @@
 package hub
 
 import (
-	"context"
-	"fmt"
-	"net/url"
 	"path"
+	"slices"
 	"strings"
 
-	"github.com/llorch/llorch-bk/runtime/model/digest"
 	"github.com/llorch/llorch-bk/runtime/model/gguf"
-	"github.com/llorch/llorch-bk/runtime/model/ref"
 )
 
-// RemoteFile is a file in a repository of the Hub.
+// RemoteFile is a file in a repository of a hub.
 type RemoteFile struct {
 	// Path is slash-separated, from the repository's root.
 	Path string
@@ -20,66 +16,28 @@ type RemoteFile struct {
 	Size int64
 	// SHA256 is in hex; empty for a small file that is not in LFS.
 	SHA256 string
+	// Git is the name of the file's git blob in hex; empty for a file in LFS, where it would
+	// be that of a pointer.
+	Git string
 }
 
 // Listing is what a revision of a repository has.
 type Listing struct {
-	// Commit is the revision's full commit.
+	// Commit is the revision's full commit; empty where the hub does not say it.
 	Commit string
 	Files  []RemoteFile
+
+	// base is the address of the files, with a slash at its end.
+	base string
 }
 
-// List asks the Hub what a ref's repository has at the ref's revision. Note gets a line
-// for each new try.
-func (c *Client) List(ctx context.Context, r ref.Ref, retries uint64, note func(string)) (Listing, error) {
-	api := c.Endpoint + "/api/models/" + r.Repo
-	var rev struct {
-		SHA string `json:"sha"`
+// Find returns the file at a path.
+func (l Listing) Find(file string) (RemoteFile, bool) {
+	i := slices.IndexFunc(l.Files, func(f RemoteFile) bool { return f.Path == file })
+	if i < 0 {
+		return RemoteFile{}, false
 	}
-	if _, err := c.getJSON(ctx, api+"/revision/"+url.PathEscape(r.Revision), &rev, retries, note); err != nil {
-		return Listing{}, err
-	}
-	if !digest.IsSHA1(rev.SHA) {
-		return Listing{}, fmt.Errorf("%s does not answer as a Hub does (no commit in its answer)", c.Endpoint)
-	}
-	l := Listing{Commit: rev.SHA}
-	next := api + "/tree/" + rev.SHA + "?recursive=true"
-	for range maxPages {
-		var page []entry
-		more, err := c.getJSON(ctx, next, &page, retries, note)
-		if err != nil {
-			return Listing{}, err
-		}
-		l.add(page)
-		if more == "" {
-			return l, nil
-		}
-		next = more
-	}
-	return Listing{}, fmt.Errorf("the listing has more than %d pages", maxPages)
-}
-
-// entry is one of a tree's, as the Hub lists it.
-type entry struct {
-	Type string `json:"type"`
-	Path string `json:"path"`
-	Size int64  `json:"size"`
-	LFS  *struct {
-		OID string `json:"oid"`
-	} `json:"lfs"`
-}
-
-func (l *Listing) add(page []entry) {
-	for _, e := range page {
-		if e.Type != "file" || !ref.CleanRelative(e.Path) {
-			continue
-		}
-		file := RemoteFile{Path: e.Path, Size: e.Size}
-		if e.LFS != nil && digest.IsSHA256(e.LFS.OID) {
-			file.SHA256 = e.LFS.OID
-		}
-		l.Files = append(l.Files, file)
-	}
+	return l.Files[i], true
 }
 
 // Names are the paths of all files.

@@ -44,13 +44,17 @@ func TestMatch(t *testing.T) {
 func TestMissing(t *testing.T) {
 	t.Parallel()
 	refused := &transfer.StatusError{Code: 404, Reason: "EntryNotFound"}
-	if !IsMissingFile(refused) || IsMissingFile(&transfer.StatusError{Code: 404, Reason: "RepoNotFound"}) {
+	if !IsMissingFile(refused) || !IsMissingFile(&transfer.StatusError{Code: 404}) || IsMissingFile(&transfer.StatusError{Code: 404, Reason: "RepoNotFound"}) {
 		t.Error("a missing file is taken for a missing repository, or the reverse")
 	}
 	err := tiny.Missing("m-Q8_1.gguf", refused)
 	var missing *MissingFileError
 	if !errors.As(err, &missing) || !errors.Is(err, refused) || !strings.Contains(missing.Advice(), "nearest first: m-Q8_0.gguf") {
 		t.Errorf("%v: %s", err, missing.Advice())
+	}
+	var none *MissingFileError
+	if got := tiny.Missing("m-Q8_0.gguf", refused); errors.As(got, &none) || !errors.Is(got, refused) {
+		t.Errorf("a file that is there: %v", got)
 	}
 	if got := (Listing{}).Advice("m.gguf"); !strings.Contains(got, "no .gguf file") {
 		t.Errorf("an empty repository: %s", got)

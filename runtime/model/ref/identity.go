@@ -24,7 +24,7 @@ type FileIdentity struct {
 func (r Ref) Pinned(id Identity) string {
 	raw := r.Raw
 	if r.Kind == Hub && id.Commit != "" && len(id.Files) > 0 {
-		raw = InRepo(r.Repo, id.Commit, id.Files[0].Path)
+		raw = r.In(id.Commit, id.Files[0].Path)
 	}
 	if len(id.Files) == 1 {
 		if body, sum, err := cutSum(raw); err == nil && sum != "" {

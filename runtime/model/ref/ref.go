@@ -2,7 +2,6 @@ package ref
 
 import (
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -17,7 +16,7 @@ type Kind int
 const (
 	// File is a file of the user's own on this host.
 	File Kind = iota
-	// Hub is a file in a repository of the Hugging Face Hub.
+	// Hub is a file in a repository of the Hugging Face Hub, or of another Site.
 	Hub
 	// HTTP is a plain http or https URL.
 	HTTP
@@ -26,15 +25,18 @@ const (
 	Registry
 )
 
-// DefaultRevision is the revision of a Hub ref that does not name one.
+// DefaultRevision is the revision of a ref to the Hugging Face Hub that does not name one.
 const DefaultRevision = "main"
 
 // Ref names one model file. Only the fields of its Kind are set.
 type Ref struct {
-	// Raw is the ref as it was given, without the query of a URL: a signed
-	// URL's query is a secret. It is safe to print and to store.
+	// Raw is the ref as it was given, with the short scheme of its kind (hf:, ms:, oci://).
+	// It has no query of a URL, because a signed URL's query is a secret. It is safe to
+	// print and to store, and Parse reads it back as the same ref.
 	Raw  string
 	Kind Kind
+	// Site is the hub of a Hub ref.
+	Site Site
 	// Path is the path of a File, as given: relative to the working folder or absolute.
 	Path string
 	// Of a Hub ref, Repo is "org/name", Revision a branch, tag or commit, and File the
@@ -63,22 +65,25 @@ func (r Ref) Name() string {
 // GoString hides the query from %#v too.
 func (r Ref) GoString() string { return fmt.Sprintf("ref.Ref(%q)", r.Raw) }
 
-const refForms = "write a path, file:PATH, hf:ORG/REPO[@REVISION], hf:ORG/REPO[@REVISION]:QUANT, hf:ORG/REPO[@REVISION]/FILE.gguf, " +
-	"oci://[REGISTRY/]NAME[:TAG], ollama://NAME[:TAG], or an http(s) URL, each with an optional #sha256=HEX"
+const refForms = "write a path, file:PATH, hf:ORG/REPO[@REVISION][:QUANT], hf:ORG/REPO[@REVISION]/FILE.gguf, " +
+	"ms: in the place of hf: for ModelScope, oci://[REGISTRY/]NAME[:TAG], ollama://NAME[:TAG], or an http(s) URL, each with an optional #sha256=HEX"
 
-var (
-	scheme = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*)://`)
-	// repoPart is one half of a repository's name, as the Hub allows it. The store joins
-	// the halves with two dashes, so these must not occur inside.
-	repoPart = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?$`)
-	// quantWord is what a ref may give as a quantisation.
-	quantWord = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$`)
-)
+// sumMark begins the hash that a ref may end in.
+const sumMark = "#sha256="
 
-// Parse reads a model ref. The error is a Usage fault that never repeats a password or a
-// query.
+var scheme = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*)://`)
+
+// hubSchemes are the spellings of the sites' schemes. Behind each, slashes are allowed.
+var hubSchemes = []struct {
+	prefix string
+	site   Site
+}{{"hf:", HuggingFace}, {"huggingface:", HuggingFace}, {"ms:", ModelScope}, {"modelscope:", ModelScope}}
+
+// Parse reads a model ref, in any of the spellings that people use. Spaces around it do not
+// count. The error is a Usage fault that never repeats a password or a query.
 func Parse(raw string) (Ref, error) {
-	if strings.TrimSpace(raw) == "" {
+	raw = strings.TrimSpace(raw)
+	if raw == "" {
 		return Ref{}, usage("a model ref is empty", nil)
 	}
 	if strings.ContainsFunc(raw, isControl) {
@@ -88,24 +93,7 @@ func Parse(raw string) (Ref, error) {
 	if err != nil {
 		return Ref{}, err
 	}
-	var r Ref
-	lower := strings.ToLower(body)
-	switch {
-	case strings.HasPrefix(lower, "hf:"):
-		r, err = parseHub(body[len("hf:"):])
-	case strings.HasPrefix(lower, registryScheme):
-		r, err = parseRegistry(body[len(registryScheme):])
-	case strings.HasPrefix(lower, ollamaScheme):
-		r, err = parseOllama(body[len(ollamaScheme):])
-	case strings.HasPrefix(lower, "http://"), strings.HasPrefix(lower, "https://"):
-		r, err = parseHTTP(body)
-	case strings.HasPrefix(lower, "file:"):
-		r, err = parseFile(body[len("file:"):])
-	case scheme.MatchString(body):
-		return Ref{}, usage(fmt.Sprintf("a model ref cannot begin with %q", scheme.FindString(body)), nil)
-	default:
-		r, err = parseFile(body)
-	}
+	r, err := parseBody(body)
 	if err != nil {
 		return Ref{}, err
 	}
@@ -114,38 +102,49 @@ func Parse(raw string) (Ref, error) {
 	}
 	if sum != "" {
 		r.SHA256 = sum
-		r.Raw += "#sha256=" + sum
+		r.Raw += sumMark + sum
 	}
 	return r, nil
 }
 
+// parseBody reads a ref without its hash.
+func parseBody(body string) (Ref, error) {
+	lower := strings.ToLower(body)
+	for _, h := range hubSchemes {
+		if strings.HasPrefix(lower, h.prefix) {
+			return parseHub(h.site, body[len(h.prefix):])
+		}
+	}
+	switch {
+	case strings.HasPrefix(lower, registryScheme):
+		return parseRegistry(body[len(registryScheme):])
+	case strings.HasPrefix(lower, ollamaScheme):
+		return parseOllama(body[len(ollamaScheme):])
+	case strings.HasPrefix(lower, "http://"), strings.HasPrefix(lower, "https://"):
+		return parseHTTP(body)
+	case strings.HasPrefix(lower, "file:"):
+		return parseFileURL(body[len("file:"):])
+	case scheme.MatchString(body):
+		return Ref{}, usage(fmt.Sprintf("a model ref cannot begin with %q", scheme.FindString(body)), nil)
+	case bareHost(body):
+		return parseHTTP("https://" + body)
+	case isBareHub(body):
+		return parseHub(HuggingFace, body)
+	}
+	return parseFile(body)
+}
+
 // cutSum takes a trailing #sha256=HEX off a ref.
 func cutSum(raw string) (body, sum string, err error) {
-	const mark = "#sha256="
-	i := strings.LastIndex(raw, mark)
+	i := strings.LastIndex(raw, sumMark)
 	if i < 0 {
 		return raw, "", nil
 	}
-	sum = strings.ToLower(raw[i+len(mark):])
+	sum = strings.ToLower(raw[i+len(sumMark):])
 	if !digest.IsSHA256(sum) {
 		return "", "", usage("a model ref's #sha256= needs 64 hexadecimal digits", nil)
 	}
 	return raw[:i], sum, nil
-}
-
-func parseFile(p string) (Ref, error) {
-	raw := p
-	if rest, ok := strings.CutPrefix(p, "//"); ok {
-		host, abs, found := strings.Cut(rest, "/")
-		if !found || (host != "" && !strings.EqualFold(host, "localhost")) {
-			return Ref{}, usage(fmt.Sprintf("file:%s does not name a file on this host", raw), nil)
-		}
-		p = "/" + abs
-	}
-	if p == "" {
-		return Ref{}, usage("a file: ref names no file", nil)
-	}
-	return Ref{Kind: File, Path: filepath.Clean(p)}, nil
 }
 
 func isControl(r rune) bool { return r < 0x20 || r == 0x7f }

@@ -57,7 +57,7 @@ func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	for _, raw := range []string{
 		"", "  ", "a\nb", "file:", "file://other/m.gguf", "m.gguf#sha256=12",
-		"hf:", "hf:org", "hf:org/name/", "hf:org/name:", "hf:org/name:a b", "hf:org/name:Q4_K_M/f.gguf", "hf:org/name@:Q4_K_M", "hf:org/name:Q4@", "hf://org/name/f", "hf:../name/f", "hf:a--b/n/f",
+		"hf:", "hf:org", "hf:org/name:", "hf:org/name:a b", "hf:org/name:Q4_K_M/f.gguf", "hf:org/name@:Q4_K_M", "hf:org/name:Q4@", "hf:../name/f", "hf:a--b/n/f",
 		"hf:o/n/../f", "hf:o/n/./f", "hf:o/n//f", "hf:o/n/a/", `hf:o/n/a\b`, "hf:o/n@/f", "hf:o/n@../f", "hf:o/n@%2e%2e/f", "hf:o/n@a%2F..%2Fb/f",
 		"hf:o/n/f#x", "http://", "https:///m", "http://h/m#frag", "ftp://h/m", "s3://h/m", "oci://user:geheim@h/m", "oci://geheim@h/m@sha256:1", "http://user:geheim@h/m", "https://geheim@h/m?a#b", "http://[::1/m?geheim",
 	} {
@@ -105,7 +105,7 @@ func TestWebName(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"m.gguf", "file:///a", "hf:o/n@r%2Fs/d/f.gguf#sha256=" + someSum, "https://h/p?q#sha256=" + someSum, "http://u:p@h/", "oci://h:1/o/m:t@sha256:" + someSum} {
+	for _, s := range []string{"m.gguf", "file:///a", "hf:o/n@r%2Fs/d/f.gguf#sha256=" + someSum, "hf.co/o/n/blob/refs%2Fpr%2F1/f", "ms://o/n:Q8_0@refs/pr/2", "o/n@v1:Q", "https://huggingface.co/o/n?show_file_info=a%2Fb", "file:///a%20b", "https://h/p?q#sha256=" + someSum, "http://u:p@h/", "oci://h:1/o/m:t@sha256:" + someSum} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {

@@ -3,6 +3,7 @@ package ref
 import (
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/llorch/llorch-bk/images/fault"
 )
@@ -17,9 +18,13 @@ func parseHTTP(s string) (Ref, error) {
 		return Ref{}, fault.New(fault.Usage, "a model URL carries a user name or password", nil,
 			"take it out: URLs end up in logs and in the handoff; download the file yourself and name its path, or use a signed URL")
 	}
+	if r, ok, err := parseSiteURL(u); ok && u.Fragment == "" {
+		return r, err
+	}
 	if u.Fragment != "" {
 		return Ref{}, usage(fmt.Sprintf("model URL %s", public(u)), fmt.Errorf("the only fragment that a ref takes is #sha256=HEX"))
 	}
+	u.Host = strings.ToLower(u.Host)
 	return Ref{Raw: public(u), Kind: HTTP, URL: u.String()}, nil
 }
 

@@ -10,6 +10,7 @@
 //	  snapshots/<commit>/<file>     a relative symlink to the blob
 //	  .uses.json                    who used which file, and when
 //	  .files.json                   what this program put there, with its sizes
+//	modelscope--org--name/          the same for a repository of ModelScope
 //	urls--<hash>--<name>/           the same for a plain http(s) ref
 //	oci--<hash>--<name>/            the same for a registry; a commit is a manifest's digest
 //	.locks/<folder>/<blob>.lock     held while a blob is fetched

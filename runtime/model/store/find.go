@@ -31,11 +31,10 @@ func (s *Store) Find(word string) ([]Stored, error) {
 func (s *Store) isMeant(r ref.Ref, m Stored) bool {
 	switch r.Kind {
 	case ref.Hub:
-		repo, _ := m.folder.repo()
-		return r.Repo == repo &&
+		return s.Folder(r) == m.folder &&
 			(r.File == "" || slices.Contains(m.names, r.File)) &&
 			(r.Quant == "" || strings.EqualFold(gguf.QuantOf(m.names[0]), r.Quant)) &&
-			(r.Revision == ref.DefaultRevision || m.folder.CommitOf(r.Revision) == m.commit)
+			(r.Revision == r.Site.DefaultRevision() || m.folder.CommitOf(r.Revision) == m.commit)
 	case ref.Registry:
 		return s.Folder(r) == m.folder && m.folder.CommitOf(r.Revision) == m.commit
 	case ref.File, ref.HTTP:
@@ -47,6 +46,6 @@ func (s *Store) isMeant(r ref.Ref, m Stored) bool {
 func (m Stored) isCalled(word string) bool {
 	repo, _ := m.folder.repo()
 	abs, _ := filepath.Abs(word) // where it fails, the word is no path
-	return slices.Contains([]string{m.Ref, repo, m.folder.name, path.Base(m.names[0])}, word) ||
+	return slices.Contains([]string{m.Ref, repo.Repo, m.folder.name, path.Base(m.names[0])}, word) ||
 		m.Ref == ref.PublicURL(word) || m.Path == abs
 }

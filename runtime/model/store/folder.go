@@ -46,10 +46,16 @@ func (d Folder) File(commit, file string) string {
 	return d.path("snapshots", commit, filepath.FromSlash(file))
 }
 
-// repo is the repository of a Hub ref's folder, false for any other.
-func (d Folder) repo() (string, bool) {
+// repo is a ref to the repository of a Hub ref's folder, false for any other folder.
+func (d Folder) repo() (ref.Ref, bool) {
+	r := ref.Ref{Kind: ref.Hub}
 	name, ok := strings.CutPrefix(d.name, hubPrefix)
-	return strings.Replace(name, "--", "/", 1), ok
+	if !ok {
+		r.Site = ref.ModelScope
+		name, ok = strings.CutPrefix(d.name, scopePrefix)
+	}
+	r.Repo = strings.Replace(name, "--", "/", 1)
+	return r, ok
 }
 
 // CommitOf is the commit that a revision last meant, empty where none is known. A full

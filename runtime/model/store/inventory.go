@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/llorch/llorch-bk/runtime/model/digest"
 	"github.com/llorch/llorch-bk/runtime/model/gguf"
 	"github.com/llorch/llorch-bk/runtime/model/ref"
 )
@@ -154,7 +155,11 @@ func (m *Stored) addUse(u use) {
 // where its kind has one, else the ref that it was last used by.
 func (d Folder) refOf(m Stored) string {
 	if repo, ok := d.repo(); ok {
-		return "hf:" + repo + "@" + m.commit + "/" + m.names[0]
+		if digest.IsSHA1(m.commit) {
+			return repo.In(m.commit, m.names[0])
+		}
+		// No commit is known of it: a mirror said none.
+		return cmp.Or(m.Ref, repo.In(repo.Site.DefaultRevision(), m.names[0]))
 	}
 	if r, err := ref.Parse(m.Ref); err == nil && r.Kind == ref.Registry {
 		said := r.WithDigest(m.commit)

@@ -27,6 +27,7 @@ const (
 // The beginnings of folder names, by kind of ref. The first is Hugging Face's own.
 const (
 	hubPrefix      = "models--"
+	scopePrefix    = "modelscope--"
 	webPrefix      = "urls--"
 	registryPrefix = "oci--"
 )
@@ -70,7 +71,12 @@ func (s *Store) Dir() string { return s.dir }
 func (s *Store) Folder(r ref.Ref) Folder {
 	switch r.Kind {
 	case ref.Hub:
-		return Folder{s, hubPrefix + strings.ReplaceAll(r.Repo, "/", "--")}
+		// Two sites can have different repositories of one name.
+		prefix := hubPrefix
+		if r.Site == ref.ModelScope {
+			prefix = scopePrefix
+		}
+		return Folder{s, prefix + strings.ReplaceAll(r.Repo, "/", "--")}
 	case ref.HTTP:
 		return Folder{s, webPrefix + short(r.URL) + "--" + r.BaseName()}
 	case ref.Registry:
@@ -100,7 +106,7 @@ func (s *Store) folders() ([]Folder, error) {
 		if !e.IsDir() {
 			continue
 		}
-		for _, prefix := range []string{hubPrefix, webPrefix, registryPrefix} {
+		for _, prefix := range []string{hubPrefix, scopePrefix, webPrefix, registryPrefix} {
 			if strings.HasPrefix(e.Name(), prefix) {
 				out = append(out, Folder{s, e.Name()})
 			}

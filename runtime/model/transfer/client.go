@@ -3,7 +3,6 @@ package transfer
 import (
 	"crypto/x509"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -31,9 +30,8 @@ type Client struct {
 	// Roots are the authorities that a server's certificate may come from; nil for the
 	// system's.
 	Roots *x509.CertPool
-	// Token goes to Origin's scheme, host and port, and nowhere else. Empty for none.
-	Token  string
-	Origin *url.URL
+	// Tokens are what the origins know this user by.
+	Tokens []Credential
 	// Stall is the longest time without progress; 0 means DefaultStall. There is no limit
 	// on the whole time.
 	Stall time.Duration

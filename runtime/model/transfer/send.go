@@ -18,12 +18,20 @@ const (
 // errAddress does not repeat the address, whose query may be a secret.
 var errAddress = errors.New("the address cannot be read")
 
+// Credential is a token for one origin.
+type Credential struct {
+	// Origin is whom Token is for: it goes to this scheme, host and port and nowhere else.
+	Origin *url.URL
+	// Token is empty for none.
+	Token string
+}
+
 // Follow decides about a redirect. Where it says no, the redirect itself is the answer.
 type Follow func(answer *http.Response, to *url.URL) bool
 
 func followAll(*http.Response, *url.URL) bool { return true }
 
-// Send makes one request. It follows redirects by hand, so that the token reaches the
+// Send makes one request. It follows redirects by hand, so that a token reaches its
 // origin and no other host. Reading the answer's body fails with ErrStalled when nothing
 // comes for the stall time. Closing the body ends the request.
 func (c *Client) Send(ctx context.Context, method, address string, header http.Header, ok Follow) (*http.Response, error) {
@@ -72,8 +80,10 @@ func (c *Client) one(ctx context.Context, over http.RoundTripper, method string,
 	req.Header.Set("User-Agent", userAgent)
 	// A hash and a range mean the file's own bytes, not a compressed form of them.
 	req.Header.Set("Accept-Encoding", "identity")
-	if c.Token != "" && SameOrigin(u, c.Origin) {
-		req.Header.Set("Authorization", "Bearer "+c.Token)
+	for _, t := range c.Tokens {
+		if t.Token != "" && SameOrigin(u, t.Origin) {
+			req.Header.Set("Authorization", "Bearer "+t.Token)
+		}
 	}
 	w.arm()
 	// A Client would follow redirects, and put whole URLs with their signatures into its
