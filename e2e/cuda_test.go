@@ -138,7 +138,7 @@ func TestCUDA(t *testing.T) {
 		t.Errorf("nvcc compiled nothing:\n%s", tail(r.stderr, 60))
 	}
 	whole(t, p, tag)
-	first.End(15)
+	first.End()
 	first.Remove()
 
 	// A runner with nothing but the registry: a change of the server is no matter of
@@ -205,7 +205,7 @@ func TestCUDAReal(t *testing.T) {
 	if !slices.Equal(code, []uint32{86}) || !slices.Equal(ptx, []uint32{86}) {
 		t.Errorf("the image has machine code for %v and PTX of %v", code, ptx)
 	}
-	first.End(15)
+	first.End()
 	first.Remove()
 
 	file := filepath.Join(repo, "tools", "server", "server.cpp")

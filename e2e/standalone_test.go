@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
@@ -79,7 +78,7 @@ func TestFixtureStandaloneBuilder(t *testing.T) {
 	slow := slowRepo(t)
 	s := p.start("build", "--builder", d.Addr, "--source", slow.Dir, "--tag", "llorch-e2e:slow")
 	s.shows(t, "[compile]", 5*time.Minute)
-	d.End(syscall.SIGKILL)
+	d.Kill()
 	s.wait().wants(t, 4, "broke during the build")
 	if _, err := p.api.ImageInspect(t.Context(), "llorch-e2e:slow"); err == nil {
 		t.Error("a build whose builder died left an image")
@@ -98,7 +97,7 @@ func TestFixtureEmptyRunner(t *testing.T) {
 
 	first := standalone(t)
 	p.must("build", "--builder", first.Addr, "--source", repo.Dir, "--ref", "HEAD", "--tag", tag, "--cache-to", cache)
-	first.End(syscall.SIGTERM)
+	first.End()
 
 	repo.Commit("change the server", map[string]string{"tools/server/server.c": edited(t, "tools/server/server.c", "changed")})
 	second := standalone(t)

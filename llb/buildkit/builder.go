@@ -116,6 +116,31 @@ func Dial(ctx context.Context, addr string, engine Engine, tls TLS) (*Builder, e
 	return b, nil
 }
 
+// Through connects to a builder over connections that dial opens, and waits for its
+// first answer until ctx ends. name is the address that errors show.
+func Through(ctx context.Context, name string, dial func(context.Context) (net.Conn, error)) (*Builder, error) {
+	c, err := client.New(ctx, "", client.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx) }))
+	if err != nil {
+		return nil, err
+	}
+	workers, err := c.ListWorkers(ctx)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return &Builder{client: c, Address: name, platforms: platformsOf(workers)}, nil
+}
+
+// CacheSize returns what the builder's cache takes, in bytes.
+func (b *Builder) CacheSize(ctx context.Context) (int64, error) {
+	used, err := b.client.DiskUsage(ctx)
+	var sum int64
+	for _, u := range used {
+		sum += u.Size
+	}
+	return sum, err
+}
+
 func unreachable(b *Builder, err error) error {
 	if b.Embedded {
 		return fault.New(fault.Machine, "the Docker engine's BuildKit does not answer", err,

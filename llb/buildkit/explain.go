@@ -221,17 +221,26 @@ func builderGone(msg string) bool {
 
 // drainLoad reads an engine's answer to the end, because it may contain an error.
 func drainLoad(r image.LoadResponse) error {
-	defer r.Body.Close()
-	dec := json.NewDecoder(r.Body)
+	if err := ReadAnswer(r.Body); err != nil {
+		return fmt.Errorf("%w: %w", errLoad, err)
+	}
+	return nil
+}
+
+// ReadAnswer reads an engine's answer to a pull or a load to the end and closes it. The
+// engine reports a failure inside the answer.
+func ReadAnswer(body io.ReadCloser) error {
+	defer body.Close()
+	dec := json.NewDecoder(body)
 	for {
 		var m jsonmessage.JSONMessage
 		switch err := dec.Decode(&m); {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return fmt.Errorf("%w: %w", errLoad, err)
+			return err
 		case m.Error != nil:
-			return fmt.Errorf("%w: %w", errLoad, m.Error)
+			return m.Error
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/runtime/process"
 )
 
 // ErrManual is the cause of an error about a step that only a person can do.
@@ -99,7 +100,8 @@ func (a Applier) start(ctx context.Context, act startEngine) error {
 		path = found
 	}
 	a.log("start " + path + " with its log in " + act.log)
-	return Daemon{Path: path, Env: a.Env, Log: act.log, Ready: a.answers, Timeout: a.Timeout}.Start(ctx)
+	_, err := process.Daemon{Name: "the engine", Path: path, Env: a.Env, Log: act.log, Ready: a.answers, Timeout: a.Timeout}.Start(ctx)
+	return err
 }
 
 func (a Applier) answers(ctx context.Context) error {

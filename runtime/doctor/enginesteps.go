@@ -70,7 +70,7 @@ func (s State) buildKitStep() Step {
 	if err != nil {
 		return step
 	}
-	reload := []string{"sh", "-c", "kill -HUP $(cat " + daemonPID.path + ")"}
+	reload := []string{"sh", "-c", "kill -HUP $(cat " + daemonPID.Path + ")"}
 	if s.Systemd {
 		reload = []string{"systemctl", "reload", "docker"}
 	}

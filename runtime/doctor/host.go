@@ -32,6 +32,9 @@ var (
 	_ Runner = Host{}
 )
 
+// logLines is the number of lines of a command's output that Run returns.
+const logLines = 20
+
 // Platform implements System.
 func (h Host) Platform() Platform {
 	p := Platform{

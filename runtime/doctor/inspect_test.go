@@ -4,13 +4,14 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/llorch/llorch-bk/runtime/process"
 )
 
 func TestPIDFileOwners(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name, pid, program, state, cmdline string
-		file                               pidFile
+		file                               process.PIDFile
 		stale                              bool
 	}{
 		{"dead", "12", "", "", "", daemonPID, true},
@@ -25,7 +26,7 @@ func TestPIDFileOwners(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			m := debian()
-			m.file(tc.file.path, tc.pid+"\n")
+			m.file(tc.file.Path, tc.pid+"\n")
 			if tc.program != "" {
 				m.process(tc.pid, tc.program, tc.state, tc.cmdline)
 			}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -61,7 +62,7 @@ func (m *machine) user(name string, uid int, groups ...int) {
 }
 
 func (m *machine) process(pid, name, state string, cmdline string) {
-	m.file("/proc/"+pid+"/stat", pid+" ("+name+") "+state+" 1 1 1")
+	m.file("/proc/"+pid+"/stat", pid+" ("+name+") "+state+strings.Repeat(" 1", 49))
 	m.file("/proc/"+pid+"/cmdline", cmdline)
 }
 

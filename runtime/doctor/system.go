@@ -117,8 +117,8 @@ func engine(ctx context.Context, sys System, p Platform) Engine {
 	}
 	e.Dockerd, _ = sys.LookPath("dockerd")
 	e.Stale = stale(sys)
-	if owner := daemonPID.owner(sys); owner.alive {
-		e.PID = owner.pid
+	if owner := daemonPID.Owner(sys); owner.Runs {
+		e.PID = owner.PID
 	}
 	raw, err := sys.ReadFile(daemonJSON)
 	switch {

@@ -16,6 +16,7 @@ import (
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/llb"
+	"github.com/llorch/llorch-bk/llb/builder"
 	"github.com/llorch/llorch-bk/llb/buildkit"
 	"github.com/llorch/llorch-bk/llb/source"
 	"github.com/opencontainers/go-digest"
@@ -132,7 +133,7 @@ func (a *App) Plan(ctx context.Context, opt BuildOptions) ([]images.Plan, error)
 	}
 	var plans []images.Plan
 	for _, w := range all {
-		if opt.Builder == buildkit.Auto || opt.Builder == buildkit.Managed {
+		if opt.Builder == buildkit.Auto || opt.Builder == builder.Managed {
 			w.builder = thisPlatform
 		}
 		p, err := w.plan()

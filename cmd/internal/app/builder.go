@@ -9,19 +9,20 @@ import (
 	"github.com/docker/docker/client"
 	"github.com/docker/go-units"
 	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb/builder"
 	"github.com/llorch/llorch-bk/llb/buildkit"
 	"github.com/llorch/llorch-bk/runtime/doctor"
 )
 
 // manager keeps the builder of this program's own; notice may be nil.
-func (a *App) manager(docker *client.Client, notice func(string)) (buildkit.Manager, error) {
+func (a *App) manager(docker *client.Client, notice func(string)) (builder.Manager, error) {
 	cache, err := a.CacheDir()
 	if err != nil {
-		return buildkit.Manager{}, err
+		return builder.Manager{}, err
 	}
-	m := buildkit.Manager{
+	m := builder.Manager{
 		Dir: filepath.Join(cache, "builder"), Image: a.Getenv("LLORCH_BUILDER_IMAGE"), Program: a.Getenv("LLORCH_BUILDKITD"),
-		Notice: notice, Start: startBuilder, Bundled: a.bundledBuilder,
+		Notice: notice, Daemons: daemons{}, Bundled: a.bundledBuilder,
 	}
 	p := a.proxy()
 	for name, v := range map[string]string{"HTTP_PROXY": p.HTTP, "HTTPS_PROXY": p.HTTPS, "NO_PROXY": p.No} {
@@ -33,10 +34,6 @@ func (a *App) manager(docker *client.Client, notice func(string)) (buildkit.Mana
 		m.Containers = docker
 	}
 	return m, nil
-}
-
-func startBuilder(ctx context.Context, argv, env []string, log string, ready func(context.Context) error) error {
-	return doctor.Daemon{Name: "the builder", Path: argv[0], Args: argv[1:], Env: env, Log: log, Ready: ready}.Start(ctx)
 }
 
 // builder connects to the builder of a build, which is held to its source policy.
@@ -59,7 +56,7 @@ func (a *App) anyBuilder(ctx context.Context, d *Display, docker *client.Client,
 	if w.fresh != nil {
 		return w.fresh.Open(ctx)
 	}
-	if w.Builder == buildkit.Managed {
+	if w.Builder == builder.Managed {
 		return m.Open(ctx)
 	}
 	b, err := buildkit.Dial(ctx, w.Builder, docker, w.TLS)

@@ -14,6 +14,7 @@ import (
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/llb/audit"
+	"github.com/llorch/llorch-bk/llb/builder"
 	"github.com/llorch/llorch-bk/llb/buildkit"
 	"github.com/llorch/llorch-bk/llb/compare"
 	"github.com/llorch/llorch-bk/llb/signature"
@@ -238,7 +239,7 @@ func (a *App) rebuild(ctx context.Context, d *Display, docker *client.Client, op
 	if err != nil {
 		return err
 	}
-	if opt.Builder == buildkit.Auto || opt.Builder == buildkit.Managed {
+	if opt.Builder == buildkit.Auto || opt.Builder == builder.Managed {
 		m, err := a.manager(docker, d.notice)
 		if err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"github.com/llorch/llorch-bk/images"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/llb"
+	"github.com/llorch/llorch-bk/llb/builder"
 	"github.com/llorch/llorch-bk/llb/buildkit"
 	"github.com/llorch/llorch-bk/llb/bundle"
 	"github.com/llorch/llorch-bk/llb/policy"
@@ -39,7 +40,7 @@ type wanted struct {
 	// offline is what a build without a network may use; nil with a network.
 	offline *offline
 	// fresh is a builder for this build only, which the caller removes; nil for the usual one.
-	fresh *buildkit.Manager
+	fresh *builder.Manager
 	// replace allows another toolkit if the preferred one's registry cannot be reached.
 	replace bool
 }

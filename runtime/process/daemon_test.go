@@ -1,4 +1,4 @@
-package doctor
+package process
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -22,28 +23,37 @@ import (
 	"github.com/llorch/llorch-bk/images/fault"
 )
 
-// TestMain lets the test's own binary play the engine.
+// TestMain lets the test's own binary be the daemon.
 func TestMain(m *testing.M) {
-	if mode := os.Getenv("LLORCH_TEST_DOCKERD"); mode != "" {
-		os.Exit(fakeDockerd(mode, os.Getenv("LLORCH_TEST_DIR")))
+	if mode := os.Getenv("LLORCH_TEST_DAEMON"); mode != "" {
+		os.Exit(fakeDaemon(mode, os.Getenv("LLORCH_TEST_DIR")))
 	}
 	os.Exit(m.Run())
 }
 
-func fakeDockerd(mode, dir string) int {
+func fakeDaemon(mode, dir string) int {
 	if err := os.WriteFile(filepath.Join(dir, "pid"), []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
 		return 9
 	}
 	fmt.Println("starting up")
 	switch mode {
 	case "dies":
+		if !startChild(dir) {
+			return 9
+		}
 		fmt.Fprintln(os.Stderr, "failed to start: iptables not found")
 		return 1
+	case "with a child":
+		if !startChild(dir) {
+			return 9
+		}
 	case "silent":
 		stop := make(chan os.Signal, 1)
 		signal.Notify(stop, syscall.SIGTERM)
 		<-stop
 		return 0
+	case "deaf":
+		signal.Ignore(syscall.SIGTERM)
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
 		select {}
@@ -58,6 +68,12 @@ func fakeDockerd(mode, dir string) int {
 	return 0
 }
 
+// startChild leaves a process behind that does not end by itself.
+func startChild(dir string) bool {
+	child := exec.Command("sleep", "1000")
+	return child.Start() == nil && os.WriteFile(filepath.Join(dir, "child"), []byte(strconv.Itoa(child.Process.Pid)), 0o600) == nil
+}
+
 // fake is a daemon with a folder of its own, short enough for a socket's path.
 func fake(t *testing.T, mode string) (Daemon, string) {
 	t.Helper()
@@ -70,8 +86,10 @@ func fake(t *testing.T, mode string) (Daemon, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if pid, err := pidOf(dir); err == nil {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+		for _, name := range []string{"pid", "child"} {
+			if pid, err := pidIn(dir, name); err == nil {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
 		}
 		os.RemoveAll(dir)
 	})
@@ -80,7 +98,7 @@ func fake(t *testing.T, mode string) (Daemon, string) {
 	}, DisableKeepAlives: true}}
 	return Daemon{
 		Path: self, Log: filepath.Join(dir, "log"), Timeout: 30 * time.Second, Grace: 10 * time.Second,
-		Env: []string{"PATH=/usr/bin", "LLORCH_TEST_DOCKERD=" + mode, "LLORCH_TEST_DIR=" + dir, "NOTIFY_SOCKET=/x"},
+		Env: []string{"PATH=/usr/bin", "LLORCH_TEST_DAEMON=" + mode, "LLORCH_TEST_DIR=" + dir, "NOTIFY_SOCKET=/x"},
 		Ready: func(ctx context.Context) error {
 			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://engine/_ping", nil)
 			if err != nil {
@@ -95,19 +113,14 @@ func fake(t *testing.T, mode string) (Daemon, string) {
 	}, dir
 }
 
-func pidOf(dir string) (int, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, "pid"))
+func pidOf(dir string) (int, error) { return pidIn(dir, "pid") }
+
+func pidIn(dir, name string) (int, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
 		return 0, err
 	}
 	return strconv.Atoi(string(raw))
-}
-
-// alive says whether a process runs; one that merely waits to be asked for its
-// exit status does not.
-func alive(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err == nil && !strings.Contains(string(stat), ") Z ")
 }
 
 func TestDaemonOutlivesAndHoldsNothing(t *testing.T) {
@@ -124,10 +137,14 @@ func TestDaemonOutlivesAndHoldsNothing(t *testing.T) {
 	if err := os.WriteFile(d.Log, []byte("an earlier run's line\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Start(t.Context()); err != nil {
+	p, err := d.Start(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
 	pid, err := pidOf(dir)
+	if err == nil && (pid != p.PID || !p.Runs()) {
+		t.Errorf("it says %+v of the process %d", p, pid)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,12 +178,12 @@ func TestDaemonOutlivesAndHoldsNothing(t *testing.T) {
 
 func TestDaemonThatDies(t *testing.T) {
 	t.Parallel()
-	d, _ := fake(t, "dies")
+	d, dir := fake(t, "dies")
 	if err := os.WriteFile(d.Log, []byte("an earlier run's line\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	begun := time.Now()
-	err := d.Start(t.Context())
+	_, err := d.Start(t.Context())
 	var f *fault.Fault
 	if !errors.As(err, &f) || f.Class != fault.Machine || !errors.Is(err, errExited) {
 		t.Fatalf("got %v, want a fault of the machine", err)
@@ -177,6 +194,11 @@ func TestDaemonThatDies(t *testing.T) {
 	if took := time.Since(begun); took > d.Timeout/2 {
 		t.Errorf("it took %v to see that it died", took)
 	}
+	child, err := pidIn(dir, "child")
+	if err != nil {
+		t.Fatal(err)
+	}
+	endsSoon(t, child)
 }
 
 func TestDaemonThatNeverAnswers(t *testing.T) {
@@ -187,7 +209,7 @@ func TestDaemonThatNeverAnswers(t *testing.T) {
 			d, dir := fake(t, mode)
 			d.Grace = 500 * time.Millisecond
 			d.Timeout = 2 * time.Second
-			err := d.Start(t.Context())
+			_, err := d.Start(t.Context())
 			if fault.ClassOf(err) != fault.Machine || !strings.Contains(err.Error(), "did not answer within 2s") {
 				t.Errorf("got %v", err)
 			}
@@ -206,28 +228,20 @@ func TestDaemonInterrupted(t *testing.T) {
 		}
 		return io.EOF
 	}
-	if err := d.Start(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := d.Start(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the interruption", err)
 	}
 	gone(t, dir)
 }
 
-// gone polls until the daemon runs no more.
+// gone checks that the daemon has ended.
 func gone(t *testing.T, dir string) {
 	t.Helper()
 	pid, err := pidOf(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	poll := time.NewTicker(20 * time.Millisecond)
-	defer poll.Stop()
-	for alive(pid) {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("process %d still runs", pid)
-		case <-poll.C:
-		}
+	if _, err := Find(pid); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("process %d still runs: %v", pid, err)
 	}
 }

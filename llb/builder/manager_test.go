@@ -1,4 +1,4 @@
-package buildkit
+package builder
 
 import (
 	"context"
@@ -34,7 +34,7 @@ func (c *confined) ContainerInspect(context.Context, string) (container.InspectR
 	if c.existing == "" {
 		return container.InspectResponse{}, errdefs.ErrNotFound
 	}
-	return container.InspectResponse{Config: &container.Config{Labels: map[string]string{LabelBuilder: c.existing}}}, nil
+	return container.InspectResponse{Config: &container.Config{Labels: map[string]string{Label: c.existing}}}, nil
 }
 
 func (c *confined) ImageInspect(context.Context, string, ...dockerclient.ImageInspectOption) (image.InspectResponse, error) {
@@ -80,7 +80,7 @@ func TestManagedContainerThatCannotStart(t *testing.T) {
 		removed  []string
 	}{
 		"made for it":                {"", []string{"container llorch-bk-builder", "volume llorch-bk-builder"}},
-		"there before":               {madeLike, nil},
+		"there before":               {generation, nil},
 		"made by an earlier version": {"1", []string{"container llorch-bk-builder"}},
 	} {
 		e := &confined{existing: c.existing}
@@ -93,7 +93,7 @@ func TestManagedContainerThatCannotStart(t *testing.T) {
 		if strings.Contains(e.created, "secret") || !strings.Contains(e.copied, `export HTTPS_PROXY='http://me:it'\''s-secret@proxy:1'`) {
 			t.Errorf("%s: created with %s; copied %q: a proxy's password is for the daemon alone", name, e.created, e.copied)
 		}
-		if c.existing != madeLike && !strings.Contains(e.created, "@sha256:") {
+		if c.existing != generation && !strings.Contains(e.created, "@sha256:") {
 			t.Errorf("%s: the image is not pinned: %s", name, e.created)
 		}
 		if !slices.Equal(e.removed, c.removed) {
@@ -124,10 +124,10 @@ func TestManagedProgramOutOfABundle(t *testing.T) {
 func TestManagedOffline(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	m := Manager{Dir: t.TempDir(), Offline: true, Containers: imageless{&confined{}}}
-	if _, err := m.Locate(t.Context()); fault.ClassOf(err) != fault.Machine || !strings.Contains(err.Error(), "what bundles were loaded here") {
+	if _, err := m.Locate(t.Context()); fault.ClassOf(err) != fault.Machine || !strings.Contains(err.Error(), "the bundles that were loaded here") {
 		t.Errorf("a program: %v", err)
 	}
-	if err := m.createContainer(t.Context()); fault.ClassOf(err) != fault.Machine || !strings.Contains(err.Error(), "no network may be used") {
+	if _, err := m.openContainer(t.Context()); fault.ClassOf(err) != fault.Machine || !strings.Contains(err.Error(), "no network may be used") {
 		t.Errorf("a container: %v", err)
 	}
 }
