@@ -64,22 +64,33 @@ type execution struct {
 }
 
 func (e *execution) run(ctx context.Context, ops []Op) error {
+	var alone []error
 	for _, op := range ops {
 		err := e.do(ctx, op)
 		if err == nil {
 			continue
 		}
-		if op.Instead != nil && errors.Is(err, op.Instead.When) && ctx.Err() == nil {
-			e.d.Turn(op, err)
-			return e.run(ctx, op.Instead.Ops)
+		if op.Alone && ctx.Err() == nil {
+			alone = append(alone, fmt.Errorf("%s: %w", op.On, err))
+			continue
 		}
-		var clean []Op
-		if op.Clean != nil && errors.Is(err, op.Clean.When) && ctx.Err() == nil {
-			clean = op.Clean.Ops
-		}
-		return errors.Join(err, e.goBack(ctx, clean))
+		return errors.Join(append(alone, e.failed(ctx, op, err))...)
 	}
-	return nil
+	return errors.Join(alone...)
+}
+
+// failed does what the plan says about an operation that failed: something in its
+// place, or back to where it began.
+func (e *execution) failed(ctx context.Context, op Op, err error) error {
+	if op.Instead != nil && errors.Is(err, op.Instead.When) && ctx.Err() == nil {
+		e.d.Turn(op, err)
+		return e.run(ctx, op.Instead.Ops)
+	}
+	var clean []Op
+	if op.Clean != nil && errors.Is(err, op.Clean.When) && ctx.Err() == nil {
+		clean = op.Clean.Ops
+	}
+	return errors.Join(err, e.goBack(ctx, clean))
 }
 
 // do carries out one operation, on the plan's own server unless the operation names one.

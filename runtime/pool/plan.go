@@ -45,6 +45,8 @@ const (
 	// Await waits until another process has started or given up a server; then observe and
 	// plan again.
 	Await Verb = "wait until another process starts"
+	// Delete removes something that nothing uses; see Op.Leftover.
+	Delete Verb = "delete"
 )
 
 // Cause is a reason for a failure that a plan can react to. A Doer adds it to an error with
@@ -79,6 +81,8 @@ type Op struct {
 	Standby bool `json:"standby,omitempty"`
 	// Handoff is the file to withdraw. It is kept if it describes another server by then.
 	Handoff *Handoff `json:"-"`
+	// Leftover is the object to delete.
+	Leftover *Leftover `json:"-"`
 	// Grace is how long the server may take to end; 0 leaves it to the Doer.
 	Grace time.Duration `json:"-"`
 	// Undo is carried out if a later operation fails. Undo operations run in reverse order of
@@ -89,6 +93,9 @@ type Op struct {
 	Instead *Branch `json:"instead,omitempty"`
 	// Clean is carried out if this operation fails with a given cause. The plan then ends.
 	Clean *Branch `json:"clean,omitempty"`
+	// Alone is an operation that no other one needs. If it fails, the plan goes on, and
+	// its error is returned at the end.
+	Alone bool `json:"alone,omitempty"`
 	// Final ends the undoing: operations before it are not undone any more.
 	Final bool `json:"final,omitempty"`
 }

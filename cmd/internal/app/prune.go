@@ -4,23 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/docker/docker/client"
-	"github.com/docker/go-units"
 	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/llb/builder"
+	"github.com/llorch/llorch-bk/runtime/engine"
 	"github.com/llorch/llorch-bk/runtime/engine/docker"
 	"github.com/llorch/llorch-bk/runtime/pool"
 )
 
-// PruneKinds are what prune knows, in the order in which it goes about it.
-var PruneKinds = []string{pool.KindBuilders, pool.KindImages, pool.KindVolumes, pool.KindCaches}
+// PruneKinds are what prune knows, in the order in which it deletes them.
+var PruneKinds = pool.Kinds
 
 // PruneOptions say what is to be removed.
 type PruneOptions struct {
@@ -30,26 +29,8 @@ type PruneOptions struct {
 	Yes, DryRun bool
 }
 
-// Leftover is one thing that this program left on this machine and that nothing
-// uses now.
-type Leftover struct {
-	// Kind is one of PruneKinds.
-	Kind string `json:"kind"`
-	// Name is what it is called, or where it is.
-	Name string `json:"name"`
-	// Bytes is what it takes; 0 where that is not known.
-	Bytes int64 `json:"bytes,omitempty"`
-	// Why it can go, and Note for what more there is to know.
-	Why  string `json:"why"`
-	Note string `json:"note,omitempty"`
-	// Removed is true once it is gone.
-	Removed bool `json:"removed"`
-
-	remove func(context.Context) error
-}
-
-// Prune finds what nothing uses, asks, and removes it. What could not be
-// removed is an error after all the rest.
+// Prune plans what to delete, asks, and carries the plan out. It returns what the plan
+// is about. The error names what could not be removed, after everything else was.
 func (a *App) Prune(ctx context.Context, opt PruneOptions) ([]Leftover, error) {
 	for _, k := range opt.Kinds {
 		if !slices.Contains(PruneKinds, k) {
@@ -58,87 +39,114 @@ func (a *App) Prune(ctx context.Context, opt PruneOptions) ([]Leftover, error) {
 	}
 	api, closeIt := a.maybeEngine(ctx)
 	defer closeIt()
-	found, err := a.leftovers(ctx, api, opt.Kinds)
-	if err != nil || len(found) == 0 || opt.DryRun {
-		return found, interrupted(ctx, err)
+	p := &pruner{api: api}
+	stock, err := a.stock(ctx, p, opt.Kinds)
+	if err != nil {
+		return nil, interrupted(ctx, err)
+	}
+	plan := pool.Prune(opt.Kinds, stock)
+	if len(plan.Ops) == 0 || opt.DryRun {
+		return p.leftovers(plan), nil
 	}
 	if !opt.Yes {
-		ok, err := a.askPrune(ctx, found)
+		ok, err := a.askPrune(ctx, p.leftovers(plan))
 		if err != nil || !ok {
-			return found, interrupted(ctx, err)
+			return p.leftovers(plan), interrupted(ctx, err)
 		}
 	}
-	var failed []error
-	for i := range found {
-		if ctx.Err() != nil {
-			return found, interrupted(ctx, context.Cause(ctx))
-		}
-		if err := found[i].remove(ctx); err != nil {
-			failed = append(failed, fmt.Errorf("%s: %w", found[i].Name, err))
-			continue
-		}
-		found[i].Removed = true
+	if _, err = plan.Execute(ctx, p); err != nil {
+		err = interrupted(ctx, fault.New(fault.Machine, "not everything could be removed", err, "see what uses it, and repeat the command"))
 	}
-	if len(failed) > 0 {
-		return found, interrupted(ctx, fault.New(fault.Machine, "not everything could be removed", errors.Join(failed...), "see what uses it, and repeat the command"))
-	}
-	return found, nil
+	return p.leftovers(plan), err
 }
 
-// leftovers are what can go, with how each is removed.
-func (a *App) leftovers(ctx context.Context, api *client.Client, kinds []string) ([]Leftover, error) {
-	wants := func(kind string) bool { return len(kinds) == 0 || slices.Contains(kinds, kind) }
-	var stock pool.Stock
-	removers := map[string]func(context.Context) error{}
-	var err error
-	if wants(pool.KindBuilders) {
-		stock.Builders, err = a.stockBuilders(ctx, api, removers)
+// pruner carries out the operations of prune plans. It decides nothing.
+type pruner struct {
+	// api is the engine; nil for none, and then no plan is about what is in one.
+	api      *client.Client
+	builders builder.Manager
+	// states are the builders by where they are.
+	states map[string]builder.State
+	// deleted is what is gone.
+	deleted map[*pool.Leftover]bool
+}
+
+// Do implements pool.Doer.
+func (p *pruner) Do(ctx context.Context, op pool.Op) (engine.Server, error) {
+	if op.Do != pool.Delete || op.Leftover == nil {
+		return engine.Server{}, fmt.Errorf("prune has no operation %q", op.Do)
 	}
-	if err == nil && api != nil && (wants(pool.KindImages) || wants(pool.KindVolumes)) {
-		stock.Engine, err = docker.Stock(ctx, api)
+	err := p.remove(ctx, *op.Leftover)
+	if err == nil {
+		if p.deleted == nil {
+			p.deleted = map[*pool.Leftover]bool{}
+		}
+		p.deleted[op.Leftover] = true
 	}
-	if err == nil && wants(pool.KindCaches) {
-		stock.Caches, err = a.stockCaches()
+	return engine.Server{}, err
+}
+
+// Turn implements pool.Doer. A prune plan does nothing in another operation's place.
+func (p *pruner) Turn(pool.Op, error) {}
+
+func (p *pruner) remove(ctx context.Context, l pool.Leftover) error {
+	switch l.Kind {
+	case pool.KindBuilders:
+		return p.builders.Remove(ctx, p.states[l.ID])
+	case pool.KindImages:
+		return docker.RemoveImage(ctx, p.api, l.ID)
+	case pool.KindVolumes:
+		return docker.RemoveVolume(ctx, p.api, l.ID)
+	case pool.KindCaches:
+		return os.RemoveAll(l.ID)
 	}
-	if err != nil {
-		return nil, err
-	}
+	return fmt.Errorf("prune cannot remove %s", l.Kind)
+}
+
+// leftovers are what a plan is about, and whether it is gone.
+func (p *pruner) leftovers(plan pool.Plan) []Leftover {
 	var out []Leftover
-	for _, l := range pool.Prune(stock) {
-		if !wants(l.Kind) {
-			continue
-		}
-		remove := removers[l.ID]
-		switch l.Kind {
-		case pool.KindImages:
-			remove = func(ctx context.Context) error { return docker.RemoveImage(ctx, api, l.ID) }
-		case pool.KindVolumes:
-			remove = func(ctx context.Context) error { return docker.RemoveVolume(ctx, api, l.ID) }
-		case pool.KindCaches:
-			remove = func(context.Context) error { return os.RemoveAll(l.ID) }
-		}
-		out = append(out, Leftover{Kind: l.Kind, Name: l.Name, Bytes: l.Bytes, Why: l.Why, Note: l.Note, remove: remove})
+	for _, l := range plan.Leftovers() {
+		out = append(out, Leftover{Kind: l.Kind, Name: l.Name, Bytes: l.Bytes, Why: l.Why, Note: l.Note, Removed: p.deleted[l]})
 	}
-	return out, nil
+	return out
 }
 
-// stockBuilders are the builders, and into removers how each is removed.
-func (a *App) stockBuilders(ctx context.Context, api *client.Client, removers map[string]func(context.Context) error) ([]pool.Builder, error) {
-	m, err := a.manager(api, nil)
+// stock is what llorch-bk left on this machine, of the kinds that are asked for.
+func (a *App) stock(ctx context.Context, p *pruner, kinds []string) (s pool.Stock, err error) {
+	wants := func(kind string) bool { return len(kinds) == 0 || slices.Contains(kinds, kind) }
+	if wants(pool.KindBuilders) {
+		if s.Builders, err = a.stockBuilders(ctx, p); err != nil {
+			return s, err
+		}
+	}
+	if p.api != nil && (wants(pool.KindImages) || wants(pool.KindVolumes)) {
+		if s.Engine, err = docker.Stock(ctx, p.api); err != nil {
+			return s, err
+		}
+	}
+	if wants(pool.KindCaches) {
+		s.Caches, err = a.stockCaches()
+	}
+	return s, err
+}
+
+// stockBuilders are the managed builders. The pruner learns how to remove them.
+func (a *App) stockBuilders(ctx context.Context, p *pruner) (out []pool.Builder, err error) {
+	if p.builders, err = a.manager(p.api, nil); err != nil {
+		return nil, err
+	}
+	states, err := p.builders.States(ctx)
 	if err != nil {
 		return nil, err
 	}
-	states, err := m.States(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var out []pool.Builder
+	p.states = map[string]builder.State{}
 	for _, s := range states {
 		b := pool.Builder{Where: s.Where, Kind: s.Kind, Running: s.Running, Bytes: s.Bytes}
-		if !s.Running && s.Kind == "process" {
+		if !s.Running && s.Kind == builder.KindProcess {
 			b.Bytes = size(s.Where)
 		}
-		removers[s.Where] = func(ctx context.Context) error { return m.Remove(ctx, s) }
+		p.states[s.Where] = s
 		out = append(out, b)
 	}
 	return out, nil
@@ -190,34 +198,4 @@ func size(dir string) int64 {
 		return nil
 	})
 	return sum
-}
-
-// PrintLeftovers lists them with their sizes.
-func PrintLeftovers(out io.Writer, all []Leftover) {
-	tw := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	var sum int64
-	for _, l := range all {
-		bytes := "-"
-		if l.Bytes > 0 {
-			bytes = units.HumanSize(float64(l.Bytes))
-		}
-		sum += l.Bytes
-		note := l.Note
-		if note == "" {
-			note = l.Why
-		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", strings.TrimSuffix(l.Kind, "s"), bytes, l.Name, note)
-	}
-	fmt.Fprintf(tw, "all\t%s\t\t\n", units.HumanSize(float64(sum)))
-	_ = tw.Flush()
-}
-
-// askPrune shows what would go and takes the person's answer.
-func (a *App) askPrune(ctx context.Context, found []Leftover) (bool, error) {
-	PrintLeftovers(a.Err, found)
-	if !atTerminal() {
-		return false, fault.New(fault.Usage, "nothing was removed", errors.New("there is no terminal to ask at"), "say --yes to remove all of the above")
-	}
-	fmt.Fprint(a.Err, "Remove all of it? [y/N] ")
-	return answer(ctx)
 }
