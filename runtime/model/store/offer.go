@@ -26,7 +26,9 @@ type Offer struct {
 	// one. Both are in lower-case hex, and one of them is empty.
 	SHA256, Git string
 
-	blob string
+	// at is where its content is: a blob, or on a file system without symlinks a
+	// snapshot's file.
+	at string
 }
 
 // Repositories are the Hub's repositories, "org/name", of which the store has a folder.
@@ -76,14 +78,18 @@ func (d Folder) Offers(ctx context.Context, commit string) []Offer {
 	var out []Offer
 	for _, file := range d.Files(commit) {
 		blob, size, ok := d.Stored(commit, file)
-		if !ok || !d.Has(blob, size) {
+		if !ok {
 			continue
 		}
-		o := Offer{Path: file, Size: size, blob: blob}
+		at, ok := d.contentOf(d.record(), blob, size)
+		if !ok {
+			continue
+		}
+		o := Offer{Path: file, Size: size, at: at}
 		switch {
 		case digest.IsSHA256(blob):
 			o.SHA256 = blob
-		case d.isGit(ctx, blob, size):
+		case isGit(ctx, at, blob, size):
 			o.Git = blob
 		default:
 			continue
@@ -95,28 +101,20 @@ func (d Folder) Offers(ctx context.Context, commit string) []Offer {
 
 // isGit reports whether a blob's name is the git hash of its content. The name can also
 // be another word of the same length, so the content decides.
-func (d Folder) isGit(ctx context.Context, blob string, size int64) bool {
+func isGit(ctx context.Context, at, blob string, size int64) bool {
 	if !digest.IsSHA1(blob) || size > maxGitBlob {
 		return false
 	}
-	p, ok := d.contentOf(d.record(), blob, size)
-	if !ok {
-		return false
-	}
-	got, err := digest.File(ctx, p, blob, size, func(int64) {})
+	got, err := digest.File(ctx, at, blob, size, func(int64) {})
 	return err == nil && got == blob
 }
 
 // OfferPath is the path of an offered file's content.
-func (d Folder) OfferPath(o Offer) string { return d.Blob(o.blob) }
+func (d Folder) OfferPath(o Offer) string { return o.at }
 
 // OpenOffer opens an offered file for reading. It follows no link out of the folder.
 func (d Folder) OpenOffer(o Offer) (*os.File, error) {
-	p, ok := d.contentOf(d.record(), o.blob, o.Size)
-	if !ok {
-		return nil, &fs.PathError{Op: "open", Path: d.Blob(o.blob), Err: fs.ErrNotExist}
-	}
-	rel, err := filepath.Rel(d.Dir(), p)
+	rel, err := filepath.Rel(d.Dir(), o.at)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +124,7 @@ func (d Folder) OpenOffer(o Offer) (*os.File, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && (!info.Mode().IsRegular() || info.Size() != o.Size) {
-		err = &fs.PathError{Op: "open", Path: d.Blob(o.blob), Err: fmt.Errorf("it has %d bytes, not %d", info.Size(), o.Size)}
+		err = &fs.PathError{Op: "open", Path: o.at, Err: fmt.Errorf("it has %d bytes, not %d", info.Size(), o.Size)}
 	}
 	if err != nil {
 		f.Close()
