@@ -96,7 +96,7 @@ func TestFixtureModelStore(t *testing.T) {
 		t.Errorf("it was not repaired: %v", err)
 	}
 
-	p.run("model", "gc", "--keep", "lots").wants(t, 2, "no size")
+	p.run("model", "gc", "--keep", "lots").wants(t, 2, "must be a size")
 	p.run("model", "gc", "--keep", "0").wants(t, 2, "--yes")
 	if r := p.must("model", "gc", "--keep", "0", "--dry-run"); !strings.Contains(r.stdout, "would remove hf:org/tiny@") {
 		t.Errorf("gc --dry-run: %s", r)
