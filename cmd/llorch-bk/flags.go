@@ -189,6 +189,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	fs.DurationVar(&f.StallTimeout, "stall-timeout", 2*time.Minute, "fail a start that makes no progress for this long")
 	fs.StringVar(&f.GPUs, "gpus", "", "give the server these GPUs: all, none, or a `list` of indices or ids (default: all if the image has a GPU backend)")
 	fs.BoolVar(&f.AllowCPU, "allow-cpu", false, "run on the CPU if the GPU cannot be used")
+	fs.BoolVar(&f.Trust, "trust", false, "serve a downloaded model without first loading it alone in a container")
 	fs.StringVar(&f.Memory, "memory", "", "limit the server's memory, as 8g (default: no limit)")
 	fs.Float64Var(&f.CPUs, "cpus", 0, "limit the server's CPUs, as 1.5 (default: no limit)")
 	fs.StringVar(&f.Restart, "restart", "no", "restart policy of the container: no, on-failure, always, unless-stopped")

@@ -28,13 +28,18 @@ type Observer interface {
 	PortHolder(ctx context.Context, listen string, port int) (Holder, error)
 }
 
-// Prober checks the GPUs of a Spec before a model is loaded.
+// Prober checks what can be checked before a server serves: its GPUs and its model.
 type Prober interface {
 	// Devices lists the devices that the server finds with the Spec's GPUs.
 	Devices(ctx context.Context, s Spec) (Devices, error)
 	// Linked returns the dynamic loader's lines about a library of the server: what it links
 	// against, or the first missing library. It returns none if that is unknown.
 	Linked(ctx context.Context, s Spec, library string) []string
+	// Try loads the Spec's model in a server without a network or devices, which sees no
+	// file of the host but the model. It returns nil once the model has loaded. If the server
+	// refuses the model, crashes or exceeds limit, the error is a Model fault. If the server
+	// cannot run at all, the error is ErrUntried.
+	Try(ctx context.Context, s Spec, limit time.Duration) error
 }
 
 // Runner starts and stops servers.

@@ -19,6 +19,8 @@ const (
 	// Probe lists the GPUs that the server finds, before a model is loaded. It fails with
 	// NoGPU.
 	Probe Verb = "check the GPU of"
+	// Try loads a downloaded model alone in a container, before a server serves it.
+	Try Verb = "try"
 	// Prepare checks and does everything that is possible beside a running server.
 	Prepare Verb = "prepare"
 	// Create creates a server without starting it: the claim on the replica.

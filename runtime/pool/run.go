@@ -20,6 +20,9 @@ type Wanted struct {
 	// Build says why the image has to be built first, and Fetch why the model has to be
 	// downloaded; both are empty once that is done.
 	Build, Fetch string
+	// Try says why the model has to be tried alone in a container before it is served;
+	// empty where that was done, or is not wanted.
+	Try string
 }
 
 // Run makes the plan that brings a replica to its desired state. It stops a healthy server
@@ -180,6 +183,7 @@ func (r run) start(spec engine.Spec, cpu *engine.Spec) []Op {
 		}
 		ops = append(ops, probe)
 	}
+	ops = append(ops, r.try(spec)...)
 	ops = append(ops, Op{Do: Prepare, On: imageName(spec), Why: why, Replica: r.id, Spec: &spec})
 	running := own != nil && own.State.Running
 	if own != nil && !running {

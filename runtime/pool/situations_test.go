@@ -56,6 +56,12 @@ func withFiles(digest string) pool.Wanted {
 	return w
 }
 
+// fromOutside is the same with a model that nobody has tried.
+func fromOutside(w pool.Wanted) pool.Wanted {
+	w.Try = "new from huggingface.co"
+	return w
+}
+
 // server is a running server made from a spec; changes say what is special about it.
 func server(spec engine.Spec, change ...func(*engine.Server)) engine.Server {
 	s := engine.Server{
@@ -129,6 +135,9 @@ func runs() map[string]situation {
 	cpu := server(*gpuOrCPU.CPU)
 	return map[string]situation{
 		"nothing-there":             {w, seen(nil)},
+		"model-from-outside":        {fromOutside(w), seen(nil)},
+		"model-from-outside-known":  {fromOutside(w), seen(list(own), file(own))},
+		"model-from-outside-gpu":    {fromOutside(gpuOrCPU), seen(list(old), file(old))},
 		"same-digest":               {w, seen(list(own), file(own))},
 		"same-digest-no-handoff":    {w, seen(list(own))},
 		"same-digest-stale-handoff": {w, seen(list(own), file(own, ofGone))},

@@ -60,6 +60,9 @@ func (a *App) planLaunch(ctx context.Context, eng *dockerEngine, req request, im
 	if err != nil {
 		return pool.Plan{}, err
 	}
+	if _, want.Try, err = a.trial(ctx, req, local); err != nil {
+		return pool.Plan{}, err
+	}
 	want.Build, want.Fetch = build, fetch
 	seen, err := eng.observer(eng.servers(nil)).run(ctx, want.Spec)
 	if err != nil {

@@ -28,6 +28,9 @@ type operations struct {
 	// grace is how long a server may take to end before it is killed.
 	grace                 time.Duration
 	timeout, stallTimeout time.Duration
+	// tryLimit is how long a model may take to load alone; tried records a model that loaded.
+	tryLimit time.Duration
+	tried    func() error
 	// describe makes the handoff of a ready server.
 	describe func(ctx context.Context, s engine.Server) (handoff.Handoff, error)
 	// healthy waits until a server is healthy; pause gives another process time to act.
@@ -63,6 +66,8 @@ func (o *operations) Do(ctx context.Context, op pool.Op) (engine.Server, error) 
 	switch op.Do {
 	case pool.Probe:
 		return s, o.probe(ctx, *op.Spec)
+	case pool.Try:
+		return s, o.try(ctx, *op.Spec)
 	case pool.Prepare:
 		return s, o.d.Do("prepare "+op.Replica.String(), func(*Step) (err error) {
 			o.prepared, err = o.eng.Prepare(ctx, *op.Spec)

@@ -139,6 +139,8 @@ func (e raceEngine) Devices(context.Context, engine.Spec) (engine.Devices, error
 	return engine.Devices{Lines: []string{"  CUDA0: NVIDIA X (1 MiB, 1 MiB free)"}, Given: true}, nil
 }
 
+func (e raceEngine) Try(context.Context, engine.Spec, time.Duration) error { return nil }
+
 func (e raceEngine) Linked(context.Context, engine.Spec, string) []string { return nil }
 
 func (e raceEngine) Prepare(_ context.Context, s engine.Spec) (engine.Prepared, error) {

@@ -48,6 +48,8 @@ type RunOptions struct {
 	GPUs string
 	// AllowCPU runs on the CPU if the GPU cannot be used.
 	AllowCPU bool
+	// Trust serves a model from outside without a trial.
+	Trust bool
 	// Memory is a size such as 8g; empty for no limit.
 	Memory  string
 	CPUs    float64
@@ -131,6 +133,11 @@ func (a *App) launch(ctx context.Context, w *runner, img imageOf, m model.Local)
 	if err != nil {
 		return Running{}, err
 	}
+	known, why, err := a.trial(ctx, w.r, m)
+	if err != nil {
+		return Running{}, err
+	}
+	want.Try = why
 	eng := w.eng.servers(w.d)
 	facts, err := eng.Facts(ctx)
 	if err != nil {
@@ -138,6 +145,7 @@ func (a *App) launch(ctx context.Context, w *runner, img imageOf, m model.Local)
 	}
 	ops := w.eng.operations(w.d, eng, facts.ID)
 	ops.labels, ops.timeout, ops.stallTimeout = img.Labels, w.r.Timeout, w.r.StallTimeout
+	ops.tryLimit, ops.tried = tryLimit(m.Size), func() error { return known.add(img) }
 	l := launcher{
 		claims: a.claims(), look: w.eng.observer(eng), ops: ops,
 		busy: func() { w.d.notice("waiting for another llorch-bk that is changing pool " + want.Spec.Pool) },

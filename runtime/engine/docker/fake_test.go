@@ -52,6 +52,9 @@ type fake struct {
 	create func(*container.HostConfig) error
 	// start is asked before a server starts.
 	start func(ctx context.Context, port string) error
+	// try is what becomes of a server that loads a model alone, and says what it prints.
+	try  func(*container.Config, *container.HostConfig) container.State
+	says string
 	// copied is told of each CopyToContainer before it is done.
 	copied func() error
 }
@@ -148,7 +151,9 @@ func (f *fake) ContainerStart(ctx context.Context, id string, _ container.StartO
 	defer f.mu.Unlock()
 	f.note("start %s", role)
 	c.state = container.State{Status: "running", Running: true, StartedAt: time.Now().Format(time.RFC3339Nano)}
-	if role == docker.RoleHelper {
+	if role == docker.RoleHelper && f.try != nil && slices.Contains(c.config.Cmd, "--no-warmup") {
+		c.state = f.try(c.config, c.host)
+	} else if role == docker.RoleHelper {
 		c.state = container.State{Status: "exited"}
 		if f.unreadable != nil && slices.ContainsFunc(c.host.Mounts, f.unreadable) {
 			c.state.ExitCode = 1
@@ -220,14 +225,14 @@ func (f *fake) ContainerWait(_ context.Context, id string, _ container.WaitCondi
 	done, failed := make(chan container.WaitResponse, 1), make(chan error, 1)
 	if c, err := f.find(id); err != nil {
 		failed <- err
-	} else {
+	} else if f.try == nil || !c.state.Running {
 		done <- container.WaitResponse{StatusCode: int64(c.state.ExitCode)}
 	}
 	return done, failed
 }
 
 func (f *fake) ContainerLogs(context.Context, string, container.LogsOptions) (io.ReadCloser, error) {
-	return io.NopCloser(strings.NewReader("")), nil
+	return io.NopCloser(strings.NewReader(f.says)), nil
 }
 
 func (f *fake) ContainerStatsOneShot(context.Context, string) (container.StatsResponseReader, error) {
