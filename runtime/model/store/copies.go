@@ -2,7 +2,6 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -25,11 +24,17 @@ func (s *Store) Copies() (bool, error) {
 		return s.noLinks, nil
 	}
 	err := s.within(s.dir, func() error {
-		p := filepath.Join(s.dir, fmt.Sprintf(".link-%d", os.Getpid()))
-		_ = os.Remove(p)
-		err := s.symlink("nothing", p)
+		// A folder of its own: another process, or a container with the same process
+		// ID, may ask in the same store at the same moment.
+		trial, err := os.MkdirTemp(s.dir, ".link-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(trial)
+		p := filepath.Join(trial, "link")
+		err = s.symlink("nothing", p)
 		if err == nil {
-			return os.Remove(p)
+			return nil
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -39,7 +44,7 @@ func (s *Store) Copies() (bool, error) {
 			return ferr
 		}
 		s.noLinks = true
-		return errors.Join(f.Close(), os.Remove(p))
+		return f.Close()
 	})
 	s.linksKnown = err == nil
 	return s.noLinks, err

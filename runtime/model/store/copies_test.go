@@ -2,10 +2,13 @@ package store
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // withoutSymlinks is a store on a file system that has none.
@@ -80,5 +83,30 @@ func TestCopiesNeedsAFolder(t *testing.T) {
 	}
 	if copies, err := s.Copies(); err == nil || copies {
 		t.Errorf("%v, %v", copies, err)
+	}
+}
+
+// Many who ask at once in the same store all find that it has symlinks.
+func TestSymlinksAreTriedByManyAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var g errgroup.Group
+	for range 64 {
+		g.Go(func() error {
+			s, err := Open(dir)
+			if err != nil {
+				return err
+			}
+			if copies, err := s.Copies(); err != nil || copies {
+				return fmt.Errorf("copies %t: %w", copies, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	if left := everything(t, dir); len(left) > 0 {
+		t.Errorf("the test of the file system leaves %q", left)
 	}
 }
