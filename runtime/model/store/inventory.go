@@ -24,6 +24,9 @@ type Stored struct {
 	Files []string  `json:"files"`
 	Size  int64     `json:"size"`
 	Info  gguf.Info `json:"info"`
+	// Companions are other files of the repository that belong to it and go with it. Files
+	// and Size do not count them.
+	Companions []Companion `json:"companions,omitempty"`
 	// Used is when it was last fetched or run, By who did. Both are empty where nobody
 	// recorded it.
 	Used time.Time `json:"used,omitzero"`
@@ -77,7 +80,7 @@ func (d Folder) models() []Stored {
 			}
 		}
 	}
-	return out
+	return withCompanions(out)
 }
 
 // parts are the files of the model that a file belongs to, by its header where it can be

@@ -5,12 +5,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/llorch/llorch-bk/runtime/model/disk"
 )
 
-// Remove takes a model out of the store, and of its blobs those that no other snapshot
-// shows. It returns how many bytes are free again. The error is ErrInUse where another
+// Remove takes a model out of the store with what belongs to it and to no other model, and
+// of their blobs those that no other snapshot shows. It returns how many bytes are free again. The error is ErrInUse where another
 // process holds the model.
 func (s *Store) Remove(m Stored) (freed int64, err error) { return s.RemoveIf(m, nil) }
 
@@ -18,6 +19,7 @@ func (s *Store) Remove(m Stored) (freed int64, err error) { return s.RemoveIf(m,
 // use the model any more, so that it sees whoever began before.
 func (s *Store) RemoveIf(m Stored, still func() error) (freed int64, err error) {
 	d := m.folder
+	m.names = slices.Concat(m.names, d.ownedBy(m))
 	paths := make([]string, len(m.names))
 	for i, name := range m.names {
 		paths[i] = d.File(m.commit, name)
@@ -110,6 +112,7 @@ func (d Folder) forget(m Stored) error {
 			delete(all, useOf(m.commit, name))
 		}
 	})
+	d.forgetCompanions(m.commit, m.names[0])
 	err := d.changeRecord(func(*record) {}) // what is gone leaves it
 	removeEmpty(d.path("snapshots", m.commit))
 	_ = os.Remove(d.path("snapshots")) // where it is empty

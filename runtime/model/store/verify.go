@@ -18,7 +18,7 @@ type Hash func(ctx context.Context, path, name string, size int64) (string, erro
 func (m Stored) Verify(ctx context.Context, hash Hash) ([]string, error) {
 	var wrong []string
 	r := m.folder.record()
-	for _, name := range m.names {
+	for _, name := range m.allNames() {
 		c, err := m.folder.look(r, m.commit, name)
 		var damaged *DamagedError
 		switch {
