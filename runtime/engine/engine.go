@@ -28,10 +28,12 @@ type Observer interface {
 	PortHolder(ctx context.Context, listen string, port int) (Holder, error)
 }
 
-// Prober checks what can be checked before a server serves: its GPUs and its model.
+// Prober checks what can be checked before a server serves: its GPUs, its flags and its model.
 type Prober interface {
 	// Devices lists the devices that the server finds with the Spec's GPUs.
 	Devices(ctx context.Context, s Spec) (Devices, error)
+	// Help returns the lines in which the server lists its flags.
+	Help(ctx context.Context, s Spec) ([]string, error)
 	// Linked returns the dynamic loader's lines about a library of the server: what it links
 	// against, or the first missing library. It returns none if that is unknown.
 	Linked(ctx context.Context, s Spec, library string) []string

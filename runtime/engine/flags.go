@@ -33,6 +33,7 @@ const (
 	flagMetrics   = dashes + "metrics"
 	flagNoMetrics = dashes + "no-metrics"
 	flagMLock     = dashes + "mlock"
+	flagSpecType  = dashes + "spec-type"
 )
 
 // ServerAddress returns the server's flags for its address and port.
@@ -81,10 +82,12 @@ func longName(flag string) (name string, long bool) {
 // The server's flags that would contradict llorch-bk's settings.
 var (
 	modelFlags = []string{"-m", "-mu", "-hf", "-hfr", "-hff", "-dr", "model", "model-url", "hf-repo", "hf-file", "docker-repo"}
-	// fetchFlags let the server download something, which has no place to put it.
-	fetchFlags  = []string{"-mmu", "mmproj-url", "-hfd", "-hfrd", "hf-repo-draft", "spec-draft-hf", "-hfv", "-hfrv", "hf-repo-v", "-hffv", "hf-file-v"}
-	secretFlags = []string{"api-key"}
-	tokenFlags  = []string{"-hft", "hf-token"}
+	// The next three let the server download something, which has no place to put it.
+	projectorFlags = []string{"-mmu", "mmproj-url"}
+	draftFlags     = []string{"-hfd", "-hfrd", "hf-repo-draft", "spec-draft-hf"}
+	vocoderFlags   = []string{"-hfv", "-hfrv", "hf-repo-v", "-hffv", "hf-file-v"}
+	secretFlags    = []string{"api-key"}
+	tokenFlags     = []string{"-hft", "hf-token"}
 )
 
 // readyMade matches the server's flags that stand for a whole model of the Hub, such as
@@ -103,7 +106,11 @@ func instead(flag string) string {
 	switch {
 	case is(modelFlags...), long && readyMade.MatchString(name):
 		return "use llorch-bk's own `model` instead"
-	case is(fetchFlags...):
+	case is(projectorFlags...):
+		return "use llorch-bk's own `mmproj` instead"
+	case is(draftFlags...):
+		return "use llorch-bk's own `draft` instead"
+	case is(vocoderFlags...):
 		return "get the file with `llorch-bk model pull`, and give its path to the flag that takes one"
 	case is("host"):
 		return "use llorch-bk's own `listen` instead"

@@ -78,8 +78,9 @@ func TestServerFlagsRefuses(t *testing.T) {
 		{"--docker-repo ai/x", "`model`"},
 		{"--gpt-oss-20b-default", "`model`"},
 		{"--fim-qwen-7b-spec", "`model`"},
-		{"-hfd o/x", "model pull"},
-		{"--mmproj-url http://x", "model pull"},
+		{"-hfd o/x", "`draft`"},
+		{"--mmproj-url http://x", "`mmproj`"},
+		{"-hfv o/x", "model pull"},
 		{"--jinja -c", "--ctx-size needs a value"},
 	} {
 		_, err := engine.ServerFlags(strings.Fields(c.in), engine.ServerOptions{})

@@ -47,6 +47,8 @@ const (
 	LabelFlags = "dev.llorch.flags"
 	// LabelFiles are the Spec's Files, as a JSON list; absent for none.
 	LabelFiles = "dev.llorch.files"
+	// LabelCompanions are the model's companions, as a JSON list; absent for none.
+	LabelCompanions = "dev.llorch.companions"
 	// LabelDeviceMask names the GPUs that the server may use; absent for none.
 	LabelDeviceMask = "dev.llorch.device-mask"
 )

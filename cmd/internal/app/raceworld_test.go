@@ -141,6 +141,8 @@ func (e raceEngine) Devices(context.Context, engine.Spec) (engine.Devices, error
 
 func (e raceEngine) Try(context.Context, engine.Spec, time.Duration) error { return nil }
 
+func (e raceEngine) Help(context.Context, engine.Spec) ([]string, error) { return nil, nil }
+
 func (e raceEngine) Linked(context.Context, engine.Spec, string) []string { return nil }
 
 func (e raceEngine) Prepare(_ context.Context, s engine.Spec) (engine.Prepared, error) {

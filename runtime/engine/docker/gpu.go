@@ -158,19 +158,37 @@ func (d *Engine) Devices(ctx context.Context, s engine.Spec) (engine.Devices, er
 		return engine.Devices{}, err
 	}
 	out := engine.Devices{Given: access.Sure}
+	cmd, err := d.server(ctx, s)
+	if err != nil {
+		return out, err
+	}
+	out.Lines, err = d.say(ctx, s, access, append(cmd, "--list-devices"))
+	return out, err
+}
+
+// Help implements engine.Prober. It takes no GPU.
+func (d *Engine) Help(ctx context.Context, s engine.Spec) ([]string, error) {
+	cmd, err := d.server(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	s.GPUs, s.Device, s.GPUCache = "", "", false
+	return d.say(ctx, s, Access{}, append(cmd, "-h"))
+}
+
+// server is the command of an image's server.
+func (d *Engine) server(ctx context.Context, s engine.Spec) ([]string, error) {
 	img, err := d.api.ImageInspect(ctx, s.Image)
 	if errdefs.IsNotFound(err) || err == nil && (img.Config == nil || len(img.Config.Entrypoint) == 0) && len(s.Entrypoint) == 0 {
-		return out, fault.New(fault.Engine, "the image "+s.ImageRef+" has no server that can list its devices", err, "use an image from `llorch-bk build`")
+		return nil, fault.New(fault.Engine, "the image "+s.ImageRef+" has no server that can list its devices or flags", err, "use an image from `llorch-bk build`")
 	}
 	if err != nil {
-		return out, d.lost(ctx, err)
+		return nil, d.lost(ctx, err)
 	}
-	cmd := s.Entrypoint
-	if len(cmd) == 0 {
-		cmd = img.Config.Entrypoint
+	if len(s.Entrypoint) > 0 {
+		return slices.Clone(s.Entrypoint), nil
 	}
-	out.Lines, err = d.say(ctx, s, access, append(slices.Clone(cmd), "--list-devices"))
-	return out, err
+	return slices.Clone(img.Config.Entrypoint), nil
 }
 
 // Linked implements engine.Prober; it needs the image's dynamic loader.
