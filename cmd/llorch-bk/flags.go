@@ -182,6 +182,10 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	f.addPool(cmd)
 	fs.StringVar(&f.Model, "model", app.DefaultModel, "serve the model with this `ref`: a file, hf:org/repo:QUANT, hf:org/repo/file.gguf, oci://name:tag, ollama://name:tag or https://…; add #sha256=HEX to require a hash")
+	fs.StringVar(&f.MMProj, "mmproj", "", "let the model see or hear with the projector with this `ref` (default: the projector in the model's repository)")
+	addNoMMProj(cmd, &f.NoMMProj)
+	fs.StringVar(&f.Draft, "draft", "", "speed up generation with the draft model with this `ref`, or the draft head of a repository")
+	fs.StringArrayVar(&f.LoRAs, "lora", nil, "apply the LoRA adapter with this `ref`; add =SCALE to scale it (repeatable)")
 	fs.IntVar(&f.Port, "port", 0, "publish the server on this port (default: a free port, kept for the pool's life)")
 	fs.StringVar(&f.Listen, "listen", "127.0.0.1", "publish the port on this `address` of the host")
 	fs.IntVar(&f.Ctx, "ctx", 0, "set the context size, in tokens (default: the model's)")
@@ -193,6 +197,10 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.Memory, "memory", "", "limit the server's memory, as 8g (default: no limit)")
 	fs.Float64Var(&f.CPUs, "cpus", 0, "limit the server's CPUs, as 1.5 (default: no limit)")
 	fs.StringVar(&f.Restart, "restart", "no", "restart policy of the container: no, on-failure, always, unless-stopped")
+}
+
+func addNoMMProj(cmd *cobra.Command, to *bool) {
+	cmd.Flags().BoolVar(to, "no-mmproj", false, "leave out the projector in the model's repository")
 }
 
 // addPool declares the flags that name a replica.

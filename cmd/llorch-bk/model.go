@@ -30,7 +30,7 @@ changed.`,
 }
 
 func modelPull(a *app.App) *cobra.Command {
-	var asJSON bool
+	var asJSON, alone bool
 	cmd := &cobra.Command{
 		Use:   "pull REF",
 		Short: "Download a model and verify it",
@@ -38,7 +38,7 @@ func modelPull(a *app.App) *cobra.Command {
 publishes, and prints its path. Files that are already in the store are not downloaded
 again, and an interrupted download resumes. For a repository without a quantisation,
 pull chooses like llama.cpp's own -hf and prints the choice. A model in several files
-counts as one.`,
+counts as one. The projector (mmproj) in the model's repository is downloaded with it.`,
 		Example: `  llorch-bk model pull hf:org/repo:Q4_K_M
   llorch-bk model pull hf:org/repo@v1.0/file.gguf
   llorch-bk model pull oci://ai/smollm2:360M-Q4_K_M
@@ -49,7 +49,7 @@ counts as one.`,
 			if asJSON && !cmd.Flags().Changed("progress") {
 				a.Progress = "json"
 			}
-			got, err := a.PullModel(cmd.Context(), args[0])
+			got, err := a.PullModel(cmd.Context(), args[0], alone)
 			if err != nil {
 				return err
 			}
@@ -62,6 +62,7 @@ counts as one.`,
 	}
 	addModelUpdate(cmd, a)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON, and progress on stderr as JSON events")
+	addNoMMProj(cmd, &alone)
 	return cmd
 }
 
@@ -90,9 +91,9 @@ func modelList(a *app.App) *cobra.Command {
 			tw := tabwriter.NewWriter(a.Out, 0, 4, 2, ' ', 0)
 			fmt.Fprintln(tw, "SIZE\tQUANT\tARCHITECTURE\tCONTEXT\tUSED\tMODEL")
 			for _, m := range all {
-				note := ""
+				note := beside(m)
 				if len(m.Damage) > 0 {
-					note = " (damaged: " + strings.Join(m.Damage, "; ") + ")"
+					note += " (damaged: " + strings.Join(m.Damage, "; ") + ")"
 				}
 				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s%s\n", units.HumanSize(float64(m.Size)), dash(m.Info.Quant), dash(m.Info.Architecture), tokens(m.Info.ContextLength), used(m), m.Ref, note)
 			}
@@ -101,6 +102,15 @@ func modelList(a *app.App) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the models as JSON")
 	return cmd
+}
+
+// beside names the companions of a model by their kind.
+func beside(m store.Stored) string {
+	var out strings.Builder
+	for _, c := range m.Companions {
+		out.WriteString(" + " + c.Kind)
+	}
+	return out.String()
 }
 
 func dash(s string) string {

@@ -27,6 +27,7 @@ after -- go to llama-server. Files that they name are mounted read-only.`,
 		Example: `  llorch-bk run
   llorch-bk run --model ./model.gguf --port 8080
   llorch-bk run --dry-run
+  llorch-bk run --model hf:org/repo:Q4_K_M --draft hf:org/small --lora ./style.gguf=0.5
   llorch-bk run -- --chat-template-file ./chat.jinja --slot-save-path slots
   llorch-bk run --model hf:org/repo/file.gguf#sha256=0123... --pool chat -- --ctx-size 8192`,
 		Args: imageThenServerFlags,

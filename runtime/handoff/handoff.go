@@ -107,6 +107,23 @@ type Model struct {
 	ID string `json:"id"`
 	// Path is the model file on the host.
 	Path string `json:"path"`
+	// Companions are the files that are served together with it.
+	Companions []Companion `json:"companions,omitempty"`
+}
+
+// Companion is a file that belongs to a model.
+type Companion struct {
+	// Kind is what it is to the model: "mmproj", "draft" or "lora".
+	Kind string `json:"kind"`
+	// Ref is its reference as the user gave it, or as it was found.
+	Ref string `json:"ref"`
+	// Path is its file on the host; of several, the first.
+	Path string `json:"path"`
+	// Size is the bytes of all its files, SHA256 the hash of the one at Path, in hex.
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+	// Scale is how much an adapter counts; absent where the server's flags say it.
+	Scale *float64 `json:"scale,omitempty"`
 }
 
 // Image is the server's image.

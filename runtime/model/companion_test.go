@@ -57,6 +57,7 @@ func TestCompanion(t *testing.T) {
 				t.Errorf("%s once more: %t, %v", kind, ok, err)
 			}
 		}
+		again.Store.Release()
 	}
 	if n := listings(r.hub) - before; n != 0 {
 		t.Errorf("the repository was listed %d times more", n)
@@ -66,6 +67,7 @@ func TestCompanion(t *testing.T) {
 	if _, ok, err := off.Companion(t.Context(), l, gguf.SidecarProjector); !ok || err != nil {
 		t.Errorf("offline: %t, %v", ok, err)
 	}
+	off.Store.Release()
 
 	// Both are one model to the list, and go together.
 	all := list(t, r)

@@ -156,7 +156,11 @@ func runs() map[string]situation {
 		"other-flags": {w, seen(list(differs(func(s *engine.Server) {
 			s.Labels = map[string]string{engine.LabelModel: "hf:o/x", engine.LabelFlags: "[]"}
 		})))},
-		"with-files":                           {withFiles("1"), seen(nil)},
+		"with-files": {withFiles("1"), seen(nil)},
+		"other-companions": {with(func(s *engine.Spec) {
+			s.Files = []engine.File{{Host: "/m/mmproj.gguf", Path: "/files/0/mmproj.gguf", Digest: "sha256:1"}}
+			s.Labels = map[string]string{engine.LabelModel: "hf:o/x", engine.LabelFlags: `["--metrics"]`, engine.LabelCompanions: "[]", engine.LabelFiles: "[]"}
+		}), seen(list(own), file(own))},
 		"other-files":                          {withFiles("2"), seen(list(server(withFiles("1").Spec)), file(own))},
 		"other-limits":                         {w, seen(list(differs(func(*engine.Server) {})))},
 		"other-port":                           {fixed, seen(list(own), file(own))},

@@ -23,6 +23,8 @@ func (r run) why(spec engine.Spec) string {
 		return fmt.Sprintf("its port is %d, not %d", own.Port, spec.Port)
 	case own.Labels[engine.LabelDeviceMask] != spec.Labels[engine.LabelDeviceMask]:
 		return fmt.Sprintf("its GPUs are %s, not %s", orNone(own.Labels[engine.LabelDeviceMask]), orNone(spec.Labels[engine.LabelDeviceMask]))
+	case own.Labels[engine.LabelCompanions] != spec.Labels[engine.LabelCompanions]:
+		return "its model's companions differ"
 	case own.Labels[engine.LabelFiles] != spec.Labels[engine.LabelFiles]:
 		return "a file that its flags name differs"
 	case own.Labels[engine.LabelFlags] != spec.Labels[engine.LabelFlags]:

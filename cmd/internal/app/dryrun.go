@@ -52,9 +52,14 @@ func (a *App) planLaunch(ctx context.Context, eng *dockerEngine, req request, im
 	if err := eng.runsHere(img, engineArch(ctx, eng)); err != nil {
 		return pool.Plan{}, err
 	}
-	local, fetch, err := a.hasModel(ctx, req)
+	local, req, fetch, err := a.hasModel(ctx, req)
 	if err != nil {
 		return pool.Plan{}, err
+	}
+	if build == "" && fetch == "" {
+		if req, err = a.introduce(ctx, eng.servers(nil), req, img, local); err != nil {
+			return pool.Plan{}, err
+		}
 	}
 	want, err := req.wanted(img, local)
 	if err != nil {
@@ -71,22 +76,32 @@ func (a *App) planLaunch(ctx context.Context, eng *dockerEngine, req request, im
 	return pool.Run(want, seen), nil
 }
 
-// hasModel returns the model on this machine, or in fetch the reason why it has to be
-// downloaded.
-func (a *App) hasModel(ctx context.Context, req request) (l model.Local, fetch string, err error) {
+// hasModel returns the model on this machine and the request with its companions, or in
+// fetch the reason why something has to be downloaded.
+func (a *App) hasModel(ctx context.Context, req request) (l model.Local, with request, fetch string, err error) {
 	f, err := a.fetcher(nil)
 	if err != nil {
-		return l, "", err
+		return l, req, "", err
 	}
 	f.Environment.Roots, f.Environment.Offline = req.roots, true
 	l, err = f.Fetch(ctx, req.ref)
-	if err == nil {
-		return l, "", l.Examine()
+	switch {
+	case ctx.Err() != nil, err != nil && req.ref.Kind == ref.File:
+		return l, req, "", err
+	case err != nil:
+		return model.Local{Path: "/not/fetched/yet.gguf"}, req, "it is not on this machine", nil //nolint:nilerr // that is the answer
 	}
-	if req.ref.Kind == ref.File || ctx.Err() != nil {
-		return l, "", err
+	if err := l.Examine(); err != nil {
+		return l, req, "", err
 	}
-	return model.Local{Path: "/not/fetched/yet.gguf"}, "it is not on this machine", nil
+	with, err = req.accompany(ctx, f, l)
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return l, with, "", err
+	case req.company.isHere():
+		return l, req, "", err
+	}
+	return l, req, "its companions are not on this machine", nil
 }
 
 // PlanStop makes the plan that Stop would carry out now. It changes nothing.

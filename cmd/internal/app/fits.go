@@ -34,7 +34,8 @@ func (w *runner) release() {
 	}
 }
 
-// fetch downloads the model, unless it is on this host, and records the project as a user.
+// fetch downloads the model and its companions, unless they are on this host, and records
+// the project as a user.
 func (w *runner) fetch(ctx context.Context) (model.Local, error) {
 	f, err := w.a.fetcher(modelProgress{w.d})
 	if err != nil {
@@ -47,7 +48,12 @@ func (w *runner) fetch(ctx context.Context) (model.Local, error) {
 	if err != nil {
 		return l, err
 	}
-	return l, l.Examine()
+	if err := l.Examine(); err != nil {
+		return l, err
+	}
+	f.Early = nil // what comes next is no model to be served alone
+	w.r, err = w.r.accompany(ctx, f, l)
+	return l, err
 }
 
 // fits warns if the model needs more memory than the server will have. It does not refuse:

@@ -30,6 +30,11 @@ func runLabels(r request, gpus, device string, flags []string) map[string]string
 			l[engine.LabelFiles] = string(files)
 		}
 	}
+	if len(r.companions) > 0 {
+		if all, err := json.Marshal(r.companions); err == nil { // they always marshal
+			l[engine.LabelCompanions] = string(all)
+		}
+	}
 	if gpus != "" {
 		l[engine.LabelDeviceMask], l[labelDevice] = gpus, device
 	}
@@ -72,10 +77,14 @@ func describe(ctx context.Context, i engine.Server) (handoff.Handoff, error) {
 	if err != nil {
 		return handoff.Handoff{}, err
 	}
+	companions, err := companionsOf(i)
+	if err != nil {
+		return handoff.Handoff{}, err
+	}
 	return handoff.Handoff{
 		Engine: handoff.EngineLlamaCPP, EngineVersion: version, ProvisioningMode: mode,
 		URL: i.URL, PoolID: i.Pool, ReplicaID: i.Replica,
-		Model:     handoff.Model{ID: l[engine.LabelModel], Path: i.ModelPath},
+		Model:     handoff.Model{ID: l[engine.LabelModel], Path: i.ModelPath, Companions: companions},
 		Flags:     flags,
 		Files:     files,
 		Schema:    handoff.Schema,
@@ -84,6 +93,23 @@ func describe(ctx context.Context, i engine.Server) (handoff.Handoff, error) {
 		DeviceMask: l[engine.LabelDeviceMask], RunDigest: i.RunDigest, Commit: l[images.LabelCommit],
 		StartedAt: i.State.StartedAt.UTC(), ReadyAt: time.Now().UTC(),
 	}, nil
+}
+
+// companionsOf are what belongs to the model that a server serves.
+func companionsOf(i engine.Server) ([]handoff.Companion, error) {
+	text := i.Labels[engine.LabelCompanions]
+	if text == "" {
+		return nil, nil
+	}
+	var all []engine.Companion
+	if err := json.Unmarshal([]byte(text), &all); err != nil {
+		return nil, errors.New("the container " + i.Name + " has no readable label " + engine.LabelCompanions)
+	}
+	var out []handoff.Companion
+	for _, c := range all {
+		out = append(out, handoff.Companion{Kind: string(c.Kind), Ref: c.Ref, Path: c.Path, Size: c.Size, SHA256: c.SHA256, Scale: c.Scale})
+	}
+	return out, nil
 }
 
 // filesOf are the files that a server reads beside its model.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/llorch/llorch-bk/images/fault"
+	"github.com/llorch/llorch-bk/runtime/engine"
 	"github.com/llorch/llorch-bk/runtime/model"
 	"github.com/llorch/llorch-bk/runtime/model/ref"
 	"github.com/llorch/llorch-bk/runtime/model/store"
@@ -41,10 +42,12 @@ type Pulled struct {
 	SHA256 string `json:"sha256,omitempty"`
 	Commit string `json:"commit,omitempty"`
 	Shards int    `json:"shards"`
+	// Companions are what belongs to it.
+	Companions []engine.Companion `json:"companions,omitempty"`
 }
 
-// PullModel downloads a model, unless it is on this host.
-func (a *App) PullModel(ctx context.Context, raw string) (Pulled, error) {
+// PullModel downloads a model, unless it is on this host, with its companions or alone.
+func (a *App) PullModel(ctx context.Context, raw string, alone bool) (Pulled, error) {
 	ref, err := model.Parse(raw)
 	if err != nil {
 		return Pulled{}, err
@@ -62,7 +65,12 @@ func (a *App) PullModel(ctx context.Context, raw string) (Pulled, error) {
 	if err != nil {
 		return Pulled{}, interrupted(ctx, err)
 	}
-	return Pulled{Ref: ref.Raw, Path: l.Path, Size: l.Size, SHA256: l.SHA256, Commit: l.Commit, Shards: l.Shards}, nil
+	out := Pulled{Ref: ref.Raw, Path: l.Path, Size: l.Size, SHA256: l.SHA256, Commit: l.Commit, Shards: l.Shards}
+	found, err := gather(ctx, f, company{alone: alone}, nil, l)
+	for _, c := range found {
+		out.Companions = append(out.Companions, c.Companion)
+	}
+	return out, interrupted(ctx, err)
 }
 
 // Models lists the models in the store.

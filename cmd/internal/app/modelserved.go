@@ -32,6 +32,8 @@ func (a *App) served(ctx context.Context, projects []string) (busy func(path str
 		}
 		for _, i := range list {
 			paths = append(paths, servedPath{i.ModelPath, i.Pool})
+			files, _ := filesOf(i) // what cannot be read names nothing
+			paths = append(paths, besides(files, i.Pool)...)
 		}
 	}
 	return func(path string) error {
@@ -69,8 +71,18 @@ func fromHandoffs(projects []string) []servedPath {
 		for _, e := range entries {
 			if e.Err == nil {
 				out = append(out, servedPath{e.Handoff.Model.Path, e.Pool})
+				out = append(out, besides(e.Handoff.Files, e.Pool)...)
 			}
 		}
+	}
+	return out
+}
+
+// besides are the files that a server reads beside its model.
+func besides(files []handoff.File, pool string) []servedPath {
+	var out []servedPath
+	for _, f := range files {
+		out = append(out, servedPath{f.Path, pool})
 	}
 	return out
 }

@@ -27,6 +27,10 @@ type request struct {
 	roots *x509.CertPool
 	// locked is the model of the build's lock, if there is one.
 	locked images.LockModel
+	// company is what the user asked of the model's companions, and companions are those
+	// that are here.
+	company    company
+	companions []engine.Companion
 	// attached is what the flags for the server name on this host; Server has the paths
 	// that the server gets for it.
 	attached attached
@@ -43,6 +47,9 @@ func check(opt RunOptions) (request, error) {
 		return r, err
 	}
 	if _, err := engine.ServerFlags(opt.Server, engine.ServerOptions{Ctx: opt.Ctx}); err != nil {
+		return r, err
+	}
+	if r.company, err = checkCompany(opt.Company, opt.Server); err != nil {
 		return r, err
 	}
 	if r.attached, r.Server, err = attach(opt.Server); err != nil {

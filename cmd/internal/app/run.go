@@ -35,6 +35,8 @@ type RunOptions struct {
 	// not a default or a setting.
 	Model      string
 	ModelGiven bool
+	// Company is what belongs to the model.
+	Company
 	// Server are the flags for llama-server.
 	Server []string
 	// Port is the host's port; 0 chooses a free one and keeps it.
@@ -129,7 +131,12 @@ func (a *App) launch(ctx context.Context, w *runner, img imageOf, m model.Local)
 	if err := w.eng.runsHere(img, engineArch(ctx, w.eng)); err != nil {
 		return Running{}, err
 	}
-	want, err := w.r.wanted(img, m)
+	eng := w.eng.servers(w.d)
+	r, err := w.a.introduce(ctx, eng, w.r, img, m)
+	if err != nil {
+		return Running{}, err
+	}
+	want, err := r.wanted(img, m)
 	if err != nil {
 		return Running{}, err
 	}
@@ -138,7 +145,6 @@ func (a *App) launch(ctx context.Context, w *runner, img imageOf, m model.Local)
 		return Running{}, err
 	}
 	want.Try = why
-	eng := w.eng.servers(w.d)
 	facts, err := eng.Facts(ctx)
 	if err != nil {
 		return Running{}, err
