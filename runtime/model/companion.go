@@ -134,7 +134,7 @@ func (l Local) ExamineAs(what string, want ...gguf.Role) (gguf.Facts, error) {
 	for i, name := range gguf.Parts(l.Path) {
 		facts, err := gguf.ExamineFile(filepath.Join(filepath.Dir(l.Path), name))
 		if err != nil {
-			return first, fault.New(fault.Model, l.Ref.Raw+" cannot be "+what, err, l.mend(err))
+			return first, fault.New(fault.Model, l.Ref.Raw+" cannot be "+what, err, l.advice(err))
 		}
 		if i == 0 {
 			first = facts

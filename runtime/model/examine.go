@@ -23,7 +23,7 @@ func (l Local) Examine() error {
 		if len(names) > 1 {
 			err = fmt.Errorf("%s: %w", name, err)
 		}
-		return fault.New(fault.Model, "model "+l.Ref.Raw+" cannot be served", err, l.mend(err))
+		return fault.New(fault.Model, "model "+l.Ref.Raw+" cannot be served", err, l.advice(err))
 	}
 	return nil
 }
@@ -50,8 +50,8 @@ func examinePart(path string, i, n int) error {
 	return nil
 }
 
-// mend says what to do about a model that must not be served.
-func (l Local) mend(err error) string {
+// advice says what to do about a model that must not be served.
+func (l Local) advice(err error) string {
 	var role *roleError
 	var header *gguf.HeaderError
 	switch {

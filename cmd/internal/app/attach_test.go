@@ -138,7 +138,7 @@ func TestAttachedContentCounts(t *testing.T) {
 // The handoff says what the paths in the flags are on the host.
 func TestHandoffNamesFiles(t *testing.T) {
 	t.Parallel()
-	r := request{ref: model.Ref{Raw: "m"}, attached: attached{files: []engine.File{{Host: "/h/t", Path: "/files/0/t", Digest: "sha256:1"}}}}
+	r := checkedRun{ref: model.Ref{Raw: "m"}, attached: attached{files: []engine.File{{Host: "/h/t", Path: "/files/0/t", Digest: "sha256:1"}}}}
 	s := instance(llama(t, nil), runLabels(r, "", "", []string{"--chat-template-file", "/files/0/t"}))
 	h, err := describe(t.Context(), s)
 	if err != nil {

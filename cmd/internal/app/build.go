@@ -165,8 +165,8 @@ func WriteLLB(ctx context.Context, p images.Plan, w io.Writer) error {
 
 // build collects the builder's facts, makes the plan and carries it out. Others are the
 // same build for other platforms; all images then make one index.
-func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wanted, others ...wanted) (Built, error) {
-	p, err := a.begin(ctx, d, docker, append([]wanted{w}, others...))
+func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w platformBuild, others ...platformBuild) (Built, error) {
+	p, err := a.begin(ctx, d, docker, append([]platformBuild{w}, others...))
 	if err != nil {
 		return Built{}, err
 	}
@@ -238,7 +238,7 @@ func (a *App) build(ctx context.Context, d *Display, docker *client.Client, w wa
 
 // collect asks the builder for the facts of a build. For a locked build, the facts must
 // match the lock.
-func (a *App) collect(ctx context.Context, d *Display, docker *client.Client, b *buildkit.Builder, w wanted, kept buildkit.Kept) (buildkit.Facts, *buildkit.LocalBase, error) {
+func (a *App) collect(ctx context.Context, d *Display, docker *client.Client, b *buildkit.Builder, w platformBuild, kept buildkit.Kept) (buildkit.Facts, *buildkit.LocalBase, error) {
 	var local *buildkit.LocalBase
 	if kept.Images == nil {
 		// Steps run on the builder's platform, even if the image is for another.

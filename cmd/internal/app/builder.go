@@ -37,7 +37,7 @@ func (a *App) manager(docker *client.Client, notice func(string)) (builder.Manag
 }
 
 // builder connects to the builder of a build, which is held to its source policy.
-func (a *App) builder(ctx context.Context, d *Display, docker *client.Client, w wanted) (*buildkit.Builder, error) {
+func (a *App) builder(ctx context.Context, d *Display, docker *client.Client, w platformBuild) (*buildkit.Builder, error) {
 	b, err := a.anyBuilder(ctx, d, docker, w)
 	if err == nil {
 		b.Policy = w.policy
@@ -47,7 +47,7 @@ func (a *App) builder(ctx context.Context, d *Display, docker *client.Client, w 
 
 // anyBuilder connects to the builder of a build. Auto is the BuildKit inside the
 // engine where that can do what is asked, else the managed one.
-func (a *App) anyBuilder(ctx context.Context, d *Display, docker *client.Client, w wanted) (*buildkit.Builder, error) {
+func (a *App) anyBuilder(ctx context.Context, d *Display, docker *client.Client, w platformBuild) (*buildkit.Builder, error) {
 	m, err := a.manager(docker, d.notice)
 	if err != nil {
 		return nil, err

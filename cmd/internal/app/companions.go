@@ -158,7 +158,7 @@ var kindsOfFlags = map[string]engine.Kind{
 
 // named are the companions that the user's own flags for the server name. Their content
 // is known from now on.
-func (r *request) named(ctx context.Context, f *model.Fetcher) error {
+func (r *checkedRun) named(ctx context.Context, f *model.Fetcher) error {
 	g := gathering{f: f}
 	for _, given := range r.attached.given {
 		kind, ok := kindsOfFlags[given.Name]
@@ -189,7 +189,7 @@ func (r *request) named(ctx context.Context, f *model.Fetcher) error {
 
 // accompany fetches what belongs to a model that is here, and makes it part of what the
 // server sees.
-func (r request) accompany(ctx context.Context, f *model.Fetcher, m model.Local) (request, error) {
+func (r checkedRun) accompany(ctx context.Context, f *model.Fetcher, m model.Local) (checkedRun, error) {
 	found, err := gather(ctx, f, r.company, r.Server, m)
 	if err != nil {
 		return r, err

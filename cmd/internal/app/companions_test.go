@@ -84,7 +84,7 @@ func family(t *testing.T) (*App, *hub.Hub, string) {
 }
 
 // accompanied is a request with its companions on this host.
-func accompanied(t *testing.T, a *App, change func(*RunOptions)) (request, model.Local, error) {
+func accompanied(t *testing.T, a *App, change func(*RunOptions)) (checkedRun, model.Local, error) {
 	t.Helper()
 	opt := options(t.TempDir())
 	opt.Model = "hf:org/eye:Q8_0"

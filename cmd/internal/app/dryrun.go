@@ -48,7 +48,7 @@ func (a *App) PlanUp(ctx context.Context, build BuildOptions, opt RunOptions) (p
 
 // planLaunch makes the run plan for an image. A non-empty build says why the image has to
 // be built first.
-func (a *App) planLaunch(ctx context.Context, eng *dockerEngine, req request, img imageOf, build string) (pool.Plan, error) {
+func (a *App) planLaunch(ctx context.Context, eng *dockerEngine, req checkedRun, img imageOf, build string) (pool.Plan, error) {
 	if err := eng.runsHere(img, engineArch(ctx, eng)); err != nil {
 		return pool.Plan{}, err
 	}
@@ -78,7 +78,7 @@ func (a *App) planLaunch(ctx context.Context, eng *dockerEngine, req request, im
 
 // hasModel returns the model on this machine and the request with its companions, or in
 // fetch the reason why something has to be downloaded.
-func (a *App) hasModel(ctx context.Context, req request) (l model.Local, with request, fetch string, err error) {
+func (a *App) hasModel(ctx context.Context, req checkedRun) (l model.Local, with checkedRun, fetch string, err error) {
 	f, err := a.fetcher(nil)
 	if err != nil {
 		return l, req, "", err

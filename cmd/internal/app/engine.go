@@ -77,7 +77,7 @@ func (e *dockerEngine) image(ctx context.Context, name string) (imageOf, error) 
 
 // fitting returns the newest image that a build would reproduce and that runs on this
 // machine. An empty fit digest matches nothing.
-func (e *dockerEngine) fitting(ctx context.Context, fit string, w wanted) (imageOf, bool, error) {
+func (e *dockerEngine) fitting(ctx context.Context, fit string, w platformBuild) (imageOf, bool, error) {
 	if fit == "" {
 		return imageOf{}, false, nil
 	}

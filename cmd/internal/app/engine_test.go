@@ -131,7 +131,7 @@ func TestFitting(t *testing.T) {
 			for _, h := range c.images {
 				f.addImage("sha256:"+h.tag, h.tag, h.at, map[string]string{images.LabelFit: h.fit, images.LabelCPU: h.level})
 			}
-			w := wanted{
+			w := platformBuild{
 				BuildOptions: BuildOptions{Request: images.Request{CPU: c.cpu, Platform: "linux/amd64"}, CPUChosen: c.chosen},
 				cpuLevel:     c.level,
 			}

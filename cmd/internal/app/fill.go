@@ -19,7 +19,7 @@ import (
 type filler struct {
 	a        *App
 	d        *Display
-	w        wanted
+	w        platformBuild
 	p        begun
 	platform string
 	store    *bundle.Store
@@ -31,7 +31,7 @@ func (a *App) filler(ctx context.Context, d *Display, docker *client.Client, opt
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := a.begin(ctx, d, docker, []wanted{w})
+	p, err := a.begin(ctx, d, docker, []platformBuild{w})
 	if err != nil {
 		return nil, nil, err
 	}

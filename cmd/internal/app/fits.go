@@ -14,7 +14,7 @@ type runner struct {
 	a   *App
 	d   *Display
 	eng *dockerEngine
-	r   request
+	r   checkedRun
 	// offline forbids network requests for the model.
 	offline bool
 	// onGPU is true if the server will use a GPU.

@@ -16,7 +16,7 @@ import (
 // labelDevice is the label with the prefix of ggml's names for the server's GPUs.
 const labelDevice = images.LabelDevice
 
-func runLabels(r request, gpus, device string, flags []string) map[string]string {
+func runLabels(r checkedRun, gpus, device string, flags []string) map[string]string {
 	if flags == nil {
 		flags = []string{}
 	}

@@ -19,7 +19,7 @@ import (
 
 // instance is a container that serves at url, with labels.
 func instance(url string, labels map[string]string) engine.Server {
-	l := runLabels(request{ref: model.Ref{Raw: "file:m.gguf"}}, "", "", []string{"--metrics"})
+	l := runLabels(checkedRun{ref: model.Ref{Raw: "file:m.gguf"}}, "", "", []string{"--metrics"})
 	for name, value := range labels {
 		l[name] = value
 	}
@@ -115,7 +115,7 @@ func TestDescribeFails(t *testing.T) {
 
 func TestRunLabels(t *testing.T) {
 	t.Parallel()
-	r := request{ref: model.Ref{Raw: "hf:org/repo/m.gguf"}}
+	r := checkedRun{ref: model.Ref{Raw: "hf:org/repo/m.gguf"}}
 	for name, c := range map[string]struct {
 		gpus   string
 		device string

@@ -15,7 +15,7 @@ import (
 
 // introduce adds to the flags for the server those by which it is given the model's
 // companions. Which these are, the image's own server is asked.
-func (a *App) introduce(ctx context.Context, eng engine.Prober, r request, img imageOf, m model.Local) (request, error) {
+func (a *App) introduce(ctx context.Context, eng engine.Prober, r checkedRun, img imageOf, m model.Local) (checkedRun, error) {
 	var with []engine.Companion
 	for _, c := range r.companions {
 		if c.At != "" { // else the user's own flags name it

@@ -104,7 +104,7 @@ type keptFor struct {
 }
 
 // kept finds what a build may use from this machine, by its options.
-func (a *App) kept(ctx context.Context, d *Display, w wanted) (keptFor, error) {
+func (a *App) kept(ctx context.Context, d *Display, w platformBuild) (keptFor, error) {
 	k := keptFor{platform: w.Request.Platform}
 	switch {
 	case w.offline != nil:
@@ -159,7 +159,7 @@ func (k keptFor) pkg(sum string) (string, bool) {
 }
 
 // pullKept fetches what a registry stores for a lock, unless it is here already.
-func (a *App) pullKept(ctx context.Context, d *Display, w wanted) (shelf, error) {
+func (a *App) pullKept(ctx context.Context, d *Display, w platformBuild) (shelf, error) {
 	failed := func(err error) (shelf, error) {
 		return shelf{}, fault.New(fault.Machine, "cannot fetch the packages from "+w.KeptAt, err, cmp.Or(registryAdvice(err), "remove --kept to fetch them from the mirrors"))
 	}
@@ -190,7 +190,7 @@ func (a *App) pullKept(ctx context.Context, d *Display, w wanted) (shelf, error)
 }
 
 // wants returns the listed blobs that a locked build needs and that are not here.
-func (s shelf) wants(w wanted) (blobs []ocispec.Descriptor, total int64) {
+func (s shelf) wants(w platformBuild) (blobs []ocispec.Descriptor, total int64) {
 	wanted, seen := map[digest.Digest]bool{}, map[digest.Digest]bool{}
 	p := w.locked.Packages
 	for _, set := range [][]images.Package{p.Toolchain, p.Accelerator, p.UI, p.Runtime} {

@@ -164,7 +164,7 @@ func (a *App) lock(ctx context.Context, d *Display, docker *client.Client, opt L
 }
 
 // lockOne locks an image for one platform, and returns the distribution's name.
-func (a *App) lockOne(ctx context.Context, d *Display, docker *client.Client, b *buildkit.Builder, w wanted) (images.Lock, string, error) {
+func (a *App) lockOne(ctx context.Context, d *Display, docker *client.Client, b *buildkit.Builder, w platformBuild) (images.Lock, string, error) {
 	facts, local, err := a.collect(ctx, d, docker, b, w, buildkit.Kept{})
 	if err != nil {
 		return images.Lock{}, "", err

@@ -136,7 +136,7 @@ func (o *offline) patched(opt BuildOptions) (BuildOptions, *images.Facts, error)
 }
 
 // find checks that everything the build needs is here, and returns the source.
-func (o *offline) find(ctx context.Context, r source.Resolver, w *wanted) (source.Checkout, error) {
+func (o *offline) find(ctx context.Context, r source.Resolver, w *platformBuild) (source.Checkout, error) {
 	// Git would fetch what a partial clone lacks; forbid that.
 	r.Env = append(os.Environ(), "GIT_ALLOW_PROTOCOL=file")
 	var c source.Checkout

@@ -36,8 +36,8 @@ func (o BuildOptions) each() []BuildOptions {
 }
 
 // resolveAll checks the build for each platform, and finds its commit once.
-func (a *App) resolveAll(ctx context.Context, d *Display, local bool, each []BuildOptions) ([]wanted, error) {
-	var all []wanted
+func (a *App) resolveAll(ctx context.Context, d *Display, local bool, each []BuildOptions) ([]platformBuild, error) {
+	var all []platformBuild
 	for _, opt := range each {
 		w, err := a.prepare(ctx, local, opt)
 		if err != nil {
@@ -53,7 +53,7 @@ func (a *App) resolveAll(ctx context.Context, d *Display, local bool, each []Bui
 }
 
 // found copies the source of another platform: a second lookup could find a newer commit.
-func (w *wanted) found(by wanted) {
+func (w *platformBuild) found(by platformBuild) {
 	w.checkout, w.Request.Source, w.Request.Ref = by.checkout, by.Request.Source, by.Request.Ref
 }
 
@@ -62,7 +62,7 @@ const thisPlatform = "linux/" + runtime.GOARCH
 
 // job is a build for all its platforms, with the facts of each.
 type job struct {
-	all   []wanted
+	all   []platformBuild
 	facts []buildkit.Facts
 	local *buildkit.LocalBase
 	// kept is what each platform may use from this machine.
@@ -77,7 +77,7 @@ type begun struct {
 }
 
 // begin collects the builder's facts and makes the plans. The caller closes the builder.
-func (a *App) begin(ctx context.Context, d *Display, docker *client.Client, all []wanted) (_ begun, err error) {
+func (a *App) begin(ctx context.Context, d *Display, docker *client.Client, all []platformBuild) (_ begun, err error) {
 	w := all[0]
 	b, err := a.builder(ctx, d, docker, w)
 	if err != nil {
@@ -104,7 +104,7 @@ func (a *App) begin(ctx context.Context, d *Display, docker *client.Client, all 
 }
 
 // collectAll asks the builder for the facts of each platform.
-func (a *App) collectAll(ctx context.Context, d *Display, docker *client.Client, b *buildkit.Builder, all []wanted) (*job, error) {
+func (a *App) collectAll(ctx context.Context, d *Display, docker *client.Client, b *buildkit.Builder, all []platformBuild) (*job, error) {
 	j := &job{all: all}
 	for _, w := range all {
 		if len(j.facts) > 0 {

@@ -104,7 +104,7 @@ func TestAWholeTreeIsWholeOnEveryPlatform(t *testing.T) {
 	facts := buildkit.Facts{Facts: images.Facts{Source: images.SourceFacts{Kind: images.SourceGit, Commit: strings.Repeat("1", 40), Tree: tree}, Builder: "linux/amd64", Build: images.BaseFacts{Ref: "debian", Digest: "sha256:" + strings.Repeat("2", 64)}}}
 	var j job
 	for _, p := range []string{"linux/amd64", "linux/arm64"} {
-		j.all = append(j.all, wanted{BuildOptions: BuildOptions{Request: images.Request{Source: images.DefaultRepository, Variant: "cpu", CPU: images.CPUPortable, Platform: p}}})
+		j.all = append(j.all, platformBuild{BuildOptions: BuildOptions{Request: images.Request{Source: images.DefaultRepository, Variant: "cpu", CPU: images.CPUPortable, Platform: p}}})
 		j.facts = append(j.facts, facts)
 	}
 	j.whole("it does not build in steps")

@@ -68,7 +68,7 @@ type Running struct {
 
 // checkRun validates a run, connects to the engine and finds the image. The caller closes
 // the engine.
-func (a *App) checkRun(ctx context.Context, opt RunOptions) (req request, eng *dockerEngine, img imageOf, err error) {
+func (a *App) checkRun(ctx context.Context, opt RunOptions) (req checkedRun, eng *dockerEngine, img imageOf, err error) {
 	if req, err = check(opt); err != nil {
 		return req, nil, img, err
 	}
@@ -113,7 +113,7 @@ func (a *App) Run(ctx context.Context, opt RunOptions) (Running, error) {
 
 // reach refuses an engine on another machine, unless the user names an address to listen
 // on.
-func reach(eng *dockerEngine, r request) error {
+func reach(eng *dockerEngine, r checkedRun) error {
 	if eng.local || r.Listen != engine.DefaultListen {
 		return nil
 	}

@@ -122,7 +122,7 @@ func TestReach(t *testing.T) {
 		{false, engine.DefaultListen, false},
 	} {
 		eng := &dockerEngine{local: c.local, at: engine.Endpoint{Host: "tcp://10.0.0.7:2376"}}
-		err := reach(eng, request{RunOptions: RunOptions{Listen: c.listen}})
+		err := reach(eng, checkedRun{RunOptions: RunOptions{Listen: c.listen}})
 		if (err == nil) != c.ok {
 			t.Errorf("local %v, --listen %s: error = %v", c.local, c.listen, err)
 		}
@@ -147,7 +147,7 @@ func TestGPUs(t *testing.T) {
 		{"some", "0,1", cuda, "0,1"},
 		{"a foreign image with", "all", imageOf{}, "all"},
 	} {
-		if got := (request{RunOptions: RunOptions{GPUs: c.given}}).gpus(c.img); got != c.want {
+		if got := (checkedRun{RunOptions: RunOptions{GPUs: c.given}}).gpus(c.img); got != c.want {
 			t.Errorf("%s: GPUs = %q, want %q", c.name, got, c.want)
 		}
 	}
@@ -249,7 +249,7 @@ func TestRunAlreadyInterrupted(t *testing.T) {
 }
 
 // already is an engine on which a run's own container serves at url.
-func already(t *testing.T, url string) (*fakeEngine, request, imageOf, model.Local) {
+func already(t *testing.T, url string) (*fakeEngine, checkedRun, imageOf, model.Local) {
 	t.Helper()
 	dir := t.TempDir()
 	f := startEngine(t)

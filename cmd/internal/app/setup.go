@@ -33,7 +33,7 @@ func (a *App) Setup(ctx context.Context, opt SetupOptions) error {
 }
 
 func (a *App) setup(ctx context.Context, opt SetupOptions) error {
-	if err := a.mend(ctx, opt, doctor.Want{Engine: true, Git: true}); err != nil {
+	if err := a.prepareMachine(ctx, opt, doctor.Want{Engine: true, Git: true}); err != nil {
 		return err
 	}
 	api, at, err := docker.Discover(ctx, docker.Options{Getenv: a.Getenv})
@@ -84,7 +84,7 @@ func (a *App) setupBase(ctx context.Context, opt SetupOptions, api *client.Clien
 	}
 	if !ok || err != nil {
 		a.say("base    cannot get %s from its registry; bootstrapping Debian %s from the distribution's packages", v.BuildBase, base.DefaultSuite)
-		if err := a.mend(ctx, opt, doctor.Want{Bootstrap: true}); err != nil {
+		if err := a.prepareMachine(ctx, opt, doctor.Want{Bootstrap: true}); err != nil {
 			return err
 		}
 		if b, err = a.bootstrap(ctx, cache); err != nil {
@@ -110,8 +110,8 @@ func (a *App) bootstrap(ctx context.Context, cache string) (b base.Base, err err
 	})
 }
 
-// mend installs and starts what want needs, as far as the user consents.
-func (a *App) mend(ctx context.Context, opt SetupOptions, want doctor.Want) error {
+// prepareMachine installs and starts what want needs, as far as the user consents.
+func (a *App) prepareMachine(ctx context.Context, opt SetupOptions, want doctor.Want) error {
 	host, err := a.host()
 	if err != nil {
 		return err

@@ -66,7 +66,7 @@ type trial struct {
 
 // trial says why a model has to be tried alone before it is served; empty for a file of
 // the user's own, one that was tried before, and where the user trusts it.
-func (a *App) trial(ctx context.Context, r request, m model.Local) (trial, string, error) {
+func (a *App) trial(ctx context.Context, r checkedRun, m model.Local) (trial, string, error) {
 	if r.ref.Kind == ref.File || r.Trust {
 		return trial{}, "", nil
 	}

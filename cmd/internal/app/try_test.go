@@ -18,7 +18,7 @@ import (
 )
 
 // fromOutside is a program whose store has a model of a hub, fetched by a request.
-func fromOutside(t *testing.T) (*App, request, model.Local) {
+func fromOutside(t *testing.T) (*App, checkedRun, model.Local) {
 	t.Helper()
 	var tiny bytes.Buffer
 	if err := gguf.WriteTinyLlama(&tiny); err != nil {
@@ -29,7 +29,7 @@ func fromOutside(t *testing.T) (*App, request, model.Local) {
 	dir := t.TempDir()
 	env := map[string]string{"HF_ENDPOINT": h.Endpoint(), "LLORCH_MODEL_DIR": filepath.Join(dir, "store"), "LLORCH_CACHE_DIR": filepath.Join(dir, "cache")}
 	a := &App{Out: t.Output(), Err: t.Output(), Getenv: func(name string) string { return env[name] }, Progress: "plain"}
-	r := request{}
+	r := checkedRun{}
 	var err error
 	if r.ref, err = model.Parse("hf:org/tiny/tiny.gguf"); err != nil {
 		t.Fatal(err)

@@ -11,10 +11,10 @@ import (
 
 // checkUp validates the build and the run before either starts, and connects to the engine.
 // It completes the build with what the engine's machine decides.
-func (a *App) checkUp(ctx context.Context, build *BuildOptions, opt RunOptions) (request, *dockerEngine, error) {
+func (a *App) checkUp(ctx context.Context, build *BuildOptions, opt RunOptions) (checkedRun, *dockerEngine, error) {
 	locked, err := a.lockedModel(*build, opt.ModelGiven)
 	if err != nil {
-		return request{}, nil, err
+		return checkedRun{}, nil, err
 	}
 	if locked.Pinned != "" {
 		opt.Model = locked.Pinned
@@ -94,7 +94,7 @@ func (a *App) Up(ctx context.Context, build BuildOptions, opt RunOptions) (Runni
 
 // findImage looks for an image in the engine that matches the build. It also returns the
 // resolved build.
-func (a *App) findImage(ctx context.Context, d *Display, eng *dockerEngine, opt BuildOptions) (want wanted, img imageOf, ok bool, err error) {
+func (a *App) findImage(ctx context.Context, d *Display, eng *dockerEngine, opt BuildOptions) (want platformBuild, img imageOf, ok bool, err error) {
 	if want, err = a.resolve(ctx, d, eng.local, opt); err != nil {
 		return want, img, false, err
 	}

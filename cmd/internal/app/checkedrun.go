@@ -18,8 +18,8 @@ import (
 	"github.com/llorch/llorch-bk/runtime/replica"
 )
 
-// request is RunOptions after validation; nothing has been started yet.
-type request struct {
+// checkedRun is RunOptions after validation; nothing has been started yet.
+type checkedRun struct {
 	RunOptions
 	ref    model.Ref
 	memory int64
@@ -37,8 +37,8 @@ type request struct {
 }
 
 // check reports everything that is wrong with a run before anything is started.
-func check(opt RunOptions) (request, error) {
-	r := request{RunOptions: opt}
+func check(opt RunOptions) (checkedRun, error) {
+	r := checkedRun{RunOptions: opt}
 	var err error
 	if err := errors.Join(replica.ValidPool(opt.Pool), replica.ValidReplica(opt.Replica)); err != nil {
 		return r, err
@@ -88,7 +88,7 @@ func checkPatience(opt RunOptions) error {
 }
 
 // wanted returns the desired state of a pool.
-func (r request) wanted(img imageOf, m model.Local) (pool.Wanted, error) {
+func (r checkedRun) wanted(img imageOf, m model.Local) (pool.Wanted, error) {
 	spec, err := r.specOf(img, m)
 	if err != nil {
 		return pool.Wanted{}, err
@@ -106,13 +106,13 @@ func (r request) wanted(img imageOf, m model.Local) (pool.Wanted, error) {
 }
 
 // specOf returns the container for a run, with its server flags.
-func (r request) specOf(img imageOf, m model.Local) (engine.Spec, error) {
+func (r checkedRun) specOf(img imageOf, m model.Local) (engine.Spec, error) {
 	flags, err := engine.ServerFlags(r.Server, engine.ServerOptions{CPU: r.gpus(img) == "", Ctx: r.Ctx})
 	return r.spec(img, m, flags), err
 }
 
 // spec returns the container for a run.
-func (r request) spec(img imageOf, m model.Local, flags []string) engine.Spec {
+func (r checkedRun) spec(img imageOf, m model.Local, flags []string) engine.Spec {
 	gpus, device := r.gpus(img), ""
 	if gpus != "" {
 		device = deviceOf(img)
@@ -138,7 +138,7 @@ func (r request) spec(img imageOf, m model.Local, flags []string) engine.Spec {
 
 // gpus returns the GPUs for the server. The default is all GPUs for an image that was built
 // for GPUs, and none for other images.
-func (r request) gpus(img imageOf) string {
+func (r checkedRun) gpus(img imageOf) string {
 	switch {
 	case r.GPUs == "none":
 		return ""

@@ -17,8 +17,8 @@ import (
 	"github.com/llorch/llorch-bk/llb/source"
 )
 
-// wanted is the build for one platform, with what this machine knows about it.
-type wanted struct {
+// platformBuild is the build for one platform, with what this machine knows about it.
+type platformBuild struct {
 	BuildOptions
 	checkout source.Checkout
 	// cpuLevel is the best level of the engine's machine; empty if it is not known.
@@ -46,7 +46,7 @@ type wanted struct {
 }
 
 // plan makes a plan without a builder.
-func (w wanted) plan() (images.Plan, error) {
+func (w platformBuild) plan() (images.Plan, error) {
 	f := images.Facts{Source: w.checkout.Facts, CPULevel: w.cpuLevel, GPU: w.gpu, Builder: w.builder, Scripts: llb.ScriptsDigest()}
 	if w.locked != nil {
 		f.Builder, f.Build, f.Runtime, f.Accelerator = w.locked.Builder, w.locked.Build, w.locked.Runtime, w.locked.Accelerator
@@ -62,17 +62,17 @@ func (w wanted) plan() (images.Plan, error) {
 }
 
 // resolve checks a build, and finds its commit and this machine's CPU level.
-func (a *App) resolve(ctx context.Context, d *Display, local bool, opt BuildOptions) (wanted, error) {
+func (a *App) resolve(ctx context.Context, d *Display, local bool, opt BuildOptions) (platformBuild, error) {
 	all, err := a.resolveAll(ctx, d, local, []BuildOptions{opt})
 	if err != nil {
-		return wanted{}, err
+		return platformBuild{}, err
 	}
 	return all[0], nil
 }
 
 // prepare checks a build, and collects what this machine knows about it.
-func (a *App) prepare(ctx context.Context, local bool, opt BuildOptions) (wanted, error) {
-	w := wanted{BuildOptions: opt}
+func (a *App) prepare(ctx context.Context, local bool, opt BuildOptions) (platformBuild, error) {
+	w := platformBuild{BuildOptions: opt}
 	var err error
 	if opt.Offline {
 		if w.offline, err = a.openOffline(opt); err != nil {
@@ -128,7 +128,7 @@ func (a *App) prepare(ctx context.Context, local bool, opt BuildOptions) (wanted
 }
 
 // find looks up a build's commit.
-func (a *App) find(ctx context.Context, d *Display, w *wanted) error {
+func (a *App) find(ctx context.Context, d *Display, w *platformBuild) error {
 	cache, err := a.CacheDir()
 	if err != nil {
 		return err
@@ -154,7 +154,7 @@ func (a *App) find(ctx context.Context, d *Display, w *wanted) error {
 
 // find looks up the commit: in a loaded bundle for an offline build, else at the request's
 // source.
-func (w *wanted) find(ctx context.Context, r source.Resolver) (source.Checkout, error) {
+func (w *platformBuild) find(ctx context.Context, r source.Resolver) (source.Checkout, error) {
 	if w.offline == nil {
 		if source.IsRemote(w.Request.Source) {
 			if err := w.policy.Git(w.Request.Source, w.Request.Ref); err != nil {
@@ -168,7 +168,7 @@ func (w *wanted) find(ctx context.Context, r source.Resolver) (source.Checkout, 
 
 // chooseGPU asks this machine's driver if the build is for its GPUs, and refuses what cannot
 // work before anything is fetched.
-func (w *wanted) chooseGPU(ctx context.Context, local bool) error {
+func (w *platformBuild) chooseGPU(ctx context.Context, local bool) error {
 	cuda := images.DeviceOf(w.Request.Variant) == "CUDA"
 	auto := slices.Equal(w.Request.CUDAArch, []string{images.CUDAAuto})
 	if cuda && (auto || w.ThisGPU && len(w.Request.CUDAArch) == 0) {
