@@ -221,7 +221,7 @@ func (p *project) loads(in inside) {
 		if err := os.WriteFile(file, data, 0o600); err != nil {
 			p.t.Fatal(err)
 		}
-		p.run("bundle", "load", file).wants(p.t, 2, "is damaged", "the blob sha256:")
+		p.run("bundle", "load", file).wants(p.t, 2, "is damaged", "blob sha256:")
 		p.run(append(build, "--offline")...).wants(p.t, 3, "no bundle for linux/")
 		os.Remove(file)
 	}
