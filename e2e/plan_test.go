@@ -88,7 +88,7 @@ func TestFixtureDryRun(t *testing.T) {
 	repo.Commit("something new", map[string]string{"NOTICE": "new"})
 	p.must("run", fixtureTag, "--model", model)
 	text := p.must(up("--dry-run")...)
-	for _, line := range []string{"build an image: no image that fits is in the engine", "its image is another one", "if a later step fails:"} {
+	for _, line := range []string{"build an image: the engine has no matching image", "its image is another one", "if a later step fails:"} {
 		if !strings.Contains(text.stdout, line) {
 			t.Errorf("%q is not in\n%s", line, text)
 		}
