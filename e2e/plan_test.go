@@ -30,10 +30,10 @@ func TestFixtureDryRun(t *testing.T) {
 		args []string
 		says string
 	}{
-		{"nothing there", up(), "pool default does not run"},
+		{"nothing there", up(), "pool default is not running"},
 		{"the same", up(), "it already runs this server"},
 		{"another context", up("--ctx", "256"), "its flags differ"},
-		{"another port", up("--ctx", "256", "--port", strconv.Itoa(freePort(t))), "is wanted"},
+		{"another port", up("--ctx", "256", "--port", strconv.Itoa(freePort(t))), "its port is "},
 		{"stop", []string{"stop"}, "its pool is being stopped"},
 		{"stop of nothing", []string{"stop"}, ""},
 	} {
