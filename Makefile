@@ -122,7 +122,7 @@ bench: ## Run the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: bench-build
-bench-build: setup ## Compare builds with llama.cpp's own steps: a table of times and ratios; half an hour, root
+bench-build: setup ## Compare builds with llama.cpp's own steps: a table of times and ratios; 90 minutes, root
 	$(GO) run ./e2e/bench -o bin/bench-build.md
 
 FUZZTIME ?= 2m

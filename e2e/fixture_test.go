@@ -20,6 +20,7 @@ import (
 	"github.com/docker/docker/client"
 	"github.com/llorch/llorch-bk/fixtures/gguf"
 	"github.com/llorch/llorch-bk/fixtures/gitrepo"
+	"github.com/llorch/llorch-bk/fixtures/hub"
 	"github.com/llorch/llorch-bk/fixtures/tinyengine"
 )
 
@@ -62,6 +63,21 @@ func (p *project) model() string {
 		p.t.Fatal(err)
 	}
 	return path
+}
+
+// hub is a hub that has the model as org/tiny, and the only one that the project knows.
+func (p *project) hub() (h *hub.Hub, content []byte) {
+	p.t.Helper()
+	content, err := os.ReadFile(p.model())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	h = hub.New(p.t)
+	h.Add("org/tiny", "tiny-Q8_0.gguf", content)
+	h.AddPlain("org/tiny", "README.md", []byte("# tiny"))
+	p.setenv("HF_ENDPOINT", h.Endpoint())
+	p.setenv("HF_HUB_CACHE", p.t.TempDir())
+	return h, content
 }
 
 func TestFixtureFromSourceToHandoff(t *testing.T) {

@@ -15,7 +15,6 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
 	"github.com/llorch/llorch-bk/fixtures/gguf"
-	"github.com/llorch/llorch-bk/fixtures/hub"
 )
 
 // serveModels starts a mirror of the project's store, which ends with the test, and
@@ -38,14 +37,7 @@ func serveModels(t *testing.T, p *project, flags ...string) (*started, string) {
 // TestFixtureModelServe takes a model from another machine's store, whose hub is gone.
 func TestFixtureModelServe(t *testing.T) {
 	p := fixture(t)
-	data, err := os.ReadFile(p.model())
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := hub.New(t)
-	h.Add("org/tiny", "tiny-Q8_0.gguf", data)
-	p.setenv("HF_ENDPOINT", h.Endpoint())
-	p.setenv("HF_HUB_CACHE", t.TempDir())
+	h, data := p.hub()
 	p.must("model", "pull", "hf:org/tiny")
 
 	const token = "hf_0123456789abcdefghijklmnopqrstuvwxyz"
@@ -81,15 +73,7 @@ func TestFixtureModelServe(t *testing.T) {
 func TestRealMirrorForLlamaCpp(t *testing.T) {
 	gate(t, "LLORCH_E2E_REAL", "real")
 	p := newProject(t)
-	data, err := os.ReadFile(p.model())
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := hub.New(t)
-	h.Add("org/tiny", "tiny-Q8_0.gguf", data)
-	h.AddPlain("org/tiny", "README.md", []byte("# tiny"))
-	p.setenv("HF_ENDPOINT", h.Endpoint())
-	p.setenv("HF_HUB_CACHE", t.TempDir())
+	p.hub()
 	p.must("model", "pull", "hf:org/tiny:Q8_0")
 	token := filepath.Join(p.dir, "token")
 	const word = "hf_0123456789abcdefghijklmnopqrstuvwxyz"

@@ -28,15 +28,7 @@ import (
 // damaged, repaired, and removed, but not while a pool serves it.
 func TestFixtureModelStore(t *testing.T) {
 	p := fixture(t)
-	data, err := os.ReadFile(p.model())
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := hub.New(t)
-	h.Add("org/tiny", "tiny-Q8_0.gguf", data)
-	h.AddPlain("org/tiny", "README.md", []byte("# tiny"))
-	p.setenv("HF_ENDPOINT", h.Endpoint())
-	p.setenv("HF_HUB_CACHE", t.TempDir())
+	h, data := p.hub()
 
 	path := strings.TrimSpace(p.must("model", "pull", "hf:org/tiny").stdout)
 	if got, err := os.ReadFile(path); err != nil || len(got) != len(data) {
@@ -113,14 +105,7 @@ func TestFixtureModelStore(t *testing.T) {
 // leaves its server alone, and one that changes the model replaces it.
 func TestFixtureModelCommits(t *testing.T) {
 	p := fixture(t)
-	data, err := os.ReadFile(p.model())
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := hub.New(t)
-	h.Add("org/tiny", "tiny-Q8_0.gguf", data)
-	p.setenv("HF_ENDPOINT", h.Endpoint())
-	p.setenv("HF_HUB_CACHE", t.TempDir())
+	h, data := p.hub()
 	p.must("run", fixtureTag, "--model", "hf:org/tiny:Q8_0")
 	before, _ := p.handoff("default")
 	h.AddPlain("org/tiny", "README.md", []byte("# news"))

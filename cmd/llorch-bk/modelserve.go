@@ -12,10 +12,10 @@ func modelServe(a *app.App) *cobra.Command {
 		Use:   "serve",
 		Short: "Serve the store's models to other machines, as the Hugging Face Hub does",
 		Long: `Serve offers the store's models in the Hugging Face Hub's API, read-only: llama.cpp
-(-hf), huggingface_hub and another llorch-bk take them where HF_ENDPOINT is its
-address. It offers models that came from the Hub and were verified; one that is
-pulled meanwhile is offered at once, and one that is found to be spoilt no more. It asks the Hub nothing: a branch means the
-commit that the store last saw there.
+(-hf), another llorch-bk and other clients of the Hub take them with HF_ENDPOINT set
+to its address. It offers models that came from the Hub, also those that are pulled
+meanwhile. It hashes each file when it is first requested, and withdraws one that does
+not match. It asks the Hub nothing: a branch means the commit that the store last saw.
 
 It prints a line for each request, and runs until SIGINT or SIGTERM.`,
 		Example: `  llorch-bk model serve

@@ -68,6 +68,8 @@ func (f *Fetcher) locateAll(ctx context.Context, r Ref, d store.Folder, asked *h
 func together(found []located) {
 	var names []string
 	for _, at := range found {
+		// What nothing tells from another version is of this fetch only, so it is fetched
+		// again the next time.
 		names = append(names, cmp.Or(at.src.commit, time.Now().String()))
 	}
 	if len(slices.Compact(slices.Clone(names))) < 2 {

@@ -3,10 +3,8 @@ package model
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,25 +15,17 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	fixture "github.com/llorch/llorch-bk/fixtures/gguf"
 	"github.com/llorch/llorch-bk/fixtures/hub"
 	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/model/store"
 )
 
-// aModel is size bytes that begin as a GGUF does; equal seeds give equal models.
-func aModel(size int, seed uint64) []byte {
-	b := make([]byte, size)
-	r := rand.New(rand.NewPCG(seed, seed))
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
-	copy(b, "GGUF")
-	binary.LittleEndian.PutUint32(b[4:], 3)
-	return b
-}
-
 // someSum is a hash that no test's content has.
 var someSum = strings.Repeat("ab", 32)
+
+// aModel is what a test carries about as a model.
+var aModel = fixture.Noise
 
 func sum(b []byte) string {
 	s := sha256.Sum256(b)

@@ -93,16 +93,23 @@ func accompanied(t *testing.T, a *App, change func(*RunOptions)) (checkedRun, mo
 	if err != nil {
 		t.Fatal(err)
 	}
+	f, l := fetched(t, a, r.ref)
+	r, err = r.accompany(t.Context(), f, l)
+	return r, l, err
+}
+
+// fetched is a model that a program has fetched, and what fetched it.
+func fetched(t *testing.T, a *App, r model.Ref) (*model.Fetcher, model.Local) {
+	t.Helper()
 	f, err := a.fetcher(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := f.Fetch(t.Context(), r.ref)
+	l, err := f.Fetch(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err = r.accompany(t.Context(), f, l)
-	return r, l, err
+	return f, l
 }
 
 // helper is a server that prints a help.

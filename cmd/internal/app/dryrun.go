@@ -65,7 +65,7 @@ func (a *App) planLaunch(ctx context.Context, eng *dockerEngine, req checkedRun,
 	if err != nil {
 		return pool.Plan{}, err
 	}
-	if _, want.Try, err = a.trial(ctx, req, local); err != nil {
+	if _, want.Try, err = a.trial(req, local); err != nil {
 		return pool.Plan{}, err
 	}
 	want.Build, want.Fetch = build, fetch

@@ -48,12 +48,12 @@ func PrintLeftovers(out io.Writer, all []Leftover) {
 	_ = tw.Flush()
 }
 
-// askPrune shows what would go and takes the person's answer.
-func (a *App) askPrune(ctx context.Context, found []Leftover) (bool, error) {
-	PrintLeftovers(a.Err, found)
+// confirmRemoval asks whether all of what was just listed may go.
+func (a *App) confirmRemoval(ctx context.Context) (bool, error) {
 	if !atTerminal() {
 		return false, fault.New(fault.Usage, "nothing was removed", errors.New("there is no terminal to ask at"), "say --yes to remove all of the above")
 	}
 	fmt.Fprint(a.Err, "Remove all of it? [y/N] ")
-	return answer(ctx)
+	ok, err := answer(ctx)
+	return ok, interrupted(ctx, err)
 }

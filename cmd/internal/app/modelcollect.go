@@ -32,11 +32,7 @@ func (a *App) CollectModels(ctx context.Context, opt GCOptions) ([]RemovedModel,
 	if err != nil {
 		return nil, err
 	}
-	projects, err := projectsOf(f.Store)
-	if err != nil {
-		return nil, err
-	}
-	busy, err := a.served(ctx, projects)
+	projects, busy, err := a.servedOf(ctx, f.Store)
 	if err != nil {
 		return nil, err
 	}
@@ -55,24 +51,14 @@ func (a *App) CollectModels(ctx context.Context, opt GCOptions) ([]RemovedModel,
 		return plan, nil
 	}
 	if !opt.Yes {
-		if ok, err := a.askToCollect(ctx, plan); err != nil || !ok {
+		for _, r := range plan {
+			fmt.Fprintf(a.Err, "%10s  %s\n", units.HumanSize(float64(r.Bytes)), r.Ref)
+		}
+		if ok, err := a.confirmRemoval(ctx); err != nil || !ok {
 			return plan, err
 		}
 	}
 	return a.removeCollected(ctx, f.Store, projects, models, partials)
-}
-
-// askToCollect shows what would go, and asks.
-func (a *App) askToCollect(ctx context.Context, plan []RemovedModel) (bool, error) {
-	for _, r := range plan {
-		fmt.Fprintf(a.Err, "%10s  %s\n", units.HumanSize(float64(r.Bytes)), r.Ref)
-	}
-	if !atTerminal() {
-		return false, fault.New(fault.Usage, "nothing was removed", errors.New("there is no terminal to ask at"), "say --yes to remove all of the above")
-	}
-	fmt.Fprint(a.Err, "Remove all of it? [y/N] ")
-	ok, err := answer(ctx)
-	return ok, interrupted(ctx, err)
 }
 
 // removeCollected removes what a collection chose. What somebody began to use since stays.

@@ -46,11 +46,7 @@ func (a *App) RemoveModels(ctx context.Context, words []string, opt RemoveOption
 			all = append(all, m)
 		}
 	}
-	projects, err := projectsOf(f.Store)
-	if err != nil {
-		return nil, err
-	}
-	busy, err := a.served(ctx, projects)
+	projects, busy, err := a.servedOf(ctx, f.Store)
 	if err != nil {
 		return nil, err
 	}

@@ -46,6 +46,15 @@ func (a *App) served(ctx context.Context, projects []string) (busy func(path str
 	}, nil
 }
 
+// servedOf is served for the projects that used models of a store, which it also returns.
+func (a *App) servedOf(ctx context.Context, s *store.Store) (projects []string, busy func(path string) error, err error) {
+	if projects, err = projectsOf(s); err != nil {
+		return nil, nil, err
+	}
+	busy, err = a.served(ctx, projects)
+	return projects, busy, err
+}
+
 // projectsOf are the projects that used models of a store, by their handoff folders.
 func projectsOf(s *store.Store) ([]string, error) {
 	all, err := s.List()

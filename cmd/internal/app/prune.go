@@ -49,13 +49,13 @@ func (a *App) Prune(ctx context.Context, opt PruneOptions) ([]Leftover, error) {
 		return p.leftovers(plan), nil
 	}
 	if !opt.Yes {
-		ok, err := a.askPrune(ctx, p.leftovers(plan))
-		if err != nil || !ok {
-			return p.leftovers(plan), interrupted(ctx, err)
+		PrintLeftovers(a.Err, p.leftovers(plan))
+		if ok, err := a.confirmRemoval(ctx); err != nil || !ok {
+			return p.leftovers(plan), err
 		}
 	}
 	if _, err = plan.Execute(ctx, p); err != nil {
-		err = interrupted(ctx, fault.New(fault.Machine, "not everything could be removed", err, "see what uses it, and repeat the command"))
+		err = interrupted(ctx, fault.New(fault.Machine, "not everything could be removed", err, ""))
 	}
 	return p.leftovers(plan), err
 }
@@ -182,6 +182,9 @@ var cacheNotes = map[string]string{
 	"bases":   "bootstrapped base images",
 	"bundle":  "what bundles have brought; builds without a network need it",
 	"demo":    "what make demo fetched",
+	"hashes":  "hashes of files; they are read again",
+	"help":    "flags of the servers in images; they are asked again",
+	"tried":   "which downloaded models were tried alone; they are tried again",
 	// Of the project's own tests.
 	"programs": "compiled engines",
 }

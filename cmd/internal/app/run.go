@@ -140,7 +140,7 @@ func (a *App) launch(ctx context.Context, w *runner, img imageOf, m model.Local)
 	if err != nil {
 		return Running{}, err
 	}
-	known, why, err := a.trial(ctx, w.r, m)
+	known, why, err := a.trial(w.r, m)
 	if err != nil {
 		return Running{}, err
 	}

@@ -86,7 +86,7 @@ func serve(ctx context.Context, l net.Listener, h http.Handler, say *mirrorLog) 
 	go func() { failed <- srv.Serve(l) }()
 	select {
 	case err := <-failed:
-		return fault.New(fault.Machine, "the models cannot be served any more", err, "run the command again")
+		return fault.New(fault.Machine, "the models cannot be served any more", err, "")
 	case <-ctx.Done():
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), mirrorGrace)

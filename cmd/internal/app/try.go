@@ -2,12 +2,9 @@ package app
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -15,7 +12,6 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/google/renameio/v2"
-	"github.com/llorch/llorch-bk/images/fault"
 	"github.com/llorch/llorch-bk/runtime/engine"
 	"github.com/llorch/llorch-bk/runtime/model"
 	"github.com/llorch/llorch-bk/runtime/model/ref"
@@ -66,7 +62,7 @@ type trial struct {
 
 // trial says why a model has to be tried alone before it is served; empty for a file of
 // the user's own, one that was tried before, and where the user trusts it.
-func (a *App) trial(ctx context.Context, r checkedRun, m model.Local) (trial, string, error) {
+func (a *App) trial(r checkedRun, m model.Local) (trial, string, error) {
 	if r.ref.Kind == ref.File || r.Trust {
 		return trial{}, "", nil
 	}
@@ -74,32 +70,19 @@ func (a *App) trial(ctx context.Context, r checkedRun, m model.Local) (trial, st
 	if m.Dir == "" {
 		return trial{}, why, nil // it is still to be fetched
 	}
-	f, err := a.fetcher(nil)
-	if err != nil {
-		return trial{}, "", err
-	}
-	id, err := f.IdentityOf(ctx, m)
-	if err != nil {
-		return trial{}, "", fault.New(fault.Model, "model "+r.ref.Raw+" cannot be read", err, "check who owns "+f.Store.Dir())
+	content := m.Content()
+	if content == "" {
+		return trial{}, why, nil // not every file's hash is known
 	}
 	dir, err := a.CacheDir()
 	if err != nil {
 		return trial{}, "", err
 	}
-	t := trial{file: filepath.Join(dir, "tried", contentOf(id)+".json"), Model: r.ref.Raw}
+	t := trial{file: filepath.Join(dir, "tried", content+".json"), Model: r.ref.Raw}
 	if _, err := os.Stat(t.file); err == nil {
 		return t, "", nil
 	}
 	return t, why, nil
-}
-
-// contentOf names the content of all files of a model.
-func contentOf(id model.Identity) string {
-	h := sha256.New()
-	for _, f := range id.Files {
-		_, _ = io.WriteString(h, f.SHA256+"\n")
-	}
-	return hex.EncodeToString(h.Sum(nil))
 }
 
 // add records that the model was loaded by an image's server.

@@ -34,14 +34,7 @@ func fromOutside(t *testing.T) (*App, checkedRun, model.Local) {
 	if r.ref, err = model.Parse("hf:org/tiny/tiny.gguf"); err != nil {
 		t.Fatal(err)
 	}
-	f, err := a.fetcher(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := f.Fetch(t.Context(), r.ref)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, l := fetched(t, a, r.ref)
 	return a, r, l
 }
 
@@ -49,19 +42,19 @@ func fromOutside(t *testing.T) (*App, checkedRun, model.Local) {
 func TestTrialIsRemembered(t *testing.T) {
 	t.Parallel()
 	a, r, l := fromOutside(t)
-	known, why, err := a.trial(t.Context(), r, l)
+	known, why, err := a.trial(r, l)
 	if err != nil || !strings.HasPrefix(why, "new from 127.0.0.1") {
 		t.Fatalf("%q, %v", why, err)
 	}
 	if err := known.add(imageOf{ID: "sha256:1234"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, why, err := a.trial(t.Context(), r, l); err != nil || why != "" {
+	if _, why, err := a.trial(r, l); err != nil || why != "" {
 		t.Errorf("the second time: %q, %v", why, err)
 	}
 	other := l
 	other.Ref.Raw = "hf:org/other/name.gguf"
-	if _, why, err := a.trial(t.Context(), r, other); err != nil || why != "" {
+	if _, why, err := a.trial(r, other); err != nil || why != "" {
 		t.Errorf("by another name: %q, %v", why, err)
 	}
 	body, err := os.ReadFile(known.file)
@@ -93,7 +86,7 @@ func TestTrialIsFor(t *testing.T) {
 		if q.ref, err = model.Parse(c.ref); err != nil {
 			t.Fatal(err)
 		}
-		_, why, err := a.trial(t.Context(), q, c.local)
+		_, why, err := a.trial(q, c.local)
 		if err != nil || !strings.HasPrefix(why, c.want) || c.want == "" && why != "" {
 			t.Errorf("%s: %q, %v; want %q", name, why, err, c.want)
 		}

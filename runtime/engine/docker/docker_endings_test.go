@@ -52,7 +52,7 @@ func TestDockerEndings(t *testing.T) {
 		},
 		{name: "hangs", flags: "hang", class: fault.NotReady, text: "hangs", line: "loading"},
 		{
-			name: "out of memory", class: fault.Engine, text: "lack of memory",
+			name: "out of memory", class: fault.Engine, text: "memory ran out",
 			with: func(_ *testing.T, s *engine.Spec) {
 				s.Memory = 32 << 20
 				s.Entrypoint = []string{"perl", "-e", `my @a; push @a, "x" x (1 << 20) while 1`, "--"}

@@ -3,11 +3,9 @@ package mirror_test
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -15,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	fixture "github.com/llorch/llorch-bk/fixtures/gguf"
 	"github.com/llorch/llorch-bk/fixtures/hub"
 	"github.com/llorch/llorch-bk/runtime/model"
 	"github.com/llorch/llorch-bk/runtime/model/mirror"
@@ -30,17 +29,8 @@ const (
 	size  = 700_000
 )
 
-// aModel is bytes that begin as a GGUF does; equal seeds give equal models.
-func aModel(size int, seed uint64) []byte {
-	b := make([]byte, size)
-	r := rand.New(rand.NewPCG(seed, seed))
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
-	copy(b, "GGUF")
-	binary.LittleEndian.PutUint32(b[4:], 3)
-	return b
-}
+// aModel is what a test carries about as a model.
+var aModel = fixture.Noise
 
 func sum(b []byte) string {
 	s := sha256.Sum256(b)

@@ -15,8 +15,8 @@ import (
 // larger files in LFS.
 const maxGitBlob = 16 << 20
 
-// Offer is a file of a repository that another machine may take from this store. It was
-// verified when it came.
+// Offer is a file of a repository that another machine may take from this store. Its hash
+// is the one that the store has it under.
 type Offer struct {
 	// Path is slash-separated, from the repository's root.
 	Path string
