@@ -87,7 +87,7 @@ func firstOf(r Ref, d store.Folder, commit string) string {
 			return file
 		}
 	}
-	first, _, err := gguf.Pick(files, registry.QuantOf(r.Revision))
+	first, _, err := gguf.Pick(files, gguf.QuantOf(r.Revision))
 	if err != nil {
 		first, _, err = gguf.Pick(files, "")
 	}

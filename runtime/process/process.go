@@ -40,8 +40,8 @@ func (p Process) Runs() bool {
 
 // End asks the process to end (SIGTERM) and waits until it has. After grace, End
 // kills it. Children of the process that are still in its process group are killed
-// too. A process that has ended already is left as it is, without an error. If ctx ends first, End returns
-// its cause, and the process may still run.
+// too. A process that has ended already is left as it is, without an error. If ctx ends
+// first, End returns its cause, and the process may still run.
 func (p Process) End(ctx context.Context, grace time.Duration) error {
 	if err := p.signal(syscall.SIGTERM); err != nil {
 		return p.failed(err)

@@ -117,6 +117,3 @@ func isComplete(model []candidate) error {
 	}
 	return nil
 }
-
-// QuantOf is the quantisation that a tag names, as in 1B-Q4_K_M; empty where it names none.
-func QuantOf(tag string) string { return gguf.QuantOf(tag) }

@@ -129,7 +129,7 @@ func (c *Client) model(ctx context.Context, r ref.Ref, found []v1.Descriptor, so
 			all[i].facts, all[i].known = facts, err == nil
 		}
 	}
-	chosen, why, err := choose(all, r.BaseName(), QuantOf(r.Revision))
+	chosen, why, err := choose(all, r.BaseName(), gguf.QuantOf(r.Revision))
 	if err != nil {
 		return nil, "", err
 	}
