@@ -26,7 +26,7 @@ exec jq -r '
   ($built.objects.to | values | "", "Objects for the next build: \(code), \($built.objects.pushed // 0 | size) new."),
   (if known == [] then empty else
     "", "| step | result | seconds |", "| --- | --- | ---: |",
-    (known[] | "| \(if .kind == "compile" then "compile " + ([.part, .platform | select(.)] | map(cell) | join(" ")) else .name | cell end) | \(if .cached then "cached | " else "done | \(.seconds)" end) |") end),
+    (known[] | "| \(if .kind == "compile" then "compile " + ([.part, .platform | select(.)] | map(cell) | join(" ")) else .name | cell end) | \(if .cached then "cached | " else "done | \((.seconds * 100 | round) / 100)" end) |") end),
   (if .layers then "", "| layer | size |", "| --- | ---: |", (.layers[] | "| \(.name | cell) | \(.bytes | size) |") else empty end),
   (if .notes then "", "Notes:", "", (.notes[:50][] | "- \(code)"),
     (if (.notes | length) > 50 then "- and \((.notes | length) - 50) more" else empty end) else empty end),
